@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// The Enclave Page Cache Map: one entry for each EPC page, and what an access to the page may do.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "base/types.h"
+
+namespace enclume::arch {
+
+/// PAGE_TYPE of SECINFO and EPCM (SDM Vol. 3D, "SECINFO.FLAGS.PAGE_TYPE").
+enum class PageType : std::uint8_t {
+  Secs = 0,
+  Tcs = 1,
+  Reg = 2,
+  Va = 3,
+  Trim = 4,
+  SsFirst = 5,
+  SsRest = 6,
+};
+
+/// The name of an EPC page that every process can use: not a pointer, not a linear address. The platform
+/// (engine or test) chooses the numbering; 0 names no page.
+struct EpcAddress {
+  std::uint64_t value = 0;
+  friend constexpr auto operator<=>(EpcAddress, EpcAddress) = default;
+  explicit constexpr operator bool() const { return value != 0; }
+};
+
+/// The state of an EPC page as one word, so that it is read and changed at once.
+struct EpcmState {
+  bool valid = false;
+  bool r = false;
+  bool w = false;
+  bool x = false;
+  bool blocked = false;
+  bool pending = false;
+  bool modified = false;
+  bool pr = false;
+  PageType type = PageType::Secs;
+
+  [[nodiscard]] constexpr std::uint32_t pack() const {
+    return (valid ? 1U : 0U) | (r ? 2U : 0U) | (w ? 4U : 0U) | (x ? 8U : 0U) | (blocked ? 16U : 0U) |
+           (pending ? 32U : 0U) | (modified ? 64U : 0U) | (pr ? 128U : 0U) |
+           (static_cast<std::uint32_t>(type) << 8);
+  }
+  [[nodiscard]] static constexpr EpcmState unpack(std::uint32_t word) {
+    return {(word & 1) != 0,  (word & 2) != 0,   (word & 4) != 0,
+            (word & 8) != 0,  (word & 16) != 0,  (word & 32) != 0,
+            (word & 64) != 0, (word & 128) != 0, static_cast<PageType>((word >> 8) & 0xff)};
+  }
+  friend constexpr bool operator==(const EpcmState&, const EpcmState&) = default;
+};
+
+/// One EPCM entry. Lives in memory shared between the processes that share the enclave; all-zero memory
+/// is an invalid (free) page.
+struct EpcmEntry {
+  std::atomic<std::uint32_t> state;            ///< EpcmState::pack()
+  std::atomic<std::uint32_t> lock;             ///< an SGX instruction works on the page (0: none)
+  std::atomic<std::uint64_t> enclave_secs;     ///< EpcAddress of the SECS
+  std::atomic<std::uint64_t> enclave_address;  ///< linear address that the page was added for
+  std::atomic<std::uint32_t> blocked_epoch;    ///< tracking epoch when BLOCKED (or permissions) was set
+  std::atomic<std::uint32_t> owner;            ///< TCS: platform's id of the thread that is inside, else 0
+
+  [[nodiscard]] EpcmState load() const noexcept {
+    return EpcmState::unpack(state.load(std::memory_order_acquire));
+  }
+  void store(EpcmState s) noexcept { state.store(s.pack(), std::memory_order_release); }
+};
+static_assert(sizeof(EpcmEntry) == 32, "0.8 % of the page that it describes");
+
+/// An EPC page at hand: its entry, its contents as the processor sees them, its name.
+struct EpcPage {
+  EpcmEntry* epcm = nullptr;
+  std::byte* data = nullptr;  ///< 4096 bytes, page aligned
+  EpcAddress address{};
+
+  explicit operator bool() const { return epcm != nullptr; }
+};
+
+/// Exclusive use of a page by one SGX instruction: never waits; a conflict is an architectural result.
+class EpcPageLock {
+ public:
+  explicit EpcPageLock(const EpcPage& page) noexcept : entry_(page.epcm) {
+    std::uint32_t free = 0;
+    if (!entry_->lock.compare_exchange_strong(free, 1, std::memory_order_acquire)) {
+      entry_ = nullptr;
+    }
+  }
+  ~EpcPageLock() {
+    if (entry_ != nullptr) {
+      entry_->lock.store(0, std::memory_order_release);
+    }
+  }
+  EpcPageLock(const EpcPageLock&) = delete;
+  EpcPageLock& operator=(const EpcPageLock&) = delete;
+  [[nodiscard]] explicit operator bool() const noexcept { return entry_ != nullptr; }
+
+ private:
+  EpcmEntry* entry_;
+};
+
+}  // namespace enclume::arch
