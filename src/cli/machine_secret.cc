@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/machine_secret.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <pwd.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+#include <system_error>
+
+#include "cli/failure.h"
+#include "cli/file_descriptor.h"
+
+namespace enclume::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+[[noreturn]] void throw_errno(const std::string& what) {
+  throw std::system_error(errno, std::generic_category(), what);
+}
+
+// An absolute path from the environment, or empty: the XDG specification says to ignore relative ones.
+std::string absolute_from_environment(const char* variable) {
+  const char* value = std::getenv(variable);
+  return value != nullptr && value[0] == '/' ? value : "";
+}
+
+std::string home_directory() {
+  if (auto home = absolute_from_environment("HOME"); !home.empty()) return home;
+  const passwd* entry = ::getpwuid(::getuid());
+  return entry != nullptr && entry->pw_dir != nullptr && entry->pw_dir[0] == '/' ? entry->pw_dir : "";
+}
+
+// mkdir -p with mode 0700 for what is missing.
+void make_directories(const fs::path& directory) {
+  fs::path so_far;
+  for (const auto& part : directory) {
+    so_far /= part;
+    if (::mkdir(so_far.c_str(), 0700) == 0 || errno == EEXIST) continue;
+    // A read-only or unreadable parent that already exists fails in other ways than EEXIST.
+    const int error = errno;
+    struct stat status {};
+    if (::stat(so_far.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) continue;
+    errno = error;
+    throw_errno("cannot make the directory " + so_far.string());
+  }
+}
+
+// Says whether the file is there; throws if it is there and is not a secret of ours.
+bool check_existing(const std::string& path) {
+  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!file) {
+    if (errno == ENOENT) return false;
+    throw_errno("cannot read " + path);
+  }
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) throw_errno("cannot examine " + path);
+  if (!S_ISREG(status.st_mode) || status.st_size != kSecretSize) {
+    throw Failure(
+        ExitStatus::kInternal,
+        fmt::format("{} is not a machine secret (a file of {} bytes was expected); remove it to get a "
+                    "new one, and with it keys that no longer open what was sealed before",
+                    path, kSecretSize));
+  }
+  return true;
+}
+
+void write_all(int fd, const SecretBytes& bytes, const std::string& path) {
+  std::size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t count = ::write(fd, bytes.data() + done, bytes.size() - done);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) throw_errno("cannot write " + path);
+    done += static_cast<std::size_t>(count);
+  }
+}
+
+}  // namespace
+
+std::string machine_secret_path() {
+  auto state = absolute_from_environment("XDG_STATE_HOME");
+  if (state.empty()) {
+    const auto home = home_directory();
+    if (home.empty()) return "";
+    state = home + "/.local/state";
+  }
+  return state + "/enclume/machine-secret";
+}
+
+SecretFile ensure_machine_secret(const std::string& path) {
+  if (check_existing(path)) return {path};
+  make_directories(fs::path(path).parent_path());
+
+  // Written whole under another name, then linked: link() fails if somebody was faster, and nobody ever sees
+  // half a secret.
+  std::string temporary = path + ".XXXXXX";
+  const FileDescriptor file(::mkostemp(temporary.data(), O_CLOEXEC));
+  if (!file) throw_errno("cannot make " + temporary);
+  try {
+    write_all(file.get(), random_secret(), temporary);
+    if (::fsync(file.get()) != 0) throw_errno("cannot write " + temporary);
+    if (::link(temporary.c_str(), path.c_str()) != 0 && errno != EEXIST) throw_errno("cannot make " + path);
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+  ::unlink(temporary.c_str());
+  if (!check_existing(path)) throw_errno("cannot read " + path);
+  return {path};
+}
+
+SecretBytes random_secret() {
+  SecretBytes bytes{};
+  // Requests of up to 256 bytes are never cut short once the pool is ready.
+  ssize_t count = 0;
+  do {
+    count = ::getrandom(bytes.data(), bytes.size(), 0);
+  } while (count < 0 && errno == EINTR);
+  if (count != static_cast<ssize_t>(bytes.size())) throw_errno("no random bytes from the kernel");
+  return bytes;
+}
+
+}  // namespace enclume::cli

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+// `enclume run`: becomes the program, with the engine preloaded. There is no process in between, so the
+// program's standard streams, signals, process id and exit status are its own.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+
+#include "cli/file_descriptor.h"
+#include "cli/layers.h"
+#include "cli/machine_secret.h"
+#include "cli/program.h"
+#include "cli/verb.h"
+
+namespace enclume::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+// $ENCLUME_ENGINE, or the engine that stands beside this executable in a build tree or an installed one.
+std::string engine_path() {
+  if (const auto named = process_environment()("ENCLUME_ENGINE")) return fs::absolute(*named).string();
+  std::error_code error;
+  const auto self = fs::read_symlink("/proc/self/exe", error);
+  if (error)
+    throw Failure(ExitStatus::kInternal, "cannot find my own path: /proc/self/exe: " + error.message());
+  const auto prefix = self.parent_path().parent_path();
+  const std::array<fs::path, 2> candidates = {prefix / "lib" / "libenclume-engine.so",
+                                              prefix / ENCLUME_LIBDIR / "libenclume-engine.so"};
+  for (const auto& candidate : candidates) {
+    if (fs::exists(candidate, error)) return candidate.string();
+  }
+  throw Failure(
+      ExitStatus::kInternal,
+      fmt::format("the engine is missing: no {}; build or install it, or let ENCLUME_ENGINE name it",
+                  candidates.front().string()));
+}
+
+// Empties the trace file, or makes it, so that a mistake shows now and not inside the program.
+std::string prepare_trace(const std::string& name) {
+  if (name == "-") return name;
+  const auto path = fs::absolute(name).string();
+  const FileDescriptor file(
+      ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666));
+  if (!file) {
+    throw Failure(ExitStatus::kInternal,
+                  fmt::format("cannot write the trace to {}: {}", path, std::strerror(errno)));
+  }
+  return path;
+}
+
+MachineSecret choose_secret(const std::optional<std::string>& seed) {
+  if (seed) return secret_from_seed(*seed);
+  std::string reason = "no home directory is known";
+  try {
+    if (const auto path = machine_secret_path(); !path.empty()) return ensure_machine_secret(path);
+  } catch (const std::system_error& error) {
+    reason = error.what();
+  }
+  fmt::print(
+      stderr,
+      "enclume: warning: the machine secret cannot be kept ({}); this run gets one of its own, and what it "
+      "seals no later run can open\n",
+      reason);
+  return random_secret();
+}
+
+void set_variable(const std::string& name, const std::string& value) {
+  if (::setenv(name.c_str(), value.c_str(), 1) != 0) {
+    throw Failure(ExitStatus::kInternal, fmt::format("cannot set {}: {}", name, std::strerror(errno)));
+  }
+}
+
+// The engine first, then what the user preloads; once only, since a run inside a run inherits it.
+std::string preload_list(const std::string& engine) {
+  std::string list = engine;
+  std::string_view rest;
+  const auto inherited = process_environment()("LD_PRELOAD");
+  if (inherited) rest = *inherited;
+  while (!rest.empty()) {
+    const auto end = rest.find_first_of(" :");
+    const auto item = rest.substr(0, end);
+    rest = end == std::string_view::npos ? std::string_view{} : rest.substr(end + 1);
+    if (!item.empty() && item != engine) list += fmt::format(":{}", item);
+  }
+  return list;
+}
+
+[[noreturn]] void become(const std::string& path, const std::vector<std::string>& arguments) {
+  std::vector<char*> argv;
+  for (const auto& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+  argv.push_back(nullptr);
+  ::execv(path.c_str(), argv.data());
+  const int error = errno;
+  throw Failure(error == ENOENT ? ExitStatus::kNotFound : ExitStatus::kCannotRun,
+                fmt::format("cannot execute {}: {}", path, std::strerror(error)));
+}
+
+class RunVerb final : public Verb {
+ public:
+  const Manual& manual() const override;
+  void add_options(CLI::App& app) override;
+  ExitStatus run(const std::vector<std::string>& rest) override;
+
+ private:
+  [[nodiscard]] Layer layer_from_options() const;
+
+  struct OptionValue {
+    const CLI::Option* option = nullptr;
+    std::string text;
+  };
+  std::array<OptionValue, kSettingNames.size()> values_;
+  std::optional<std::string> config_;
+};
+
+const Manual& RunVerb::manual() const {
+  static const Manual manual{
+      .name = "run",
+      .summary = "run an SGX program on a machine without SGX",
+      .synopsis = "run [OPTIONS] [--] PROGRAM [ARGUMENTS…]",
+      .before_options =
+          {
+              {"DESCRIPTION",
+               {{"",
+                 "Runs PROGRAM with an emulated SGX machine: it finds /dev/sgx_enclave, CPUID that offers "
+                 "SGX, a vDSO "
+                 "with __vdso_sgx_enter_enclave, and ENCLU instructions that work. PROGRAM and its enclaves "
+                 "are used "
+                 "as they are. PROGRAM is looked for in PATH as the shell does."},
+                {"",
+                 "There is no process in between: enclume loads the engine by LD_PRELOAD and becomes "
+                 "PROGRAM, so "
+                 "standard input and output, signals, the process id and the exit status are PROGRAM's own. "
+                 "Programs "
+                 "that PROGRAM starts run in the same way."},
+                {"",
+                 "PROGRAM must be a dynamically linked x86-64 program for glibc, or a script. Static "
+                 "executables are "
+                 "not supported yet: the dynamic loader is what loads the engine. Programs that gain "
+                 "privileges when "
+                 "executed (setuid, setgid, file capabilities) are refused, because the loader ignores "
+                 "LD_PRELOAD "
+                 "for them."},
+                {"", "The emulator protects nothing. Do not give it secrets that matter."}}},
+          },
+      .after_options =
+          {
+              {"CONFIGURATION",
+               {{"",
+                 "Each setting can be given as an option, as an environment variable, or in the "
+                 "configuration file "
+                 "as a line key = value, where the key is the option's name without the dashes. An option "
+                 "wins over "
+                 "the environment, the environment over the file. Lines that begin with # are comments:"},
+                {"# a small machine", ""},
+                {"epc-size = 16M", ""},
+                {"sgx = 1", ""}}},
+              {"EXAMPLES",
+               {{"enclume run -- ./app", ""},
+                {"enclume run --epc-size 8M --trace - -- ./app --an-option-of-the-app", ""},
+                {"ENCLUME_SGX=1 enclume run ./app", ""},
+                {"enclume run --machine-seed ci -- make test", ""}}},
+              {"ENVIRONMENT",
+               {{"ENCLUME_EPC_SIZE, ENCLUME_SGX, ENCLUME_MACHINE_SEED, ENCLUME_DEBUG, ENCLUME_TRACE",
+                 "The settings, as the options of the same names. ENCLUME_DEBUG is yes or no. An empty value "
+                 "counts "
+                 "as none."},
+                {"ENCLUME_CONFIG", "The configuration file; it must exist."},
+                {"ENCLUME_ENGINE", "The engine to load instead of the one that belongs to this enclume."},
+                {"LD_PRELOAD", "Kept; the engine is put in front."},
+                {"ENCLUME_SETTINGS", "Set for the program: what the engine reads. Do not set it yourself."}}},
+              {"FILES",
+               {{"$XDG_CONFIG_HOME/enclume/config, ~/.config/enclume/config",
+                 "The configuration file, if there is one."},
+                {"$XDG_STATE_HOME/enclume/machine-secret, ~/.local/state/enclume/machine-secret",
+                 "32 random bytes from which every key of your emulated machine is derived, made by the "
+                 "first run. "
+                 "Without it, what enclaves sealed cannot be opened again."}}},
+              {"EXIT STATUS",
+               {{"2", "A bad option, environment variable or configuration file."},
+                {"125", "Enclume itself failed: no engine, or a trace file that cannot be written."},
+                {"126", "PROGRAM is there but cannot be run, or not under the engine."},
+                {"127", "PROGRAM or its interpreter is missing."},
+                {"other", "PROGRAM's own. A shell shows 128 + n for a program that signal n ended."}}},
+              {"SEE ALSO", {{"", "enclume-doctor(1), enclume-inspect(1), docs/running.md"}}},
+          },
+  };
+  return manual;
+}
+
+void RunVerb::add_options(CLI::App& app) {
+  app.prefix_command();
+  const auto add = [&](std::size_t index, const char* value_name, const char* description) {
+    auto& value = values_.at(index);
+    value.option = app.add_option("--" + std::string(kSettingNames.at(index).key), value.text, description)
+                       ->type_name(value_name);
+  };
+  add(0, "SIZE",
+      "Size of the enclave page cache: 1M to 1T, a multiple of 4096 bytes; K, M, G and T may follow. "
+      "Default: 256M.");
+  add(1, "1|2",
+      "The generation of SGX: 1 offers the SGX1 instructions only, 2 adds dynamic memory management. "
+      "Default: 2.");
+  add(2, "SEED",
+      "Derive every key of the machine from SEED, so that runs are reproducible here and elsewhere. "
+      "Default: a random secret, kept for each user.");
+  values_.at(3).option = app.add_flag(
+      "--debug{yes},--no-debug{no}", values_.at(3).text,
+      "Let the engine check its own state at every step and say on standard error what it does at the "
+      "start. For people who debug Enclume itself. Default: no.");
+  add(4, "FILE",
+      "Write one line to FILE for each transition, asynchronous exit, ioctl and fixup; - is standard "
+      "error. FILE is emptied first.");
+  app.add_option("--config", config_, "Read FILE instead of the usual configuration file.")
+      ->type_name("FILE");
+}
+
+Layer RunVerb::layer_from_options() const {
+  Layer layer;
+  for (std::size_t i = 0; i < kSettingNames.size(); ++i) {
+    if (values_.at(i).option->count() == 0) continue;
+    const auto key = kSettingNames.at(i).key;
+    layer.emplace(key, RawValue{values_.at(i).text, fmt::format("option --{}", key)});
+  }
+  return layer;
+}
+
+ExitStatus RunVerb::run(const std::vector<std::string>& rest) {
+  // CLI11 stops at the first word that it does not know; that is the program, unless it looks like an option.
+  std::vector<std::string> arguments = rest;
+  const bool is_marked = !arguments.empty() && arguments.front() == "--";
+  if (is_marked) arguments.erase(arguments.begin());
+  if (arguments.empty()) {
+    throw Failure(ExitStatus::kUsage,
+                  "run: which program? Usage: enclume run [OPTIONS] [--] PROGRAM [ARGUMENTS…]");
+  }
+  if (!is_marked && arguments.front().starts_with('-')) {
+    throw Failure(ExitStatus::kUsage,
+                  fmt::format("run: unknown option {}; see 'enclume help run' (a program whose "
+                              "name begins with a dash goes after --)",
+                              arguments.front()));
+  }
+
+  const auto environment = process_environment();
+  const std::array<Layer, 3> layers = {layer_from_options(), layer_from_environment(environment),
+                                       layer_from_file(config_, environment)};
+  auto [settings, seed] = resolve(layers);
+
+  const auto program = find_program(arguments.front());
+  check_program(program);
+  const auto engine = engine_path();
+  check_engine(engine);
+  if (settings.trace) settings.trace = prepare_trace(*settings.trace);
+  settings.secret = choose_secret(seed);
+
+  set_variable(std::string(kSettingsVariable), serialise(settings));
+  set_variable("LD_PRELOAD", preload_list(engine));
+  become(program, arguments);
+}
+
+const Registered<RunVerb> registered;
+
+}  // namespace
+}  // namespace enclume::cli

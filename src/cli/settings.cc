@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/settings.h"
+
+#include <fmt/format.h>
+#include <nettle/sha2.h>
+
+#include <charconv>
+#include <map>
+
+namespace enclume::cli {
+namespace {
+
+constexpr std::string_view kVersion = "v1";
+
+// Bytes that would end a field, or not survive a log line, travel as %XX.
+bool needs_escape(unsigned char byte) {
+  return byte == '%' || byte == ';' || byte < 0x20 || byte == 0x7f;
+}
+
+std::string escape(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (needs_escape(byte)) {
+      out += fmt::format("%{:02x}", byte);
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
+template <typename Integer>
+std::optional<Integer> parse_integer(std::string_view text, int base = 10) {
+  Integer value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+std::optional<std::string> unescape(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      out += text[i];
+      continue;
+    }
+    if (text.size() - i < 3) return std::nullopt;
+    const auto byte = parse_integer<std::uint8_t>(text.substr(i + 1, 2), 16);
+    if (!byte || *byte == 0) return std::nullopt;
+    out += static_cast<char>(*byte);
+    i += 2;
+  }
+  return out;
+}
+
+std::optional<SecretBytes> parse_secret(std::string_view hex) {
+  SecretBytes bytes{};
+  if (hex.size() != 2 * bytes.size()) return std::nullopt;
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    const auto byte = parse_integer<std::uint8_t>(hex.substr(2 * i, 2), 16);
+    if (!byte) return std::nullopt;
+    bytes[i] = *byte;
+  }
+  return bytes;
+}
+
+using Fields = std::map<std::string_view, std::string_view>;
+
+std::optional<Fields> split_fields(std::string_view text) {
+  Fields fields;
+  while (!text.empty()) {
+    const auto end = text.find(';');
+    const auto field = text.substr(0, end);
+    text = end == std::string_view::npos ? std::string_view{} : text.substr(end + 1);
+    const auto equals = field.find('=');
+    if (equals == std::string_view::npos) return std::nullopt;
+    if (!fields.emplace(field.substr(0, equals), field.substr(equals + 1)).second) return std::nullopt;
+  }
+  return fields;
+}
+
+// Takes the field out, so that what is left at the end is what nobody knows.
+std::optional<std::string_view> take(Fields& fields, std::string_view key) {
+  const auto node = fields.extract(key);
+  if (node.empty()) return std::nullopt;
+  return node.mapped();
+}
+
+}  // namespace
+
+std::string serialise(const Settings& settings) {
+  std::string out = fmt::format("{};epc_size={};sgx={};debug={}", kVersion, settings.epc_size, settings.sgx,
+                                settings.debug ? 1 : 0);
+  if (settings.trace) out += ";trace=" + escape(*settings.trace);
+  if (const auto* file = std::get_if<SecretFile>(&settings.secret)) {
+    out += ";secret_file=" + escape(file->path);
+  } else {
+    out += ";secret=";
+    for (const auto byte : std::get<SecretBytes>(settings.secret)) out += fmt::format("{:02x}", byte);
+  }
+  return out;
+}
+
+std::optional<Settings> parse_settings(std::string_view text) {
+  if (!text.starts_with(kVersion)) return std::nullopt;
+  text.remove_prefix(kVersion.size());
+  if (!text.starts_with(';')) return std::nullopt;
+  auto fields = split_fields(text.substr(1));
+  if (!fields) return std::nullopt;
+
+  Settings settings;
+  const auto epc_size = parse_integer<std::uint64_t>(take(*fields, "epc_size").value_or(""));
+  if (!epc_size || *epc_size < kMinEpcSize || *epc_size > kMaxEpcSize || *epc_size % kPageSize != 0)
+    return {};
+  settings.epc_size = *epc_size;
+
+  const auto sgx = parse_integer<unsigned>(take(*fields, "sgx").value_or(""));
+  if (!sgx || *sgx < 1 || *sgx > 2) return std::nullopt;
+  settings.sgx = *sgx;
+
+  const auto debug = take(*fields, "debug");
+  if (debug != "0" && debug != "1") return std::nullopt;
+  settings.debug = debug == "1";
+
+  if (const auto trace = take(*fields, "trace")) {
+    settings.trace = unescape(*trace);
+    if (!settings.trace || (*settings.trace != "-" && !settings.trace->starts_with('/'))) return std::nullopt;
+  }
+
+  const auto secret = take(*fields, "secret");
+  const auto secret_file = take(*fields, "secret_file");
+  if (secret.has_value() == secret_file.has_value()) return std::nullopt;
+  if (secret) {
+    const auto bytes = parse_secret(*secret);
+    if (!bytes) return std::nullopt;
+    settings.secret = *bytes;
+  } else {
+    auto path = unescape(*secret_file);
+    if (!path || !path->starts_with('/')) return std::nullopt;
+    settings.secret = SecretFile{std::move(*path)};
+  }
+  if (!fields->empty()) return std::nullopt;
+  return settings;
+}
+
+SecretBytes secret_from_seed(std::string_view seed) {
+  // The label keeps these secrets apart from any other use of a hash of the same words. Its final zero byte
+  // is part of the input.
+  static constexpr char kLabel[] = "enclume machine seed";
+  sha256_ctx context;
+  sha256_init(&context);
+  sha256_update(&context, sizeof kLabel, reinterpret_cast<const std::uint8_t*>(kLabel));
+  sha256_update(&context, seed.size(), reinterpret_cast<const std::uint8_t*>(seed.data()));
+  SecretBytes digest{};
+  sha256_digest(&context, digest.size(), digest.data());
+  return digest;
+}
+
+}  // namespace enclume::cli

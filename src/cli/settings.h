@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `enclume run` tells the engine, and the one environment variable that carries it.
+// The format is documented in docs/engine-settings.md; the engine has a parser of its own, since it reads the
+// variable before libc is ready.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+
+namespace enclume::cli {
+
+inline constexpr std::string_view kSettingsVariable = "ENCLUME_SETTINGS";
+
+inline constexpr std::uint64_t kPageSize = 4096;
+inline constexpr std::uint64_t kMinEpcSize = std::uint64_t{1} << 20;
+inline constexpr std::uint64_t kMaxEpcSize = std::uint64_t{1} << 40;
+inline constexpr std::uint64_t kDefaultEpcSize = std::uint64_t{256} << 20;
+
+// The root of every key of the machine: either its bytes, or the file that holds exactly those 32 bytes.
+inline constexpr std::size_t kSecretSize = 32;
+using SecretBytes = std::array<std::uint8_t, kSecretSize>;
+struct SecretFile {
+  std::string path;  // absolute
+  friend bool operator==(const SecretFile&, const SecretFile&) = default;
+};
+using MachineSecret = std::variant<SecretBytes, SecretFile>;
+
+struct Settings {
+  std::uint64_t epc_size = kDefaultEpcSize;  // bytes, a multiple of the page size
+  unsigned sgx = 2;                          // 1: the SGX1 leaves only; 2: SGX2 as well
+  bool debug = false;
+  std::optional<std::string> trace;  // absolute path, or "-" for standard error
+  MachineSecret secret;
+  friend bool operator==(const Settings&, const Settings&) = default;
+};
+
+// The value of ENCLUME_SETTINGS. Fields stand in a fixed order, so equal settings give equal strings.
+[[nodiscard]] std::string serialise(const Settings& settings);
+
+// The inverse. Nothing unless the text is complete and well-formed: known version, no unknown, repeated or
+// missing field, every value in range.
+[[nodiscard]] std::optional<Settings> parse_settings(std::string_view text);
+
+// The machine secret that stands for a seed: SHA-256 of "enclume machine seed", a zero byte, and the seed.
+[[nodiscard]] SecretBytes secret_from_seed(std::string_view seed);
+
+}  // namespace enclume::cli
