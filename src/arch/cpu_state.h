@@ -46,12 +46,17 @@ inline constexpr std::uint64_t kAc = 1ULL << 18;
 inline constexpr std::uint64_t kId = 1ULL << 21;
 }  // namespace rflags
 
+struct XsaveComponent;
+
 /// Extended state in the standard (non-compacted) XSAVE format, 64-byte aligned. The memory belongs to
 /// the caller (the engine's signal frame, a test's buffer).
 struct XsaveImage {
   std::byte* area = nullptr;
   std::uint32_t size = 0;      ///< bytes at `area`; at least 576
   std::uint64_t features = 0;  ///< components that `area` has room for (as XCR0)
+  /// 64 entries: where `area` keeps each component. Null: where MachineConfig::xsave says. It differs when
+  /// CPUID shows another processor's offsets than the machine has.
+  const XsaveComponent* layout = nullptr;
 };
 
 /// Registers as an instruction finds and leaves them. RIP is the address of the ENCLU when a leaf begins;
