@@ -81,6 +81,7 @@ struct EpcPage {
 };
 
 /// Exclusive use of a page by one SGX instruction: never waits; a conflict is an architectural result.
+/// EpcmEntry::lock is 0, or 1 for the one exclusive user, or twice the number of shared users.
 class EpcPageLock {
  public:
   explicit EpcPageLock(const EpcPage& page) noexcept : entry_(page.epcm) {
@@ -96,6 +97,32 @@ class EpcPageLock {
   }
   EpcPageLock(const EpcPageLock&) = delete;
   EpcPageLock& operator=(const EpcPageLock&) = delete;
+  [[nodiscard]] explicit operator bool() const noexcept { return entry_ != nullptr; }
+
+ private:
+  EpcmEntry* entry_;
+};
+
+/// Use of a page together with other shared users (the SECS of an EADD, the version array of an EWB, …):
+/// keeps an exclusive user away. Never waits.
+class EpcPageSharedLock {
+ public:
+  explicit EpcPageSharedLock(const EpcPage& page) noexcept : entry_(page.epcm) {
+    std::uint32_t users = entry_->lock.load(std::memory_order_relaxed);
+    do {
+      if ((users & 1) != 0) {
+        entry_ = nullptr;
+        return;
+      }
+    } while (!entry_->lock.compare_exchange_weak(users, users + 2, std::memory_order_acquire));
+  }
+  ~EpcPageSharedLock() {
+    if (entry_ != nullptr) {
+      entry_->lock.fetch_sub(2, std::memory_order_release);
+    }
+  }
+  EpcPageSharedLock(const EpcPageSharedLock&) = delete;
+  EpcPageSharedLock& operator=(const EpcPageSharedLock&) = delete;
   [[nodiscard]] explicit operator bool() const noexcept { return entry_ != nullptr; }
 
  private:
