@@ -30,19 +30,19 @@ enum class DecodeError : std::uint8_t {
   TooLong,    // more than 15 bytes: the processor would raise #GP
 };
 
-// How a near branch with prefix 66 and without REX.W is read: Intel ignores the prefix (32-bit distance),
-// AMD takes a 16-bit distance. Compilers and linkers never emit one.
+/// How a near branch with prefix 66 and without REX.W is read: Intel ignores the prefix (32-bit distance),
+/// AMD takes a 16-bit distance. Compilers and linkers never emit one.
 enum class BranchRule : std::uint8_t {
   Intel,
   Amd,
 };
 
-// Decodes the instruction at the start of `bytes`; 15 bytes are always enough.
-// Signal context: safe.
+/// Decodes the instruction at the start of `bytes`; 15 bytes are always enough.
+/// Signal context: safe.
 [[nodiscard]] std::expected<Instruction, DecodeError> decode(
     std::span<const std::byte> bytes, BranchRule branches = BranchRule::Intel) noexcept;
 
-// What an effective address is made of. `registers` is in hardware order (see MemoryOperand).
+/// What an effective address is made of. `registers` is in hardware order (see MemoryOperand).
 struct AddressContext {
   std::array<std::uint64_t, 16> registers{};
   std::uint64_t rip = 0;  // of the instruction's first byte
@@ -50,10 +50,10 @@ struct AddressContext {
   std::uint64_t gs_base = 0;
 };
 
-// The linear address of the ModRM (or A0..A3) memory operand. Nothing for an instruction without one, for a
-// vector of addresses (VSIB), and for EVEX with an 8-bit displacement, whose unit depends on the instruction.
-// LEA and the multi-byte NOP have such an operand and do not access it.
-// Signal context: safe.
+/// The linear address of the ModRM (or A0..A3) memory operand. Nothing for an instruction without one, for a
+/// vector of addresses (VSIB), and for EVEX with an 8-bit displacement, whose unit depends on the instruction.
+/// LEA and the multi-byte NOP have such an operand and do not access it.
+/// Signal context: safe.
 [[nodiscard]] std::optional<std::uint64_t> effective_address(const Instruction& instruction,
                                                              const AddressContext& context) noexcept;
 

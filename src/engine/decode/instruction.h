@@ -6,7 +6,7 @@
 
 namespace enclume::engine::decode {
 
-// The longest instruction that a processor accepts (Intel SDM vol. 2, 2.3.11).
+/// The longest instruction that a processor accepts (Intel SDM vol. 2, 2.3.11).
 inline constexpr std::uint8_t kMaxInstructionLength = 15;
 
 enum class Encoding : std::uint8_t {
@@ -16,7 +16,7 @@ enum class Encoding : std::uint8_t {
   Xop,
 };
 
-// Which opcode table `Instruction::opcode` indexes. Legacy, VEX and EVEX share the first four.
+/// Which opcode table `Instruction::opcode` indexes. Legacy, VEX and EVEX share the first four.
 enum class OpcodeMap : std::uint8_t {
   OneByte,
   Map0F,
@@ -30,11 +30,11 @@ enum class OpcodeMap : std::uint8_t {
   XopA,
 };
 
-// What an instruction is to an SGX machine or to somebody who follows control flow. Everything else is
-// Other. A class says what the bytes mean, not whether they may run: that is the caller's table.
+/// What an instruction is to an SGX machine or to somebody who follows control flow. Everything else is
+/// Other. A class says what the bytes mean, not whether they may run: that is the caller's table.
 enum class InstructionClass : std::uint8_t {
   Other,
-  // Control flow inside the segment.
+  /// Control flow inside the segment.
   Jcc,           // also LOOPcc and JrCXZ
   JmpRelative,   // EB, E9
   CallRelative,  // E8
@@ -43,7 +43,7 @@ enum class InstructionClass : std::uint8_t {
   RetNear,
   Xbegin,
   Ud,  // UD0, UD1, UD2: #UD by definition
-  // Legal outside an enclave, #UD inside (SDM vol. 3, "Illegal Instructions").
+  /// Legal outside an enclave, #UD inside (SDM vol. 3, "Illegal Instructions").
   Cpuid,
   Getsec,
   Rdpmc,
@@ -71,10 +71,10 @@ enum class InstructionClass : std::uint8_t {
   LoadFarPointer,  // LSS, LFS, LGS
   Syscall,
   Sysenter,
-  // Legality depends on the machine or on the enclave.
+  /// Legality depends on the machine or on the enclave.
   Rdtsc,
   Rdtscp,
-  // What the engine itself looks at.
+  /// What the engine itself looks at.
   Enclu,
   Encls,
   Hlt,
@@ -97,11 +97,11 @@ enum class Segment : std::uint8_t {
   Gs,
 };
 
-// No such register in `MemoryOperand::base` or `::index`.
+/// No such register in `MemoryOperand::base` or `::index`.
 inline constexpr std::uint8_t kNoRegister = 0xff;
 
-// The operand that ModRM names, or the address in a MOV of the A0..A3 group. Registers are numbered as the
-// hardware does: 0 RAX, 1 RCX, 2 RDX, 3 RBX, 4 RSP, 5 RBP, 6 RSI, 7 RDI, 8..15 R8..R15.
+/// The operand that ModRM names, or the address in a MOV of the A0..A3 group. Registers are numbered as the
+/// hardware does: 0 RAX, 1 RCX, 2 RDX, 3 RBX, 4 RSP, 5 RBP, 6 RSI, 7 RDI, 8..15 R8..R15.
 struct MemoryOperand {
   std::uint8_t base = kNoRegister;
   std::uint8_t index = kNoRegister;  // with VSIB: a vector register, see `has_vector_index`
@@ -118,7 +118,7 @@ struct Instruction {
   std::uint8_t opcode_offset = 0;  // from the first byte, prefixes included
   InstructionClass cls = InstructionClass::Other;
 
-  // Prefixes as found. `rex` is 0 without one; for VEX, EVEX and XOP it is the equivalent REX (0x4X).
+  /// Prefixes as found. `rex` is 0 without one; for VEX, EVEX and XOP it is the equivalent REX (0x4X).
   bool lock = false;
   bool rep = false;    // F3 is the last of F2 and F3
   bool repne = false;  // F2 is the last of F2 and F3
@@ -156,13 +156,13 @@ struct Instruction {
   [[nodiscard]] constexpr bool rex_b() const noexcept { return (rex & 1) != 0; }
 };
 
-// A jump, call or XBEGIN whose target is `end of instruction + immediate`.
+/// A jump, call or XBEGIN whose target is `end of instruction + immediate`.
 [[nodiscard]] constexpr bool is_relative_branch(InstructionClass cls) noexcept {
   return cls == InstructionClass::Jcc || cls == InstructionClass::JmpRelative ||
          cls == InstructionClass::CallRelative || cls == InstructionClass::Xbegin;
 }
 
-// False if the instruction behind this one in memory can't be the next one executed, short of a return to it.
+/// False if the instruction behind this one in memory can't be the next one executed, short of a return to it.
 [[nodiscard]] constexpr bool falls_through(InstructionClass cls) noexcept {
   switch (cls) {
     case InstructionClass::JmpRelative:
