@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Ways into an enclave from C++; prototypes and contracts are in call_enclave.h.
+ */
+
+#include "register_file.inc"
+
+	.macro push_callee_saved
+	push	%rbp
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %rbp, 0
+	mov	%rsp, %rbp
+	.cfi_def_cfa_register %rbp
+	push	%rbx
+	.cfi_rel_offset %rbx, -8
+	push	%r12
+	.cfi_rel_offset %r12, -16
+	push	%r13
+	.cfi_rel_offset %r13, -24
+	push	%r14
+	.cfi_rel_offset %r14, -32
+	push	%r15
+	.cfi_rel_offset %r15, -40
+	sub	$8, %rsp
+	stmxcsr	(%rsp)
+	fnstcw	4(%rsp)
+	.endm
+
+	/* RBP is what it was after push_callee_saved. */
+	.macro pop_callee_saved
+	cld
+	lea	-48(%rbp), %rsp
+	ldmxcsr	(%rsp)
+	fldcw	4(%rsp)
+	add	$8, %rsp
+	pop	%r15
+	pop	%r14
+	pop	%r13
+	pop	%r12
+	pop	%rbx
+	pop	%rbp
+	.cfi_def_cfa %rsp, 8
+	.endm
+
+	/* All that the contract passes through, from the RegisterFile at RAX. */
+	.macro load_registers
+	mov	REG_RDX(%rax), %rdx
+	mov	REG_RSI(%rax), %rsi
+	mov	REG_RDI(%rax), %rdi
+	mov	REG_R8(%rax), %r8
+	mov	REG_R9(%rax), %r9
+	mov	REG_R10(%rax), %r10
+	mov	REG_R11(%rax), %r11
+	mov	REG_R12(%rax), %r12
+	mov	REG_R13(%rax), %r13
+	mov	REG_R14(%rax), %r14
+	mov	REG_R15(%rax), %r15
+	.endm
+
+	/* Everything, to the RegisterFile whose address is at \slot(%rbp). */
+	.macro store_registers slot
+	pushfq
+	push	%rax
+	mov	\slot(%rbp), %rax
+	mov	%rbx, REG_RBX(%rax)
+	mov	%rcx, REG_RCX(%rax)
+	mov	%rdx, REG_RDX(%rax)
+	mov	%rsi, REG_RSI(%rax)
+	mov	%rdi, REG_RDI(%rax)
+	mov	%rbp, REG_RBP(%rax)
+	lea	16(%rsp), %rbx
+	mov	%rbx, REG_RSP(%rax)
+	mov	%r8, REG_R8(%rax)
+	mov	%r9, REG_R9(%rax)
+	mov	%r10, REG_R10(%rax)
+	mov	%r11, REG_R11(%rax)
+	mov	%r12, REG_R12(%rax)
+	mov	%r13, REG_R13(%rax)
+	mov	%r14, REG_R14(%rax)
+	mov	%r15, REG_R15(%rax)
+	pop	%rbx
+	mov	%rbx, REG_RAX(%rax)
+	pop	%rbx
+	mov	%rbx, REG_RFLAGS(%rax)
+	/* AC may have come out of the enclave; nothing after this must fault for it. */
+	pushq	$2
+	popfq
+	.endm
+
+	.text
+
+/* int enclume_test_call_vdso(rdi, rsi, rdx, leaf, r8, r9, run, function) */
+	.globl	enclume_test_call_vdso
+	.type	enclume_test_call_vdso, @function
+	.hidden	enclume_test_call_vdso
+enclume_test_call_vdso:
+	.cfi_startproc
+	push_callee_saved
+	/* The vDSO function wants RSP = 16n + 8 on entry like any other: RBP - 48 is aligned, add two words. */
+	push	$0
+	push	16(%rbp)
+	call	*24(%rbp)
+	pop_callee_saved
+	ret
+	.cfi_endproc
+	.size	enclume_test_call_vdso, . - enclume_test_call_vdso
+
+/* int enclume_test_call_vdso_registers(in, out, run, function) */
+	.globl	enclume_test_call_vdso_registers
+	.type	enclume_test_call_vdso_registers, @function
+	.hidden	enclume_test_call_vdso_registers
+enclume_test_call_vdso_registers:
+	.cfi_startproc
+	push_callee_saved
+	push	%rsi		/* -56: out */
+	push	%rcx		/* -64: the function */
+	push	$0
+	push	%rdx		/* the function's stack argument */
+	mov	%rdi, %rax
+	mov	REG_RCX(%rax), %ecx
+	load_registers
+	call	*-64(%rbp)
+	store_registers -56
+	mov	-56(%rbp), %rax
+	mov	REG_RAX(%rax), %eax
+	pop_callee_saved
+	ret
+	.cfi_endproc
+	.size	enclume_test_call_vdso_registers, . - enclume_test_call_vdso_registers
+
+/* void enclume_test_raw_enclu(in, out) */
+	.globl	enclume_test_raw_enclu, enclume_test_enclu, enclume_test_aep, enclume_test_enclu_done
+	.type	enclume_test_raw_enclu, @function
+	.hidden	enclume_test_raw_enclu, enclume_test_enclu, enclume_test_aep, enclume_test_enclu_done
+enclume_test_raw_enclu:
+	.cfi_startproc
+	push_callee_saved
+	push	%rsi		/* -56: out */
+	push	REG_RFLAGS(%rdi)
+	mov	%rdi, %rax
+	mov	REG_RBX(%rax), %rbx
+	load_registers
+	mov	REG_RAX(%rax), %rax
+	lea	enclume_test_aep(%rip), %rcx
+	cmpq	$0, (%rsp)
+	je	1f
+	popfq
+	push	$0
+1:
+enclume_test_enclu:
+	.byte	0x0f, 0x01, 0xd7	/* ENCLU[EENTER] or [ERESUME] */
+	jmp	enclume_test_enclu_done
+enclume_test_aep:
+	.byte	0x0f, 0x01, 0xd7	/* ENCLU[ERESUME] */
+enclume_test_enclu_done:
+	store_registers -56
+	pop_callee_saved
+	ret
+	.cfi_endproc
+	.size	enclume_test_raw_enclu, . - enclume_test_raw_enclu
+
+	.section .note.GNU-stack, "", @progbits

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The two ways into an enclave: the vDSO function, and an ENCLU of our own with our own AEP.
+#pragma once
+
+#include <asm/sgx.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace enclume::test {
+
+// What is loaded before an entry and what was found after the exit. RSP and RBP are found only.
+struct RegisterFile {
+  std::uint64_t rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp;
+  std::uint64_t r8, r9, r10, r11, r12, r13, r14, r15;
+  std::uint64_t rflags;  // Before enclume_test_raw_enclu: loaded if not zero.
+};
+static_assert(sizeof(RegisterFile) == 17 * 8 && offsetof(RegisterFile, rflags) == 128);
+
+// __vdso_sgx_enter_enclave by the ELF image that AT_SYSINFO_EHDR points to, through DT_HASH or DT_GNU_HASH;
+// nullptr if there is none.
+vdso_sgx_enter_enclave_t find_vdso_function();
+
+}  // namespace enclume::test
+
+extern "C" {
+
+// Calls `function` by its contract and keeps what that contract lets it clobber: the callee-saved registers,
+// MXCSR, the x87 control word and DF.
+int enclume_test_call_vdso(std::uint64_t rdi, std::uint64_t rsi, std::uint64_t rdx, std::uint32_t leaf,
+                           std::uint64_t r8, std::uint64_t r9, sgx_enclave_run* run,
+                           vdso_sgx_enter_enclave_t function);
+
+// The same with all general registers but RAX, RBX, RCX (run, leaf), RSP and RBP taken from *in, and all
+// registers as they are on return stored to *out. RCX of *in is the leaf.
+int enclume_test_call_vdso_registers(const enclume::test::RegisterFile* in, enclume::test::RegisterFile* out,
+                                     sgx_enclave_run* run, vdso_sgx_enter_enclave_t function);
+
+// ENCLU with RAX (the leaf) and RBX (the TCS) of *in, at enclume_test_enclu; RCX = enclume_test_aep, where an
+// ENCLU resumes. An EEXIT to the address after either ENCLU comes back here. A signal handler that wants to
+// end the call sets RIP to enclume_test_enclu_done and leaves RSP alone.
+void enclume_test_raw_enclu(const enclume::test::RegisterFile* in, enclume::test::RegisterFile* out);
+extern const char enclume_test_enclu[];
+extern const char enclume_test_aep[];
+extern const char enclume_test_enclu_done[];
+}
