@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// One enclave as this process sees it: a handle on mappings of the enclave's file.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "arch/epc/epcm.h"
+#include "base/errno.h"
+#include "base/types.h"
+#include "kernel/layout.h"
+#include "kernel/page_index.h"
+#include "kernel/platform.h"
+#include "kernel/shared.h"
+
+namespace enclume::kernel {
+
+/// What tells two enclaves' files apart: st_dev and st_ino.
+struct FileIdentity {
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+  friend constexpr bool operator==(FileIdentity, FileIdentity) = default;
+};
+
+/// Buffers for one ioctl: the one-at-a-time rule makes them safe, and the program's stack may be tiny.
+struct IoctlScratch {
+  static constexpr std::size_t kSourcePages = 16;
+  alignas(kPageSize) std::byte pages[kSourcePages][kPageSize];
+};
+
+/// Made and kept by EnclaveTable; its address is good until release, also for lock-free readers.
+class Enclave {
+ public:
+  Enclave() = default;
+  Enclave(const Enclave&) = delete;
+  Enclave& operator=(const Enclave&) = delete;
+
+  // Signal context: safe, all of these.
+  [[nodiscard]] FileIdentity identity() const noexcept { return identity_; }
+  [[nodiscard]] FileHandle file() const noexcept { return file_; }
+  [[nodiscard]] EnclaveShared& shared() const noexcept { return *shared_; }
+  [[nodiscard]] std::uint32_t number() const noexcept { return number_; }
+  [[nodiscard]] EnclaveRecord& record() const noexcept { return *record_; }
+
+  [[nodiscard]] bool created() const noexcept { return has(enclave_flag::kCreated); }
+  [[nodiscard]] bool initialized() const noexcept { return has(enclave_flag::kInitialized); }
+  [[nodiscard]] bool debug() const noexcept { return has(enclave_flag::kDebug); }
+  [[nodiscard]] std::uint64_t base() const noexcept { return shared_->base.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t size() const noexcept { return shared_->size.load(std::memory_order_relaxed); }
+  /// [base, base + SIZE); empty before CREATE.
+  [[nodiscard]] LinearRange elrange() const noexcept {
+    return {LinearAddress(base()), LinearAddress(base() + size())};
+  }
+
+  /// Whether the parts that depend on SIZE are mapped here; all functions below need it. False before CREATE,
+  /// and after a CREATE by another process until ensure_mapped().
+  [[nodiscard]] bool mapped() const noexcept { return mapped_.load(std::memory_order_acquire); }
+  /// Maps what another process's CREATE made. Fails if there is no address space. Takes the enclave's lock;
+  /// signal context: as OwnerLock.
+  [[nodiscard]] SysResult<void> ensure_mapped(Platform&) noexcept;
+
+  [[nodiscard]] const MetadataLayout& layout() const noexcept { return layout_; }
+  [[nodiscard]] std::uint64_t pages() const noexcept { return layout_.pages; }
+  /// The page number of a linear address; pages() or more if it is outside the enclave.
+  [[nodiscard]] std::uint64_t page_number(LinearAddress a) const noexcept {
+    return (a.value() - base()) / kPageSize;
+  }
+  [[nodiscard]] LinearAddress page_address(std::uint64_t page) const noexcept {
+    return LinearAddress(base() + page * kPageSize);
+  }
+
+  // EPC pages. Each has an entry in the EPCM whether it is valid or not.
+  [[nodiscard]] arch::EpcPage epc_page(std::uint64_t page) const noexcept;
+  [[nodiscard]] arch::EpcPage secs_page() const noexcept;
+  [[nodiscard]] arch::EpcPage va_page(std::uint64_t index) const noexcept;
+  /// Any of them by its place in the EPCM; empty beyond the end.
+  [[nodiscard]] arch::EpcPage epc_page_at(std::uint64_t epcm_index) const noexcept;
+  /// The EPC page that a pointer into our mappings lies in, empty if it is not one.
+  [[nodiscard]] arch::EpcPage epc_page_of(const std::byte* alias) const noexcept;
+
+  [[nodiscard]] EnclavePage& page(std::uint64_t page) const noexcept { return page_table_[page]; }
+  /// Which pages are present, for walks over sparse enclaves.
+  [[nodiscard]] PageIndex& index() noexcept { return index_; }
+  [[nodiscard]] const PageIndex& index() const noexcept { return index_; }
+  [[nodiscard]] std::atomic<std::uint64_t>* va_slots(std::uint64_t va_page) const noexcept;
+  /// Ciphertext and PCMD of an evicted page; `pages()` means the SECS.
+  [[nodiscard]] std::byte* backing(std::uint64_t page) const noexcept;
+  [[nodiscard]] std::byte* pcmd(std::uint64_t page) const noexcept;
+
+  [[nodiscard]] IoctlScratch& scratch() const noexcept { return *scratch_; }
+
+ private:
+  friend class EnclaveTable;
+  friend class Creation;
+
+  [[nodiscard]] bool has(std::uint32_t flag) const noexcept {
+    return (shared_->flags.load(std::memory_order_acquire) & flag) != 0;
+  }
+  [[nodiscard]] SysResult<void> map_parts(Platform&, std::uint64_t size) noexcept;
+  void unmap_parts(Platform&) noexcept;
+
+  FileIdentity identity_;
+  FileHandle file_;
+  EnclaveShared* shared_ = nullptr;
+  EnclaveRecord* record_ = nullptr;
+  std::uint32_t number_ = 0;
+  std::atomic<bool> mapped_{false};
+  MetadataLayout layout_;
+  std::byte* epc_ = nullptr;
+  std::byte* metadata_ = nullptr;
+  std::byte* backing_ = nullptr;
+  arch::EpcmEntry* epcm_ = nullptr;
+  EnclavePage* page_table_ = nullptr;
+  PageIndex index_;
+  IoctlScratch* scratch_ = nullptr;
+};
+
+}  // namespace enclume::kernel

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// The page-fault handler for addresses of enclaves (Linux: do_user_addr_fault() and sgx_vma_fault()).
+#pragma once
+
+#include <cstdint>
+
+#include "base/types.h"
+#include "kernel/kernel.h"
+
+namespace enclume::kernel {
+
+enum class FaultResolution : std::uint8_t {
+  Resolved,    ///< try the instruction again
+  BadMapping,  ///< SIGSEGV, SEGV_MAPERR: no VMA there
+  BadAccess,   ///< SIGSEGV, SEGV_ACCERR
+  BadKey,      ///< SIGSEGV, SEGV_PKUERR
+  Bus,         ///< SIGBUS, BUS_ADRERR
+};
+
+/// Decides a #PF of the program at an address in an enclave's VMA or in no VMA that the program can use:
+/// loads an evicted page (SECS first), adds a page that an initialised enclave touches for the first time
+/// (EAUG), or says which signal (or fixup: both SIGSEGV and SIGBUS become vector 14 there) it is.
+///
+/// `error_code` is the architectural one, as from UserSpace::walk() or arch::check_enclave_access(): bit P
+/// of a native SIGSEGV does not count, since EPCM denial is native PROT_NONE. For a native fault of enclave
+/// code the engine first walks and checks: if both pass, only native permissions were behind, and nothing
+/// comes here. `Resolved` does not give native permissions either: the retry finds out.
+///
+/// Signal context: safe on a thread that holds no lock of kernel/; that thread has left its enclave (AEX).
+/// May wait for other threads, may reclaim.
+[[nodiscard]] FaultResolution handle_enclave_fault(const Kernel&, LinearAddress address,
+                                                   std::uint32_t error_code) noexcept;
+
+}  // namespace enclume::kernel

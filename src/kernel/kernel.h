@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernel's half as one object: everything that a decision needs, by reference.
+#pragma once
+
+#include "arch/machine.h"
+#include "kernel/enclave_table.h"
+#include "kernel/platform.h"
+#include "kernel/shared.h"
+#include "kernel/vma/vma_table.h"
+
+namespace enclume::kernel {
+
+struct Kernel {
+  Platform& platform;
+  const arch::MachineConfig& config;
+  KernelShared& shared;
+  EnclaveTable& enclaves;
+  VmaTable& vmas;
+
+  /// The machine that leaves execute on; cheap to make.
+  [[nodiscard]] arch::Machine machine() const noexcept { return {config, shared.machine, enclaves}; }
+};
+
+}  // namespace enclume::kernel

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the kernel's half asks of the process that it lives in. The engine implements it on a real process;
+// the tests on plain memory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "base/types.h"
+
+namespace enclume::kernel {
+
+class Enclave;
+
+/// An enclave's file as the platform knows it (the engine: a descriptor of its own). -1: none.
+struct FileHandle {
+  int value = -1;
+};
+
+/// A mapping of the program that a source page of ADD_PAGES lies in.
+struct SourceMapping {
+  LinearRange range;
+  bool may_exec = true;  ///< VM_MAYEXEC: false for files on a file system mounted noexec
+};
+
+/// What a mapping of the enclave's file is for. The engine gives EPC contents the key that host code lacks.
+enum class FilePart : std::uint8_t {
+  Epc,       ///< the alias of the enclave's pages
+  Metadata,  ///< header alone before CREATE, the whole part after; contains the SECS and the VA pages
+  Backing,
+};
+
+/// Every function may be called with an enclave's lock held, on a thread that has its signals blocked or that
+/// runs in a signal handler, and never inside an enclave. None of them may call back into kernel/, except
+/// that revoke() and kick() may use the readers named in their text.
+class Platform {
+ public:
+  // -- The program's memory --------------------------------------------------------------------------------
+  /// copy_from_user: all or nothing as the result says; a bad address is `false`, never a signal.
+  [[nodiscard]] virtual bool copy_from_user(void* to, LinearAddress from, std::size_t size) noexcept = 0;
+  /// copy_to_user: on `false` a leading part may have been written, as in Linux.
+  [[nodiscard]] virtual bool copy_to_user(LinearAddress to, const void* from, std::size_t size) noexcept = 0;
+  /// The mapping that holds `address`; nothing if there is none. Asked by ADD_PAGES for the first source page
+  /// of a call and for each page beyond the last answer, whatever the page's permissions: should be cheap
+  /// (an answer kept until the program's mappings change will do).
+  [[nodiscard]] virtual std::optional<SourceMapping> source_mapping(LinearAddress address) noexcept = 0;
+
+  // -- The enclave's file ----------------------------------------------------------------------------------
+  /// Maps `length` bytes of the file at `offset`, shared, readable and writable. Null if there is no room.
+  [[nodiscard]] virtual std::byte* map_file(FileHandle file, FilePart part, std::uint64_t offset,
+                                            std::uint64_t length) noexcept = 0;
+  virtual void unmap_file(FilePart part, std::byte* where, std::uint64_t length) noexcept = 0;
+  /// Gives the memory of whole pages back (MADV_REMOVE); they read as zeros afterwards, in every process.
+  virtual void discard(std::byte* where, std::uint64_t length) noexcept = 0;
+
+  // -- This process ----------------------------------------------------------------------------------------
+  /// Zeroed private pages, never given back. Null if there are none.
+  [[nodiscard]] virtual void* allocate_pages(std::size_t size) noexcept = 0;
+  /// The program's native permissions of these pages, wherever the VMA table of this process maps them, must
+  /// be no more than effective_protection() says now. Other processes learn from
+  /// EnclaveShared::protection_epoch, which has been moved before the call. May read the VmaTable and
+  /// ProtectionRuns. More permission than before need not be given: a fault asks for it.
+  virtual void revoke(Enclave& enclave, std::uint64_t first_page, std::uint64_t count) noexcept = 0;
+  /// The IPI: returns when every thread, of any process, that was inside the enclave at the call has left it
+  /// at least once (AEX done), or after a bounded wait if one can't (a stopped process). The threads may be
+  /// found by EpcmEntry::owner of the TCS pages. They leave without any lock of kernel/. A process whose
+  /// threads come back sees the new protection_epoch at entry.
+  virtual void kick(Enclave& enclave) noexcept = 0;
+  /// Waits a little (a millisecond at most) before another try.
+  virtual void relax() noexcept = 0;
+  [[nodiscard]] virtual int thread_id() noexcept = 0;
+  [[nodiscard]] virtual int process_id() noexcept = 0;
+  /// Whether a thread or process (the same number space) still exists.
+  [[nodiscard]] virtual bool alive(int id) noexcept = 0;
+  /// Whether the calling thread has a signal to take before it goes on.
+  [[nodiscard]] virtual bool signal_pending() noexcept = 0;
+  /// Whether the program's descriptor is open on /dev/sgx_provision.
+  [[nodiscard]] virtual bool is_provision_device(int fd) noexcept = 0;
+
+ protected:
+  ~Platform() = default;
+};
+
+}  // namespace enclume::kernel

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// State that processes share: one KernelShared a machine, one EnclaveShared an enclave. All-zero memory is
+// the fresh state of both.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "arch/epc/epcm.h"
+#include "arch/machine.h"
+#include "base/lock.h"
+#include "kernel/layout.h"
+#include "kernel/protection.h"
+
+namespace enclume::kernel {
+
+/// What the kernel knows of one enclave page, as one word (Linux: `struct sgx_encl_page`).
+struct PageState {
+  Protection max_prot;    ///< vm_max_prot_bits
+  bool present = false;   ///< the enclave has this page, in the EPC or evicted
+  bool resident = false;  ///< in the EPC (Linux: epc_page != NULL)
+  bool aged = false;      ///< the reclaimer took its native permissions to see whether it is used
+  arch::PageType type = arch::PageType::Secs;
+
+  [[nodiscard]] constexpr std::uint32_t pack() const {
+    return max_prot.bits() | (present ? 8U : 0U) | (resident ? 16U : 0U) | (aged ? 32U : 0U) |
+           (static_cast<std::uint32_t>(type) << 8);
+  }
+  [[nodiscard]] static constexpr PageState unpack(std::uint32_t w) {
+    return {Protection::of(w), (w & 8) != 0, (w & 16) != 0, (w & 32) != 0,
+            static_cast<arch::PageType>((w >> 8) & 0xff)};
+  }
+  friend constexpr bool operator==(const PageState&, const PageState&) = default;
+};
+
+/// An entry of the page table. Written under the enclave's lock (`aged` is also cleared without it, by a
+/// compare-and-swap), read anywhere.
+struct EnclavePage {
+  std::atomic<std::uint32_t> word;     ///< PageState::pack()
+  std::atomic<std::uint32_t> va_slot;  ///< evicted: version's place, VA page * 512 + slot, plus 1
+
+  [[nodiscard]] PageState load() const noexcept {
+    return PageState::unpack(word.load(std::memory_order_acquire));
+  }
+  void store(PageState s) noexcept { word.store(s.pack(), std::memory_order_release); }
+};
+static_assert(sizeof(EnclavePage) == 8);
+
+namespace enclave_flag {  // Linux: enum sgx_encl_flags
+inline constexpr std::uint32_t kDebug = 1;
+inline constexpr std::uint32_t kCreated = 2;
+inline constexpr std::uint32_t kInitialized = 4;
+}  // namespace enclave_flag
+
+/// The header of an enclave's file, at kMetadataOffset.
+struct EnclaveShared {
+  std::atomic<std::uint64_t> magic;       ///< kEnclaveMagic once a process has set the header up
+  std::atomic<std::uint32_t> number;      ///< unique on this machine, from 1
+  OwnerLock lock;                         ///< Linux: encl->lock
+  std::atomic<std::int32_t> ioctl_owner;  ///< thread inside an ioctl, 0: none (Linux: SGX_ENCL_IOCTL)
+  std::atomic<std::uint32_t> flags;       ///< enclave_flag
+  std::atomic<std::uint64_t> base;
+  std::atomic<std::uint64_t> size;
+  std::atomic<std::uint64_t> attributes;
+  std::atomic<std::uint64_t> attributes_mask;
+  std::atomic<std::uint64_t> page_count;     ///< SECS and pages, resident or not (Linux: page_cnt)
+  std::atomic<std::uint64_t> secs_children;  ///< resident pages (Linux: secs_child_cnt)
+  std::atomic<std::uint64_t> va_pages;
+  std::atomic<std::uint64_t> va_hint;  ///< VA page where the search for a free slot begins
+  EnclavePage secs;
+  /// Reclaim: the hand that ages and the hand that evicts, as page numbers.
+  std::atomic<std::uint64_t> aging_hand;
+  std::atomic<std::uint64_t> evicting_hand;
+  /// Moves before native permissions must shrink anywhere. A process whose last look is older calls
+  /// ProtectionRuns over its VMAs of the enclave before it lets a thread in.
+  std::atomic<std::uint64_t> protection_epoch;
+  /// EPC pages that the enclave held when its last process let go of it (its descriptor may still be under
+  /// way in a message).
+  std::atomic<std::uint64_t> parked_pages;
+};
+static_assert(sizeof(EnclaveShared) <= kHeaderLength);
+inline constexpr std::uint64_t kEnclaveMagic = 0x31656d756c636e65;  // "enclume1"
+
+/// An enclave that some process uses.
+struct EnclaveRecord {
+  std::atomic<std::uint32_t> number;  ///< 0: free
+  std::atomic<std::uint64_t> epc_pages;
+};
+
+/// One process that uses one enclave (Linux: `struct sgx_encl_mm`).
+struct Attachment {
+  std::atomic<std::uint32_t> number;  ///< 0: free
+  std::atomic<std::int32_t> process;
+};
+
+inline constexpr std::size_t kMaxEnclaves = 1024;
+inline constexpr std::size_t kMaxAttachments = 8192;
+
+/// One machine, shared by a tree of processes.
+struct KernelShared {
+  arch::MachineShared machine;
+  std::atomic<std::uint64_t> epc_total;  ///< pages; set once before the first enclave
+  std::atomic<std::uint64_t> epc_used;
+  std::atomic<std::uint32_t> last_number;
+  OwnerLock lock;  ///< guards the two tables
+  std::array<EnclaveRecord, kMaxEnclaves> enclaves;
+  std::array<Attachment, kMaxAttachments> attachments;
+};
+
+}  // namespace enclume::kernel

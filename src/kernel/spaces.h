@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// The two address spaces that SGX instructions run in: the kernel's, for ENCLS, and the program's, for ENCLU.
+#pragma once
+
+#include <expected>
+
+#include "arch/ports.h"
+#include "kernel/enclave.h"
+#include "kernel/kernel.h"
+
+namespace enclume::kernel {
+
+/// For ENCLS leaves that work on one enclave. EPC pages are named by their alias addresses in this process
+/// (LinearAddress::of(page.data)); every other address is the kernel's own memory and translates to itself.
+/// Signal context: safe.
+class KernelSpace final : public arch::AddressSpace {
+ public:
+  explicit KernelSpace(const Enclave& enclave) noexcept : enclave_(enclave) {}
+  [[nodiscard]] std::expected<arch::Operand, arch::Fault> walk(LinearAddress address,
+                                                               arch::Access access) noexcept override;
+
+ private:
+  const Enclave& enclave_;
+};
+
+/// For ENCLU leaves, and for a native fault of enclave code: what the page tables of the program hold. A page
+/// of an enclave has a PTE when it is resident, a VMA covers it and the VMA's permissions are within the
+/// page's maximum. The walk sets the accessed bit: a page that the reclaimer was watching is in use again,
+/// and the engine may give it its native permissions back (no AEX: hardware takes none either).
+///
+/// The #PF that comes back has the ordinary bits (P, W, I, U) and the address as given; for a memory operand
+/// that isn't in an enclave's VMA, the program's memory is probed through the platform.
+/// Signal context: safe.
+class UserSpace final : public arch::AddressSpace {
+ public:
+  explicit UserSpace(const Kernel& kernel) noexcept : kernel_(kernel) {}
+  [[nodiscard]] std::expected<arch::Operand, arch::Fault> walk(LinearAddress address,
+                                                               arch::Access access) noexcept override;
+
+ private:
+  const Kernel& kernel_;
+};
+
+}  // namespace enclume::kernel

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// The mappings of enclaves in this process (Linux: VMAs whose vm_ops are sgx_vm_ops).
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "base/errno.h"
+#include "base/lock.h"
+#include "base/types.h"
+#include "kernel/enclave.h"
+#include "kernel/platform.h"
+#include "kernel/protection.h"
+
+namespace enclume::kernel {
+
+struct Vma {
+  LinearRange range;
+  Protection prot;      ///< VM_READ, VM_WRITE, VM_EXEC
+  Protection may_prot;  ///< VM_MAYREAD, VM_MAYWRITE, VM_MAYEXEC
+  Enclave* enclave = nullptr;
+
+  friend bool operator==(const Vma&, const Vma&) = default;
+};
+
+/// Sorted, disjoint ranges. Split as Linux splits VMAs; never merged, because Linux does not merge VM_PFNMAP
+/// ones. Private to the process; fork copies it with everything else.
+///
+/// Readers take no lock and never wait for a writer that sleeps: they retry only when a new version was
+/// published meanwhile. Writers hold a Writer, with signals blocked.
+class VmaTable {
+ public:
+  explicit VmaTable(Platform& platform) noexcept : platform_(platform) {}
+  VmaTable(const VmaTable&) = delete;
+  VmaTable& operator=(const VmaTable&) = delete;
+
+  /// The VMA that holds `address`. Signal context: safe.
+  [[nodiscard]] std::optional<Vma> find(LinearAddress address) const noexcept;
+  /// The first VMA that ends after `address`: for walks over a range (Linux: find_vma). Signal context: safe.
+  [[nodiscard]] std::optional<Vma> find_from(LinearAddress address) const noexcept;
+  /// Whether any VMA overlaps the range. Signal context: safe.
+  [[nodiscard]] bool overlaps(LinearRange range) const noexcept;
+  /// How many VMAs the enclave has here. Signal context: safe.
+  [[nodiscard]] std::size_t count(const Enclave& enclave) const noexcept;
+  [[nodiscard]] std::size_t size() const noexcept;
+
+  /// Goes up with each change. Signal context: safe.
+  [[nodiscard]] std::uint64_t version() const noexcept { return version_.load(std::memory_order_acquire); }
+
+  /// The right to change the table (Linux: mmap_lock held for writing). Held from the check to the change,
+  /// around the native system call between them.
+  class Writer {
+   public:
+    Writer(VmaTable& table, int thread) noexcept : table_(table), guard_(table.lock_, thread) {}
+
+    /// Adds a VMA over a range where the table has none (remove() first for MAP_FIXED).
+    /// Errors: NoMemory, and the table is unchanged.
+    [[nodiscard]] SysResult<void> insert(const Vma& vma) noexcept;
+    /// munmap, MAP_FIXED over it, the source of mremap: cuts the range out, splitting at its ends.
+    /// Errors: NoMemory (a split that finds no room), and the table is unchanged.
+    [[nodiscard]] SysResult<void> remove(LinearRange range) noexcept;
+    /// Sets `prot` on what the range covers, splitting at its ends. Errors: as remove().
+    [[nodiscard]] SysResult<void> protect(LinearRange range, Protection prot) noexcept;
+    /// Moves what the range covers to `to` (mremap with an equal or smaller new size; remove the rest and the
+    /// destination first). Errors: as remove().
+    [[nodiscard]] SysResult<void> move(LinearRange range, LinearAddress to) noexcept;
+
+   private:
+    VmaTable& table_;
+    OwnerLockGuard guard_;
+  };
+
+  /// In the child after fork.
+  void after_fork_in_child() noexcept { lock_.reset_in_child(); }
+
+ private:
+  struct Entry {
+    std::atomic<std::uint64_t> begin;
+    std::atomic<std::uint64_t> end;
+    std::atomic<Enclave*> enclave;
+    std::atomic<std::uint32_t> prots;
+  };
+  struct Snapshot {
+    std::size_t capacity = 0;
+    std::atomic<std::size_t> count{0};
+    Entry* entries = nullptr;
+  };
+  class Draft;
+
+  template <typename F>
+  [[nodiscard]] auto read(F&& f) const noexcept;
+  [[nodiscard]] Snapshot* spare_for(std::size_t count) noexcept;
+  void publish(Snapshot& snapshot) noexcept;
+
+  Platform& platform_;
+  OwnerLock lock_;
+  std::atomic<std::uint64_t> version_{0};
+  std::atomic<Snapshot*> current_{nullptr};
+  Snapshot* spare_ = nullptr;
+};
+
+}  // namespace enclume::kernel
