@@ -39,6 +39,7 @@ enum class EncluLeaf : std::uint32_t {
 [[nodiscard]] LeafResult eaccept(const Machine&, LogicalProcessor&, CpuState&, AddressSpace&) noexcept;
 [[nodiscard]] LeafResult emodpe(const Machine&, LogicalProcessor&, CpuState&, AddressSpace&) noexcept;
 [[nodiscard]] LeafResult eacceptcopy(const Machine&, LogicalProcessor&, CpuState&, AddressSpace&) noexcept;
+[[nodiscard]] LeafResult edeccssa(const Machine&, LogicalProcessor&, CpuState&, AddressSpace&) noexcept;
 
 /// Why the processor leaves the enclave asynchronously.
 struct AexEvent {
