@@ -68,6 +68,11 @@ inline void tracking_mark(Secs& secs, EpcmEntry& entry) noexcept {
   entry.blocked_epoch.store(now, std::memory_order_release);
 }
 
+/// For a page that is new in the EPC, or back in it: there is nothing to wait for.
+inline void tracking_clear(Secs& secs, EpcmEntry& entry) noexcept {
+  entry.blocked_epoch.store(tracking_epoch(secs) - 2, std::memory_order_release);
+}
+
 /// Whether a page marked in `blocked_epoch` can have no stale translations any more.
 [[nodiscard]] inline bool is_tracked(Secs& secs, std::uint32_t blocked_epoch) noexcept {
   const std::uint32_t passed = tracking_epoch(secs) - blocked_epoch;
