@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// The text that carries settings to the engine, both ways.
+#include "cli/settings.h"
+
+#include <gtest/gtest.h>
+
+namespace enclume::cli {
+namespace {
+
+Settings some_settings() {
+  Settings settings;
+  settings.secret = secret_from_seed("x");
+  return settings;
+}
+
+TEST(SettingsText, HasTheDocumentedForm) {
+  Settings settings;
+  settings.epc_size = 8 << 20;
+  settings.sgx = 1;
+  settings.debug = true;
+  settings.trace = "/tmp/t";
+  settings.secret = SecretFile{"/home/me/secret"};
+  EXPECT_EQ(serialise(settings),
+            "v1;epc_size=8388608;sgx=1;debug=1;trace=/tmp/t;secret_file=/home/me/secret");
+}
+
+TEST(SettingsText, SurvivesTheRoundTrip) {
+  auto settings = some_settings();
+  EXPECT_EQ(parse_settings(serialise(settings)), settings);
+  settings.trace = "-";
+  settings.debug = true;
+  EXPECT_EQ(parse_settings(serialise(settings)), settings);
+  settings.trace = "/with;semicolon/and%percent/and=equals/and\nnewline/\xff";
+  settings.secret = SecretFile{"/a;b%3bc"};
+  settings.epc_size = kMaxEpcSize;
+  EXPECT_EQ(parse_settings(serialise(settings)), settings);
+}
+
+TEST(SettingsText, EscapesWhatWouldEndAField) {
+  auto settings = some_settings();
+  settings.trace = "/a;b%c\nd";
+  EXPECT_NE(serialise(settings).find(";trace=/a%3bb%25c%0ad;"), std::string::npos);
+}
+
+TEST(SettingsText, RefusesWhatIsNotComplete) {
+  const auto whole = serialise(some_settings());
+  ASSERT_TRUE(parse_settings(whole).has_value());
+  for (std::size_t size = 0; size < whole.size(); ++size) {
+    EXPECT_FALSE(parse_settings(std::string_view(whole).substr(0, size)).has_value()) << size;
+  }
+}
+
+TEST(SettingsText, RefusesEachWrongField) {
+  const std::string secret = ";secret=" + std::string(64, 'a');
+  const std::string good = "v1;epc_size=1048576;sgx=1;debug=0";
+  ASSERT_TRUE(parse_settings(good + secret).has_value());
+  for (const std::string& text : {
+           std::string("v2;epc_size=1048576;sgx=1;debug=0") + secret,
+           std::string("v1epc_size=1048576;sgx=1;debug=0") + secret,
+           std::string("v1;epc_size=1048575;sgx=1;debug=0") + secret,
+           std::string("v1;epc_size=1048577;sgx=1;debug=0") + secret,
+           std::string("v1;epc_size=0;sgx=1;debug=0") + secret,
+           std::string("v1;epc_size=99999999999999999999;sgx=1;debug=0") + secret,
+           std::string("v1;epc_size=1M;sgx=1;debug=0") + secret,
+           std::string("v1;epc_size=1048576;sgx=3;debug=0") + secret,
+           std::string("v1;epc_size=1048576;sgx=1;debug=2") + secret,
+           std::string("v1;epc_size=1048576;sgx=1") + secret,
+           good,
+           good + secret + ";secret_file=/x",
+           good + secret + ";sgx=1",
+           good + secret + ";colour=red",
+           good + secret + ";trace",
+           good + secret + ";trace=relative",
+           good + secret + ";trace=/a%2",
+           good + secret + ";trace=/a%00b",
+           good + secret + ";trace=/a%zz",
+           good + ";secret_file=relative",
+           good + ";secret=" + std::string(63, 'a'),
+           good + ";secret=" + std::string(64, 'g'),
+       }) {
+    EXPECT_FALSE(parse_settings(text).has_value()) << text;
+  }
+}
+
+TEST(SettingsText, AcceptsFieldsInAnyOrder) {
+  const std::string secret(64, '0');
+  EXPECT_TRUE(parse_settings("v1;secret=" + secret + ";debug=0;sgx=2;epc_size=1048576").has_value());
+}
+
+TEST(SecretFromSeed, TellsSeedsApart) {
+  EXPECT_EQ(secret_from_seed("a"), secret_from_seed("a"));
+  EXPECT_NE(secret_from_seed("a"), secret_from_seed("b"));
+  EXPECT_NE(secret_from_seed("a"), secret_from_seed(std::string_view("a\0", 2)));
+}
+
+}  // namespace
+}  // namespace enclume::cli
