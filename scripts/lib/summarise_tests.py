@@ -33,7 +33,9 @@ class Case:
 
 
 def skip_reason(output):
-    """The reason that a skipped test printed: GoogleTest's line after "Skipped", else its last words."""
+    """The reason that a skipped test printed, as GoogleTest or unittest print it, else its last words."""
+    if match := re.search(r"\.\.\. skipped (['\"])(.*)\1$", output, re.MULTILINE):
+        return match.group(2)
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     for i, line in enumerate(lines):
         if re.search(r": Skipped$", line) and i + 1 < len(lines) and not lines[i + 1].startswith("["):
