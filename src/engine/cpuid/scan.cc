@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/cpuid/scan.h"
+
+#include <emmintrin.h>
+
+#include <bit>
+#include <optional>
+
+#include "engine/cpuid/code_map.h"
+#include "engine/cpuid/function_bounds.h"
+
+namespace enclume::engine {
+namespace {
+
+// A function longer than this is a broken table.
+constexpr std::uint64_t kMaxFunctionSize = 16U << 20;
+
+// Calls visit(offset) wherever the bytes 0F A2 stand. Most of a process's text is read here, and most of the
+// time of a scan spent, so sixteen places are compared at once.
+template <typename Visitor>
+void for_each_candidate(std::span<const std::byte> text, Visitor&& visit) {
+  const auto* data = reinterpret_cast<const char*>(text.data());
+  const __m128i first = _mm_set1_epi8(0x0f);
+  const __m128i second = _mm_set1_epi8(static_cast<char>(0xa2));
+  std::size_t at = 0;
+  for (; at + 17 <= text.size(); at += 16) {
+    const __m128i here = _mm_loadu_si128(reinterpret_cast<const __m128i*>(data + at));
+    const __m128i next = _mm_loadu_si128(reinterpret_cast<const __m128i*>(data + at + 1));
+    auto hits = static_cast<unsigned>(
+        _mm_movemask_epi8(_mm_and_si128(_mm_cmpeq_epi8(here, first), _mm_cmpeq_epi8(next, second))));
+    for (; hits != 0; hits &= hits - 1) {
+      visit(at + static_cast<std::size_t>(std::countr_zero(hits)));
+    }
+  }
+  for (; at + 2 <= text.size(); ++at) {
+    if (text[at] == std::byte{0x0f} && text[at + 1] == std::byte{0xa2}) {
+      visit(at);
+    }
+  }
+}
+
+enum class Verdict : std::uint8_t {
+  Cpuid,
+  Interior,
+  Unknown,
+};
+
+// Decodes functions and judges candidates in them. Candidates come in ascending order, so one function's map
+// is kept until the next is needed.
+class Judge {
+ public:
+  Judge(const ObjectImage& image, decode::BranchRule branches) noexcept
+      : image_(image), frames_(image), branches_(branches) {}
+
+  struct Judgement {
+    Verdict verdict = Verdict::Unknown;
+    CpuidSite site;
+  };
+
+  [[nodiscard]] Judgement judge(std::uint64_t candidate) noexcept {
+    if (!function_.contains(candidate) && !enter_function(candidate)) {
+      return {};
+    }
+    if (!map_) {
+      return {};
+    }
+    const auto placed = map_->instruction_at(candidate - function_.begin);
+    if (!placed) {
+      return {};
+    }
+    const decode::Instruction& in = placed->instruction;
+    const std::uint64_t address = function_.begin + placed->offset;
+    if (in.cls == decode::InstructionClass::Cpuid && address + in.opcode_offset == candidate) {
+      return {.verdict = Verdict::Cpuid, .site = {.address = address, .length = in.length}};
+    }
+    return {.verdict = Verdict::Interior, .site = {}};
+  }
+
+ private:
+  // Makes `function_` and `map_` those around the candidate. False if no function is known there.
+  bool enter_function(std::uint64_t candidate) noexcept {
+    map_.reset();
+    function_ = {};
+    auto range = frames_.function_around(candidate);
+    if (!range) {
+      range = symbol_around(image_, candidate);
+    }
+    if (!range || range->size() > kMaxFunctionSize) {
+      return false;
+    }
+    const auto segment = image_.executable_around(candidate);
+    if (!segment || range->begin < segment->begin || range->end > segment->end) {
+      return false;
+    }
+    function_ = *range;
+    build_map();
+    return true;
+  }
+
+  void build_map() noexcept {
+    const auto text = ObjectImage::bytes(function_);
+    if (!zero_storage(text.size())) {
+      return;
+    }
+    map_.emplace(text, text.size(), storage_.view(), branches_);
+    if (map_->sweep()) {
+      return;
+    }
+    // Data between the instructions: then only what is reached counts, and must not contradict itself.
+    map_.reset();
+    if (!zero_storage(text.size())) {
+      return;
+    }
+    map_.emplace(text, text.size(), storage_.view(), branches_);
+    map_->follow(0, [](std::int64_t) {});
+    if (map_->has_overlap()) {
+      map_.reset();
+    }
+  }
+
+  bool zero_storage(std::size_t size) noexcept {
+    return storage_.assign_zeroed(CodeMap::storage_words(size));
+  }
+
+  const ObjectImage& image_;
+  FrameIndex frames_;
+  decode::BranchRule branches_;
+  CodeRange function_;
+  MappedArray<std::uint64_t> storage_;
+  std::optional<CodeMap> map_;
+};
+
+}  // namespace
+
+ScanCounts scan_object(const ObjectImage& image, decode::BranchRule branches, MappedArray<CpuidSite>& sites,
+                       MappedArray<std::uint64_t>& unproven) noexcept {
+  ScanCounts counts;
+  Judge judge(image, branches);
+  image.for_each_executable([&](const CodeRange& segment) {
+    for_each_candidate(ObjectImage::bytes(segment), [&](std::size_t offset) {
+      ++counts.candidates;
+      const auto [verdict, site] = judge.judge(segment.begin + offset);
+      if (verdict == Verdict::Cpuid && sites.push_back(site)) {
+        ++counts.proven;
+      } else if (verdict == Verdict::Interior) {
+        ++counts.interior;
+      } else {
+        ++counts.unproven;
+        static_cast<void>(unproven.push_back(segment.begin + offset));
+      }
+    });
+  });
+  return counts;
+}
+
+}  // namespace enclume::engine

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+# Code with the bytes 0F A2 in every position that matters to the scanner. Each sample is a function
+# `sample_<name>`; the place of the bytes is labelled `site_<name>`.
+
+        .text
+
+        .macro begin name
+        .globl  sample_\name
+        .type   sample_\name, @function
+sample_\name:
+        .endm
+
+        .macro finish name
+        .size   sample_\name, . - sample_\name
+        .endm
+
+        .macro site name
+        .globl  site_\name
+site_\name:
+        .endm
+
+# An ordinary instruction. Callable: returns EAX of leaf %edi, subleaf %esi.
+        begin   plain
+        .cfi_startproc
+        push    %rbx
+        .cfi_adjust_cfa_offset 8
+        mov     %edi, %eax
+        mov     %esi, %ecx
+        site    plain
+        cpuid
+        pop     %rbx
+        .cfi_adjust_cfa_offset -8
+        ret
+        .cfi_endproc
+        finish  plain
+
+# The same with prefixes, which the processor ignores.
+        begin   prefixed
+        .cfi_startproc
+        push    %rbx
+        .cfi_adjust_cfa_offset 8
+        mov     %edi, %eax
+        mov     %esi, %ecx
+        site    prefixed
+        .byte   0x66, 0x48, 0x0f, 0xa2
+        pop     %rbx
+        .cfi_adjust_cfa_offset -8
+        ret
+        .cfi_endproc
+        finish  prefixed
+
+# Inside an immediate. Callable: returns 0x5a20f5a.
+        begin   immediate
+        .cfi_startproc
+        .byte   0xb8, 0x5a
+        site    immediate
+        .byte   0x0f, 0xa2, 0x05
+        ret
+        .cfi_endproc
+        finish  immediate
+
+# Data inside a function that spoils decoding in order: the instruction is reached by the jump, and the data
+# before it stays unproven.
+        begin   behind_data
+        .cfi_startproc
+        push    %rbx
+        .cfi_adjust_cfa_offset 8
+        mov     %edi, %eax
+        mov     %esi, %ecx
+        jmp     1f
+        .byte   0x48, 0xb8
+        site    in_data
+        .byte   0x0f, 0xa2
+1:
+        site    behind_data
+        cpuid
+        pop     %rbx
+        .cfi_adjust_cfa_offset -8
+        ret
+        .cfi_endproc
+        finish  behind_data
+
+# A branch over a LOCK prefix is no contradiction.
+        begin   lock_skipped
+        .cfi_startproc
+        test    %edi, %edi
+        je      1f
+        lock
+1:      cmpxchg %ecx, (%rsi)
+        site    lock_skipped
+        cpuid
+        ret
+        .cfi_endproc
+        finish  lock_skipped
+
+# Code that overlaps itself: in order it is one long instruction, by the branch a CPUID inside it.
+        begin   overlapping
+        .cfi_startproc
+        test    %edi, %edi
+        je      site_overlapping
+        .byte   0xb8
+        site    overlapping
+        .byte   0x0f, 0xa2, 0x90, 0x90
+        ret
+        .cfi_endproc
+        finish  overlapping
+
+# No frame description, but a symbol with a size.
+        begin   symbol_only
+        nop
+        site    symbol_only
+        cpuid
+        ret
+        finish  symbol_only
+
+# Neither: nobody knows what this is.
+        .globl  site_unknown
+        nop
+site_unknown:
+        cpuid
+        ret
+
+        .section .note.GNU-stack, "", @progbits

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/cpuid/scan.h"
+
+#include <dlfcn.h>
+#include <gtest/gtest.h>
+#include <link.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "engine/cpuid/function_bounds.h"
+
+// Labels of cpuid_samples.S.
+extern "C" {
+extern const std::byte sample_plain[], site_plain[], sample_prefixed[], site_prefixed[], sample_immediate[],
+    site_immediate[], sample_behind_data[], site_in_data[], site_behind_data[], site_lock_skipped[],
+    site_overlapping[], sample_symbol_only[], site_symbol_only[], site_unknown[];
+}
+
+namespace enclume::engine {
+namespace {
+
+std::uint64_t address(const std::byte* label) {
+  return reinterpret_cast<std::uint64_t>(label);
+}
+
+struct LoadedObject {
+  std::uint64_t bias = 0;
+  std::vector<Elf64_Phdr> headers;
+  std::string path;
+
+  [[nodiscard]] ObjectImage image() const { return {bias, headers, path.c_str()}; }
+};
+
+std::vector<LoadedObject> loaded_objects() {
+  std::vector<LoadedObject> objects;
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, std::size_t, void* out) {
+        static_cast<std::vector<LoadedObject>*>(out)->push_back(
+            {info->dlpi_addr, {info->dlpi_phdr, info->dlpi_phdr + info->dlpi_phnum}, info->dlpi_name});
+        return 0;
+      },
+      &objects);
+  return objects;
+}
+
+LoadedObject this_program() {
+  return loaded_objects().front();
+}
+
+// What a scan of this program found.
+class ScanOfThisProgram : public testing::Test {
+ protected:
+  ScanOfThisProgram() : object_(this_program()) {
+    counts_ = scan_object(object_.image(), decode::BranchRule::Intel, sites_, unproven_);
+  }
+
+  [[nodiscard]] bool proven(const std::byte* label, unsigned length = 2) const {
+    return std::find(sites_.begin(), sites_.end(),
+                     CpuidSite{address(label), static_cast<std::uint8_t>(length)}) != sites_.end();
+  }
+  [[nodiscard]] bool is_unproven(const std::byte* label) const {
+    return std::find(unproven_.begin(), unproven_.end(), address(label)) != unproven_.end();
+  }
+
+  LoadedObject object_;
+  MappedArray<CpuidSite> sites_;
+  MappedArray<std::uint64_t> unproven_;
+  ScanCounts counts_;
+};
+
+TEST_F(ScanOfThisProgram, FindsAnInstruction) {
+  EXPECT_TRUE(proven(site_plain));
+}
+
+TEST_F(ScanOfThisProgram, FindsAnInstructionWithPrefixesFromItsFirstByte) {
+  EXPECT_TRUE(proven(site_prefixed, 4));
+  EXPECT_FALSE(proven(site_prefixed + 2));
+}
+
+TEST_F(ScanOfThisProgram, LeavesImmediatesAlone) {
+  EXPECT_FALSE(proven(site_immediate));
+  EXPECT_FALSE(is_unproven(site_immediate));
+  EXPECT_GE(counts_.interior, 1u);
+}
+
+TEST_F(ScanOfThisProgram, FollowsBranchesWhereDataSpoilsTheOrder) {
+  EXPECT_TRUE(proven(site_behind_data));
+  EXPECT_FALSE(proven(site_in_data));
+  EXPECT_TRUE(is_unproven(site_in_data));
+}
+
+TEST_F(ScanOfThisProgram, TakesABranchOverALockPrefixForWhatItIs) {
+  EXPECT_TRUE(proven(site_lock_skipped));
+}
+
+TEST_F(ScanOfThisProgram, RefusesCodeThatOverlapsItself) {
+  EXPECT_FALSE(proven(site_overlapping));
+  EXPECT_TRUE(is_unproven(site_overlapping));
+}
+
+TEST_F(ScanOfThisProgram, UsesSymbolsWhereThereAreNoFrames) {
+  EXPECT_TRUE(proven(site_symbol_only));
+}
+
+TEST_F(ScanOfThisProgram, RefusesWhatNothingDescribes) {
+  EXPECT_FALSE(proven(site_unknown));
+  EXPECT_TRUE(is_unproven(site_unknown));
+}
+
+TEST_F(ScanOfThisProgram, CountsAddUpAndSitesAscend) {
+  EXPECT_EQ(counts_.candidates, counts_.proven + counts_.interior + counts_.unproven);
+  EXPECT_EQ(counts_.proven, sites_.size());
+  EXPECT_EQ(counts_.unproven, unproven_.size());
+  EXPECT_TRUE(std::ranges::is_sorted(sites_.view(), {}, &CpuidSite::address));
+}
+
+TEST_F(ScanOfThisProgram, WithoutItsFileOnlySymbolsAreMissed) {
+  const ObjectImage fileless(object_.bias, object_.headers, "/nonexistent");
+  MappedArray<CpuidSite> sites;
+  MappedArray<std::uint64_t> unproven;
+  const ScanCounts counts = scan_object(fileless, decode::BranchRule::Intel, sites, unproven);
+  EXPECT_EQ(counts.proven, counts_.proven - 1);
+  EXPECT_EQ(counts.unproven, counts_.unproven + 1);
+}
+
+TEST_F(ScanOfThisProgram, AnotherFilesSymbolsAreNotBelieved) {
+  const ObjectImage wrong(object_.bias, object_.headers, "/proc/self/maps");
+  EXPECT_EQ(symbol_around(wrong, address(site_symbol_only)), std::nullopt);
+}
+
+TEST(FunctionBounds, FramesAndSymbolsAgree) {
+  const LoadedObject object = this_program();
+  const ObjectImage image = object.image();
+  const FrameIndex frames(image);
+  for (const auto* label : {site_plain, site_prefixed, site_immediate, site_behind_data, site_lock_skipped}) {
+    const auto by_frame = frames.function_around(address(label));
+    ASSERT_TRUE(by_frame.has_value());
+    EXPECT_EQ(by_frame, symbol_around(image, address(label)));
+  }
+  EXPECT_EQ(frames.function_around(address(sample_plain))->begin, address(sample_plain));
+  EXPECT_EQ(frames.function_around(address(site_symbol_only)), std::nullopt);
+  EXPECT_EQ(symbol_around(image, address(site_symbol_only))->begin, address(sample_symbol_only));
+}
+
+TEST(FunctionBounds, OutsideOfEverythingThereIsNone) {
+  const LoadedObject object = this_program();
+  const ObjectImage image = object.image();
+  const FrameIndex frames(image);
+  EXPECT_EQ(frames.function_around(0), std::nullopt);
+  EXPECT_EQ(frames.function_around(object.bias), std::nullopt);
+  EXPECT_EQ(frames.function_around(~0ULL), std::nullopt);
+}
+
+// A broken object must not be read outside its segments.
+TEST(FunctionBounds, GarbageInTheFrameHeaderIsRefused) {
+  alignas(8) static std::byte garbage[256];
+  std::ranges::fill(garbage, std::byte{0xff});
+  garbage[0] = std::byte{1};     // version
+  garbage[1] = std::byte{0x1b};  // frame pointer: relative, 4 bytes
+  garbage[2] = std::byte{0x03};  // count: 4 bytes, here 0xffffffff
+  garbage[3] = std::byte{0x3b};
+  Elf64_Phdr load{};
+  load.p_type = PT_LOAD;
+  load.p_flags = PF_R;
+  load.p_memsz = load.p_filesz = sizeof garbage;
+  Elf64_Phdr frame{};
+  frame.p_type = PT_GNU_EH_FRAME;
+  frame.p_memsz = sizeof garbage;
+  const std::vector<Elf64_Phdr> headers = {load, frame};
+  const ObjectImage image(address(garbage), headers, nullptr);
+  EXPECT_EQ(FrameIndex(image).function_around(address(garbage) + 8), std::nullopt);
+
+  garbage[8] = std::byte{2};  // now two entries, which lead far outside
+  garbage[9] = garbage[10] = garbage[11] = std::byte{0};
+  for (std::uint64_t at = 0; at < 64; ++at) {
+    EXPECT_EQ(FrameIndex(image).function_around(address(garbage) + at), std::nullopt);
+  }
+}
+
+TEST(ScanOfLibraries, EverySiteIsACpuidInstruction) {
+  for (const char* library : {"libcrypto.so.3", "libgcc_s.so.1"}) {
+    dlopen(library, RTLD_NOW);  // kept, if it is there at all
+  }
+  unsigned proven = 0;
+  for (const LoadedObject& object : loaded_objects()) {
+    MappedArray<CpuidSite> sites;
+    MappedArray<std::uint64_t> unproven;
+    proven += scan_object(object.image(), decode::BranchRule::Intel, sites, unproven).proven;
+    for (const CpuidSite& site : sites) {
+      const auto* bytes = reinterpret_cast<const std::byte*>(site.address);
+      const auto decoded = decode::decode({bytes, decode::kMaxInstructionLength});
+      ASSERT_TRUE(decoded.has_value());
+      EXPECT_EQ(decoded->cls, decode::InstructionClass::Cpuid) << object.path;
+      EXPECT_EQ(decoded->length, site.length);
+      EXPECT_EQ(bytes[site.length - 1], std::byte{0xa2});
+    }
+  }
+  EXPECT_GE(proven, 20u);  // the dynamic linker alone has more
+}
+
+}  // namespace
+}  // namespace enclume::engine
