@@ -118,6 +118,7 @@ enclume_test_call_vdso_registers:
 	push	%rdx		/* the function's stack argument */
 	mov	%rdi, %rax
 	mov	REG_RCX(%rax), %ecx
+	mov	REG_RBX(%rax), %rbx
 	load_registers
 	call	*-64(%rbp)
 	store_registers -56
@@ -127,6 +128,43 @@ enclume_test_call_vdso_registers:
 	ret
 	.cfi_endproc
 	.size	enclume_test_call_vdso_registers, . - enclume_test_call_vdso_registers
+
+/* int enclume_test_call_vdso_xstate(in, out, run, function, state_in, state_out, mask) */
+	.globl	enclume_test_call_vdso_xstate
+	.type	enclume_test_call_vdso_xstate, @function
+	.hidden	enclume_test_call_vdso_xstate
+enclume_test_call_vdso_xstate:
+	.cfi_startproc
+	push_callee_saved
+	push	%rsi		/* -56: out */
+	push	%rcx		/* -64: the function */
+	push	%r9		/* -72: state_out */
+	push	%rdx		/* the function's stack argument */
+	test	%r8, %r8
+	jz	1f
+	mov	16(%rbp), %eax
+	mov	20(%rbp), %edx
+	xrstor64 (%r8)
+1:
+	mov	%rdi, %rax
+	mov	REG_RCX(%rax), %ecx
+	mov	REG_RBX(%rax), %rbx
+	load_registers
+	call	*-64(%rbp)
+	store_registers -56
+	mov	-72(%rbp), %rcx
+	test	%rcx, %rcx
+	jz	2f
+	mov	16(%rbp), %eax
+	mov	20(%rbp), %edx
+	xsave64	(%rcx)
+2:
+	mov	-56(%rbp), %rax
+	mov	REG_RAX(%rax), %eax
+	pop_callee_saved
+	ret
+	.cfi_endproc
+	.size	enclume_test_call_vdso_xstate, . - enclume_test_call_vdso_xstate
 
 /* void enclume_test_raw_enclu(in, out) */
 	.globl	enclume_test_raw_enclu, enclume_test_enclu, enclume_test_aep, enclume_test_enclu_done
