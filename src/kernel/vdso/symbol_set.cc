@@ -14,6 +14,7 @@ using Failure = std::unexpected<VdsoError>;
 constexpr std::uint16_t kVersionHidden = 0x8000;
 constexpr std::size_t kMaxNameBytes = 12 * 1024;
 
+constexpr std::size_t kMaxBuckets = 67;
 constexpr unsigned kBloomBits = 64;
 constexpr unsigned kBloomShift = 6;
 
@@ -126,9 +127,16 @@ std::expected<void, VdsoError> SymbolSet::add(const VdsoSymbol& symbol, LinearAd
   return {};
 }
 
-// About two symbols a bucket, as linkers have it.
+// At most as many as symbols. Primes, for the System V hash: it shifts by four bits a character, so that a
+// power of two would see the last characters only.
 std::uint32_t SymbolSet::bucket_count() const noexcept {
-  return static_cast<std::uint32_t>(count_ / 2 + 1);
+  static constexpr std::array<std::uint32_t, 6> kPrimes = {1, 3, 7, 17, 37, 67};
+  static_assert(kPrimes.back() <= kMaxBuckets);
+  std::uint32_t chosen = kPrimes.front();
+  for (const std::uint32_t prime : kPrimes) {
+    chosen = prime <= count_ ? prime : chosen;
+  }
+  return chosen;
 }
 
 // DT_GNU_HASH wants the symbols of one bucket side by side.
@@ -191,7 +199,7 @@ void SymbolSet::write_versions(ByteWriter& out) const noexcept {
 
 void SymbolSet::write_hash(ByteWriter& out) const noexcept {
   // Each chain begins at its bucket with the last symbol and leads down to symbol 0, which ends it.
-  std::array<std::uint32_t, kMaxVdsoSymbols / 2 + 1> buckets = {};
+  std::array<std::uint32_t, kMaxBuckets> buckets = {};
   std::array<std::uint32_t, kMaxVdsoSymbols + 1> chains = {};
   const std::uint32_t buckets_used = bucket_count();
   for (std::size_t i = 0; i < count_; i++) {
@@ -213,7 +221,7 @@ void SymbolSet::write_gnu_hash(ByteWriter& out) const noexcept {
   while (bloom_words * 16 < count_) {
     bloom_words *= 2;
   }
-  std::array<std::uint32_t, kMaxVdsoSymbols / 2 + 1> buckets = {};
+  std::array<std::uint32_t, kMaxBuckets> buckets = {};
   std::array<std::uint32_t, kMaxVdsoSymbols> chains = {};
   const std::uint32_t buckets_used = bucket_count();
   for (std::size_t i = 0; i < count_; i++) {
