@@ -28,8 +28,9 @@
 
 	/* RBP is what it was after push_callee_saved. */
 	.macro pop_callee_saved
-	cld
 	lea	-48(%rbp), %rsp
+	pushq	$2			/* DF, and AC, which an AEX leaks from the enclave */
+	popfq
 	ldmxcsr	(%rsp)
 	fldcw	4(%rsp)
 	add	$8, %rsp
