@@ -9,6 +9,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "unit/arch_enclu/world.h"
@@ -39,6 +40,16 @@ inline arch::LeafResult walk_pf(std::uint64_t address, std::uint32_t code) {
 
 inline std::string describe(const arch::LeafResult& r) {
   return r.has_value() ? ::testing::PrintToString(*r) : ::testing::PrintToString(r.error());
+}
+
+/// A leaf with the registers as they are. RAX is restored after a fault: to load it was the test's doing.
+inline arch::LeafResult execute(World& w, arch::EncluLeaf leaf) {
+  const std::uint64_t rax = std::exchange(w.cpu[arch::Reg::Rax], static_cast<std::uint64_t>(leaf));
+  const arch::LeafResult r = arch::enclu(w.fake.machine(), w.lp, w.cpu, w.fake);
+  if (!r.has_value()) {
+    w.cpu[arch::Reg::Rax] = rax;
+  }
+  return r;
 }
 
 /// `setup` turns a fresh world into the one in which `leaf` would succeed; it must do so, or the table proves

@@ -21,7 +21,7 @@ TEST(EenterTest, ChecksInOrder) {
   options.xfrm = 0x602e7;
   options.ssa_frame_size = 4;
   expect_checks(
-      checks, options, [](World&) {}, [](World& w) { return enter_as_is(w, arch::EncluLeaf::Eenter); });
+      checks, options, [](World&) {}, [](World& w) { return execute(w, arch::EncluLeaf::Eenter); });
 }
 
 TEST(EenterTest, EntersAtTheEntryPointWithTheEnclavesSegments) {

@@ -75,7 +75,7 @@ TEST(EexitTest, RcxIsTheAepOfTheLastEntry) {
   ASSERT_TRUE(w.eenter().has_value());
   w.aex();
   w.cpu[Reg::Rcx] = 0x7000'0000'1000;
-  ASSERT_TRUE(enter_as_is(w, arch::EncluLeaf::Eresume).has_value());
+  ASSERT_TRUE(execute(w, arch::EncluLeaf::Eresume).has_value());
   ASSERT_TRUE(w.eexit(kAep).has_value());
   EXPECT_EQ(w.cpu[Reg::Rcx], 0x7000'0000'1000U);
 }

@@ -21,16 +21,6 @@ inline void append(std::vector<Check>& to, std::vector<Check> more) {
   }
 }
 
-/// EENTER or ERESUME with the registers as the test left them.
-inline arch::LeafResult enter_as_is(World& w, arch::EncluLeaf leaf) {
-  const std::uint64_t rax = std::exchange(w.cpu[arch::Reg::Rax], static_cast<std::uint64_t>(leaf));
-  const arch::LeafResult r = arch::enclu(w.fake.machine(), w.lp, w.cpu, w.fake);
-  if (!r.has_value()) {
-    w.cpu[arch::Reg::Rax] = rax;
-  }
-  return r;
-}
-
 /// Ways in which the EPCM can forbid the use of a page that must be a readable, writable PT_REG page.
 struct Refusal {
   std::string_view name;

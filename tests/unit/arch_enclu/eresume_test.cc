@@ -28,7 +28,7 @@ void interrupted(World& w) {
 }
 
 arch::LeafResult eresume_as_is(World& w) {
-  return enter_as_is(w, arch::EncluLeaf::Eresume);
+  return execute(w, arch::EncluLeaf::Eresume);
 }
 
 TEST(EresumeTest, ChecksInOrder) {
