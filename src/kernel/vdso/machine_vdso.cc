@@ -67,14 +67,15 @@ std::expected<std::size_t, VdsoError> vdso_size(std::span<const std::byte> head)
     if (!load(head, header.e_phoff + i * sizeof segment, segment)) {
       return Failure(VdsoError::Truncated);
     }
+    if (segment.p_type != PT_LOAD) {
+      continue;
+    }
     std::uint64_t end = 0;
     if (!table_end(segment.p_offset, 1, segment.p_filesz, end)) {
       return Failure(VdsoError::Truncated);
     }
-    if (segment.p_type == PT_LOAD) {
-      loads = true;
-      size = std::max(size, end);
-    }
+    loads = true;
+    size = std::max(size, end);
   }
   if (!loads) {
     return Failure(VdsoError::NoLoadSegment);
