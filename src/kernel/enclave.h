@@ -23,6 +23,9 @@ struct FileIdentity {
   friend constexpr bool operator==(FileIdentity, FileIdentity) = default;
 };
 
+/// An EpcAddress holds the place in an enclave's EPCM below this bit, the enclave's number above.
+inline constexpr unsigned kEpcmIndexBits = 36;
+
 /// Buffers for one ioctl: the one-at-a-time rule makes them safe, and the program's stack may be tiny.
 struct IoctlScratch {
   static constexpr std::size_t kSourcePages = 16;
@@ -37,10 +40,12 @@ class Enclave {
   Enclave& operator=(const Enclave&) = delete;
 
   // Signal context: safe, all of these.
-  [[nodiscard]] FileIdentity identity() const noexcept { return identity_; }
+  [[nodiscard]] FileIdentity identity() const noexcept {
+    return {device_.load(std::memory_order_relaxed), inode_.load(std::memory_order_relaxed)};
+  }
   [[nodiscard]] FileHandle file() const noexcept { return file_; }
   [[nodiscard]] EnclaveShared& shared() const noexcept { return *shared_; }
-  [[nodiscard]] std::uint32_t number() const noexcept { return number_; }
+  [[nodiscard]] std::uint32_t number() const noexcept { return number_.load(std::memory_order_relaxed); }
   [[nodiscard]] EnclaveRecord& record() const noexcept { return *record_; }
 
   [[nodiscard]] bool created() const noexcept { return has(enclave_flag::kCreated); }
@@ -53,7 +58,7 @@ class Enclave {
     return {LinearAddress(base()), LinearAddress(base() + size())};
   }
 
-  /// Whether the parts that depend on SIZE are mapped here; all functions below need it. False before CREATE,
+  /// Whether the parts that depend on SIZE are mapped here; the functions below need it. False before CREATE,
   /// and after a CREATE by another process until ensure_mapped().
   [[nodiscard]] bool mapped() const noexcept { return mapped_.load(std::memory_order_acquire); }
   /// Maps what another process's CREATE made. Fails if there is no address space. Takes the enclave's lock;
@@ -90,21 +95,33 @@ class Enclave {
 
   [[nodiscard]] IoctlScratch& scratch() const noexcept { return *scratch_; }
 
+  /// A descriptor of the enclave's file that is good now: the one that the program just used. (One of our
+  /// own could be closed behind our back.)
+  void use_file(FileHandle file) noexcept { file_ = file; }
+
+  /// The protection_epoch up to which the platform has this process's native permissions in order.
+  std::atomic<std::uint64_t> protection_seen{0};
+
  private:
   friend class EnclaveTable;
-  friend class Creation;
+  friend class EnclaveCreation;
 
   [[nodiscard]] bool has(std::uint32_t flag) const noexcept {
     return (shared_->flags.load(std::memory_order_acquire) & flag) != 0;
   }
+  [[nodiscard]] arch::EpcAddress epc_address(std::uint64_t epcm_index) const noexcept {
+    return {(std::uint64_t{number()} << kEpcmIndexBits) | epcm_index};
+  }
   [[nodiscard]] SysResult<void> map_parts(Platform&, std::uint64_t size) noexcept;
   void unmap_parts(Platform&) noexcept;
 
-  FileIdentity identity_;
+  // Atomic because a lock-free search may look at a slot of the table that is changing hands.
+  std::atomic<std::uint64_t> device_{0};
+  std::atomic<std::uint64_t> inode_{0};
+  std::atomic<std::uint32_t> number_{0};
   FileHandle file_;
   EnclaveShared* shared_ = nullptr;
   EnclaveRecord* record_ = nullptr;
-  std::uint32_t number_ = 0;
   std::atomic<bool> mapped_{false};
   MetadataLayout layout_;
   std::byte* epc_ = nullptr;

@@ -23,7 +23,7 @@ class EnclaveTable final : public arch::Epc {
   /// open() of the device, or a descriptor that came from elsewhere: maps the header, numbers the enclave if
   /// it is new, counts this process among its users. `file` must stay open until release. Returns the
   /// enclave that is already there if the identity is known (and leaves `file` to the caller).
-  /// Errors: NoMemory.
+  /// Errors: NoMemory; NoDevice for a file of another machine (another KernelShared).
   [[nodiscard]] SysResult<Enclave*> attach(FileIdentity identity, FileHandle file) noexcept;
 
   /// The process's last descriptor and last mapping of the enclave are gone, and none of its threads is

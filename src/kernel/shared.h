@@ -57,6 +57,7 @@ inline constexpr std::uint32_t kInitialized = 4;
 /// The header of an enclave's file, at kMetadataOffset.
 struct EnclaveShared {
   std::atomic<std::uint64_t> magic;       ///< kEnclaveMagic once a process has set the header up
+  std::atomic<std::uint64_t> machine;     ///< from the boot nonce: an enclave can't move to another machine
   std::atomic<std::uint32_t> number;      ///< unique on this machine, from 1
   OwnerLock lock;                         ///< Linux: encl->lock
   std::atomic<std::int32_t> ioctl_owner;  ///< thread inside an ioctl, 0: none (Linux: SGX_ENCL_IOCTL)
@@ -73,12 +74,15 @@ struct EnclaveShared {
   /// Reclaim: the hand that ages and the hand that evicts, as page numbers.
   std::atomic<std::uint64_t> aging_hand;
   std::atomic<std::uint64_t> evicting_hand;
+  std::atomic<std::uint64_t> aging_lead;  ///< pages that the first is ahead of the second
   /// Moves before native permissions must shrink anywhere. A process whose last look is older calls
   /// ProtectionRuns over its VMAs of the enclave before it lets a thread in.
   std::atomic<std::uint64_t> protection_epoch;
-  /// EPC pages that the enclave held when its last process let go of it (its descriptor may still be under
-  /// way in a message).
-  std::atomic<std::uint64_t> parked_pages;
+
+  /// EPC pages that the enclave holds.
+  [[nodiscard]] std::uint64_t epc_pages() const noexcept {
+    return secs_children.load() + va_pages.load() + (secs.load().resident ? 1 : 0);
+  }
 };
 static_assert(sizeof(EnclaveShared) <= kHeaderLength);
 inline constexpr std::uint64_t kEnclaveMagic = 0x31656d756c636e65;  // "enclume1"

@@ -29,7 +29,7 @@ struct TrapFrame {
 struct TrapSignal {
   int signo = 0;
   int si_code = 0;
-  LinearAddress si_addr{};
+  LinearAddress addr{};
 
   friend bool operator==(const TrapSignal&, const TrapSignal&) = default;
 };

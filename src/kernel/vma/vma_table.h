@@ -72,8 +72,9 @@ class VmaTable {
     OwnerLockGuard guard_;
   };
 
-  /// In the child after fork.
-  void after_fork_in_child() noexcept { lock_.reset_in_child(); }
+  /// In the child after fork. A fork that holds a Writer in the parent copies a table that agrees with the
+  /// native mappings.
+  void after_fork_in_child() noexcept;
 
  private:
   struct Entry {
@@ -81,18 +82,23 @@ class VmaTable {
     std::atomic<std::uint64_t> end;
     std::atomic<Enclave*> enclave;
     std::atomic<std::uint32_t> prots;
+
+    [[nodiscard]] Vma load() const noexcept;
+    void store(const Vma&) noexcept;
   };
   struct Snapshot {
     std::size_t capacity = 0;
     std::atomic<std::size_t> count{0};
     Entry* entries = nullptr;
+
+    [[nodiscard]] std::size_t first_ending_after(LinearAddress address, std::size_t count) const noexcept;
   };
   class Draft;
 
   template <typename F>
   [[nodiscard]] auto read(F&& f) const noexcept;
   [[nodiscard]] Snapshot* spare_for(std::size_t count) noexcept;
-  void publish(Snapshot& snapshot) noexcept;
+  void publish(Snapshot& snapshot, std::size_t count) noexcept;
 
   Platform& platform_;
   OwnerLock lock_;

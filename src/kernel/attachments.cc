@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/attachments.h"
+
+namespace enclume::kernel {
+
+namespace {
+
+EnclaveRecord* find_record(KernelShared& shared, std::uint32_t number) noexcept {
+  for (EnclaveRecord& r : shared.enclaves) {
+    if (r.number.load() == number) {
+      return &r;
+    }
+  }
+  return nullptr;
+}
+
+bool has_users(const KernelShared& shared, std::uint32_t number) noexcept {
+  for (const Attachment& a : shared.attachments) {
+    if (a.number.load() == number) {
+      return true;
+    }
+  }
+  return false;
+}
+
+std::uint64_t drop_record_if_unused(KernelShared& shared, std::uint32_t number) noexcept {
+  EnclaveRecord* record = find_record(shared, number);
+  if (record == nullptr || has_users(shared, number)) {
+    return 0;
+  }
+  const std::uint64_t pages = record->epc_pages.exchange(0);
+  shared.epc_used.fetch_sub(pages);
+  record->number.store(0);
+  return pages;
+}
+
+}  // namespace
+
+EnclaveRecord* attach_process(KernelShared& shared, std::uint32_t number, std::uint64_t epc_pages,
+                              int process) noexcept {
+  Attachment* place = nullptr;
+  for (Attachment& a : shared.attachments) {
+    const std::uint32_t user = a.number.load();
+    if (user == number && a.process.load() == process) {
+      place = &a;
+      break;
+    }
+    if (user == 0 && place == nullptr) {
+      place = &a;
+    }
+  }
+  EnclaveRecord* record = find_record(shared, number);
+  if (record == nullptr) {
+    record = find_record(shared, 0);
+    if (record == nullptr || place == nullptr) {
+      return nullptr;
+    }
+    record->epc_pages.store(epc_pages);
+    shared.epc_used.fetch_add(epc_pages);
+    record->number.store(number);
+  }
+  if (place == nullptr) {
+    return nullptr;
+  }
+  place->process.store(process);
+  place->number.store(number);
+  return record;
+}
+
+void detach_process(KernelShared& shared, std::uint32_t number, int process) noexcept {
+  for (Attachment& a : shared.attachments) {
+    if (a.number.load() == number && a.process.load() == process) {
+      a.number.store(0);
+    }
+  }
+  drop_record_if_unused(shared, number);
+}
+
+std::uint64_t detach_dead_processes(KernelShared& shared, Platform& platform) noexcept {
+  std::uint64_t pages = 0;
+  for (Attachment& a : shared.attachments) {
+    const std::uint32_t number = a.number.load();
+    if (number != 0 && !platform.alive(a.process.load())) {
+      a.number.store(0);
+      pages += drop_record_if_unused(shared, number);
+    }
+  }
+  return pages;
+}
+
+}  // namespace enclume::kernel

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which processes use which enclave: the tables of KernelShared. The caller holds KernelShared::lock.
+#pragma once
+
+#include <cstdint>
+
+#include "kernel/platform.h"
+#include "kernel/shared.h"
+
+namespace enclume::kernel {
+
+/// Counts the process as a user; makes the enclave's record, charged with `epc_pages`, if nobody had one.
+/// Null if a table is full.
+[[nodiscard]] EnclaveRecord* attach_process(KernelShared&, std::uint32_t number, std::uint64_t epc_pages,
+                                            int process) noexcept;
+
+/// The process uses it no more; the last one's leaving frees the record and uncharges its EPC pages.
+void detach_process(KernelShared&, std::uint32_t number, int process) noexcept;
+
+/// detach_process() for every user that no longer lives. Returns EPC pages recovered.
+std::uint64_t detach_dead_processes(KernelShared&, Platform&) noexcept;
+
+}  // namespace enclume::kernel

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+// SGX_IOC_ENCLAVE_ADD_PAGES (Linux: sgx_ioc_enclave_add_pages(), sgx_encl_add_page()).
+#include <algorithm>
+
+#include "kernel/device/command.h"
+#include "kernel/enclave_lock.h"
+#include "kernel/encls.h"
+#include "kernel/uapi/sgx.h"
+#include "kernel/va_slots.h"
+
+namespace enclume::kernel {
+
+namespace {
+
+constexpr std::uint64_t kExtendSize = 256;
+
+/// sgx_validate_secinfo()
+bool secinfo_valid(const arch::Secinfo& secinfo) {
+  using namespace arch::secinfo_flags;
+  const std::uint64_t prot = secinfo.flags & kRwx;
+  const arch::PageType type = secinfo.type();
+  if (type != arch::PageType::Reg && type != arch::PageType::Tcs) {
+    return false;
+  }
+  if (secinfo.writable_unreadable()) {
+    return false;
+  }
+  // The processor would clear them without a word, and the measurement would be another one.
+  if (type == arch::PageType::Tcs && prot != 0) {
+    return false;
+  }
+  if ((secinfo.flags & ~(kRwx | kTypeMask)) != 0) {
+    return false;
+  }
+  return arch::all_zero(secinfo.reserved);
+}
+
+/// sgx_encl_page_alloc(): SECINFO's R, W, X have mmap's bits.
+Protection max_protection(const arch::Secinfo& secinfo) {
+  return secinfo.type() == arch::PageType::Tcs ? kProtReadWrite
+                                               : Protection::of(static_cast<unsigned>(secinfo.flags & 7));
+}
+
+/// The pages to add, read from the program some at a time: a copy of one page costs a system call.
+class Source {
+ public:
+  Source(const Kernel& kernel, const Enclave& enclave, LinearRange range) noexcept
+      : kernel_(kernel), buffer_(enclave.scratch().pages), range_(range) {}
+
+  /// The bytes of the page at `address`, which goes up by a page from call to call. Errors, as Linux finds
+  /// them: Fault (no mapping), Access (mapping of a noexec file system), Fault (not readable; memory of a
+  /// device, such as an enclave).
+  [[nodiscard]] SysResult<const std::byte*> page(LinearAddress address) noexcept {
+    if (!mapping_ || !mapping_->range.contains(address)) {
+      mapping_ = kernel_.platform.source_mapping(address);
+    }
+    if (!mapping_) {
+      return fail(Errno::Fault);
+    }
+    if (!mapping_->may_exec) {
+      return fail(Errno::Access);
+    }
+    if (kernel_.vmas.find(address)) {
+      return fail(Errno::Fault);
+    }
+    if (!buffered_.contains(address) && !fill(address)) {
+      return fail(Errno::Fault);
+    }
+    return &buffer_[(address - buffered_.begin) / kPageSize][0];
+  }
+
+ private:
+  bool fill(LinearAddress address) noexcept {
+    const LinearAddress limit =
+        std::min({address + IoctlScratch::kSourcePages * kPageSize, range_.end, mapping_->range.end});
+    for (const LinearAddress end : {limit, address + kPageSize}) {
+      if (kernel_.platform.copy_from_user(buffer_, address, end - address)) {
+        buffered_ = {address, end};
+        return true;
+      }
+    }
+    return false;
+  }
+
+  const Kernel& kernel_;
+  std::byte (*buffer_)[kPageSize];
+  LinearRange range_;
+  LinearRange buffered_{};
+  std::optional<SourceMapping> mapping_;
+};
+
+class PageAdder {
+ public:
+  PageAdder(const Kernel& kernel, Enclave& enclave, const arch::Secinfo& secinfo, bool measure) noexcept
+      : kernel_(kernel), enclave_(enclave), secinfo_(secinfo), measure_(measure) {}
+
+  [[nodiscard]] SysResult<void> add(std::uint64_t number, Source& source, LinearAddress from) noexcept {
+    EpcReservation epc(kernel_, enclave_);
+    // growth_needs_va_page() can't change meanwhile: before INIT only this ioctl adds pages.
+    if (auto r = epc.ensure(growth_needs_va_page(enclave_) ? 2 : 1, true); !r) {
+      return r;
+    }
+    const EnclaveLock lock(kernel_, enclave_);
+    if (enclave_.index().contains(number)) {
+      return fail(Errno::Busy);
+    }
+    const auto bytes = source.page(from);
+    if (!bytes) {
+      return fail(bytes.error());
+    }
+    if (auto r = grow(kernel_, enclave_, epc); !r) {
+      return r;
+    }
+    if (!execute(number, *bytes)) {
+      shrink(enclave_);
+      return fail(Errno::Io);
+    }
+    epc.use();
+    enclave_.shared().secs_children.fetch_add(1);
+    enclave_.page(number).store(
+        {.max_prot = max_protection(secinfo_), .present = true, .resident = true, .type = secinfo_.type()});
+    enclave_.index().insert(number);
+    return {};
+  }
+
+ private:
+  /// EADD and the EEXTENDs. What a failed EEXTEND measured before stays measured, as in Linux.
+  bool execute(std::uint64_t number, const std::byte* bytes) noexcept {
+    Encls encls(kernel_, enclave_);
+    if (!succeeded(encls.eadd(number, bytes, secinfo_))) {
+      return false;
+    }
+    for (std::uint64_t offset = 0; measure_ && offset < kPageSize; offset += kExtendSize) {
+      if (!succeeded(encls.eextend(number, offset))) {
+        (void)encls.eremove(enclave_.epc_page(number));
+        kernel_.platform.discard(enclave_.epc_page(number).data, kPageSize);
+        return false;
+      }
+    }
+    return true;
+  }
+
+  const Kernel& kernel_;
+  Enclave& enclave_;
+  const arch::Secinfo& secinfo_;
+  bool measure_;
+};
+
+}  // namespace
+
+SysResult<long> ioctl_add_pages(const Kernel& kernel, Enclave& enclave, LinearAddress argument) noexcept {
+  if (!enclave.created() || enclave.initialized()) {
+    return fail(Errno::Invalid);
+  }
+  uapi::EnclaveAddPages arg;
+  if (!read_user(kernel, arg, argument)) {
+    return fail(Errno::Fault);
+  }
+  if (arg.src % kPageSize != 0) {
+    return fail(Errno::Invalid);
+  }
+  if (auto r = check_range(enclave, arg.offset, arg.length); !r) {
+    return fail(r.error());
+  }
+  alignas(arch::kSecinfoAlignment) arch::Secinfo secinfo;
+  if (!read_user(kernel, secinfo, LinearAddress(arg.secinfo))) {
+    return fail(Errno::Fault);
+  }
+  if (!secinfo_valid(secinfo)) {
+    return fail(Errno::Invalid);
+  }
+
+  const LinearAddress src(arg.src);
+  Source source(kernel, enclave, {src, src + arg.length});
+  PageAdder adder(kernel, enclave, secinfo, (arg.flags & uapi::kPageMeasure) != 0);
+  SysResult<long> result = 0;
+  std::uint64_t done = 0;
+  for (; done < arg.length; done += kPageSize) {
+    if (kernel.platform.signal_pending()) {
+      if (done == 0) {
+        result = fail(Errno::Restart);
+      }
+      break;  // later: success with a short count
+    }
+    if (auto r = adder.add((arg.offset + done) / kPageSize, source, src + done); !r) {
+      result = fail(r.error());
+      break;
+    }
+  }
+  arg.count = done;
+  if (!write_user(kernel, argument, arg)) {
+    return fail(Errno::Fault);
+  }
+  return result;
+}
+
+}  // namespace enclume::kernel

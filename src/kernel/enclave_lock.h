@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Holding an enclave's lock (Linux: encl->lock), which other processes may die with.
+#pragma once
+
+#include "base/errno.h"
+#include "kernel/enclave.h"
+#include "kernel/kernel.h"
+#include "kernel/reclaim/reclaim.h"
+
+namespace enclume::kernel {
+
+/// Signal context: as OwnerLock.
+class EnclaveLock {
+ public:
+  EnclaveLock(const Kernel& kernel, Enclave& enclave) noexcept : kernel_(kernel), enclave_(enclave) {
+    lock();
+  }
+  ~EnclaveLock() { enclave_.shared().lock.unlock(); }
+  EnclaveLock(const EnclaveLock&) = delete;
+  EnclaveLock& operator=(const EnclaveLock&) = delete;
+
+  /// EpcReservation::ensure() with the lock dropped meanwhile: what was known of the enclave must be looked
+  /// at again.
+  [[nodiscard]] SysResult<void> reserve(EpcReservation& epc, std::uint64_t pages,
+                                        bool interruptible) noexcept;
+
+ private:
+  void lock() noexcept;
+
+  const Kernel& kernel_;
+  Enclave& enclave_;
+};
+
+/// Makes the page table agree with the EPCM after a process died in the middle of a change. The lock is held.
+void repair_enclave(const Kernel&, Enclave&) noexcept;
+
+}  // namespace enclume::kernel

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/fault/page_fault.h"
+
+#include "kernel/enclave_lock.h"
+#include "kernel/encls.h"
+#include "kernel/resident_page.h"
+#include "kernel/va_slots.h"
+
+namespace enclume::kernel {
+
+namespace {
+
+/// access_error(), and bad_area_access_error() for its result. Execution is not asked for unless the page
+/// is there: Linux loads the page first, and the retry faults with P set.
+FaultResolution access_error(const Vma& vma, std::uint32_t error_code) noexcept {
+  if ((error_code & arch::pfec::kProtectionKey) != 0) {
+    return FaultResolution::BadKey;
+  }
+  if ((error_code & arch::pfec::kSgx) != 0) {
+    return FaultResolution::BadAccess;
+  }
+  if ((error_code & arch::pfec::kWrite) != 0) {
+    return vma.prot.writable() ? FaultResolution::Resolved : FaultResolution::BadAccess;
+  }
+  if ((error_code & arch::pfec::kPresent) != 0 || vma.prot.none()) {
+    return FaultResolution::BadAccess;
+  }
+  return FaultResolution::Resolved;
+}
+
+/// sgx_encl_eaug_page()
+FaultResolution augment(const Kernel& kernel, Enclave& enclave, std::uint64_t number) noexcept {
+  EnclaveShared& s = enclave.shared();
+  EpcReservation epc(kernel, enclave);
+  EnclaveLock lock(kernel, enclave);
+  for (;;) {
+    if (enclave.index().contains(number)) {
+      return FaultResolution::Resolved;  // another thread was faster
+    }
+    const std::uint64_t needed = growth_needs_va_page(enclave) ? 2 : 1;
+    const bool enough = s.secs.load().resident && epc.available() >= needed;
+    if (enough) {
+      break;
+    }
+    if (!make_secs_resident(kernel, enclave, lock, epc, needed)) {
+      return FaultResolution::Bus;
+    }
+  }
+  if (!grow(kernel, enclave, epc)) {
+    return FaultResolution::Bus;
+  }
+  if (!succeeded(Encls(kernel, enclave).eaug(number))) {
+    shrink(enclave);
+    return FaultResolution::Bus;
+  }
+  epc.use();
+  s.secs_children.fetch_add(1);
+  // The enclave decides on permissions by EACCEPT, EACCEPTCOPY and EMODPE: no maximum.
+  enclave.page(number).store(
+      {.max_prot = kProtAll, .present = true, .resident = true, .type = arch::PageType::Reg});
+  enclave.index().insert(number);
+  return FaultResolution::Resolved;
+}
+
+}  // namespace
+
+FaultResolution handle_enclave_fault(const Kernel& kernel, LinearAddress address,
+                                     std::uint32_t error_code) noexcept {
+  const auto vma = kernel.vmas.find(address);
+  if (!vma) {
+    return FaultResolution::BadMapping;
+  }
+  if (const auto error = access_error(*vma, error_code); error != FaultResolution::Resolved) {
+    return error;
+  }
+  Enclave& enclave = *vma->enclave;
+  if (!enclave.created() || !enclave.ensure_mapped(kernel.platform)) {
+    return FaultResolution::Bus;
+  }
+  const std::uint64_t number = enclave.page_number(address);
+  if (number >= enclave.pages()) {
+    return FaultResolution::Bus;
+  }
+  if (!enclave.index().contains(number)) {
+    if (!kernel.config.sgx2 || !enclave.initialized()) {
+      return FaultResolution::Bus;
+    }
+    return augment(kernel, enclave, number);
+  }
+  if (!enclave.page(number).load().max_prot.covers(vma->prot)) {
+    return FaultResolution::Bus;
+  }
+  EpcReservation epc(kernel, enclave);
+  EnclaveLock lock(kernel, enclave);
+  return make_resident(kernel, enclave, lock, epc, number) ? FaultResolution::Resolved : FaultResolution::Bus;
+}
+
+}  // namespace enclume::kernel

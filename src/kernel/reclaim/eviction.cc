@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/reclaim/eviction.h"
+
+#include "kernel/encls.h"
+#include "kernel/reclaim/reclaim.h"
+#include "kernel/va_slots.h"
+
+namespace enclume::kernel {
+
+namespace {
+
+/// Kicks before a page is left blocked. With Platform::relax() of a millisecond this is about a second.
+constexpr unsigned kMaxKicks = 1000;
+
+/// EWB in Linux's three stages: as it is, after ETRACK, after the IPIs (sgx_encl_ewb()).
+bool write_back(const Kernel& kernel, Enclave& enclave, const arch::EpcPage& epc, std::byte* backing,
+                std::byte* pcmd, EnclavePage& page) noexcept {
+  const auto slot = take_va_slot(enclave);
+  if (!slot) {
+    return false;
+  }
+  Encls encls(kernel, enclave);
+  auto result = encls.ewb(epc, backing, pcmd, *slot);
+  for (unsigned kicks = 0; failed_with(result, arch::LeafCode::NotTracked) && kicks < kMaxKicks; ++kicks) {
+    // ETRACK fails while an earlier cycle is open; the kick closes that one too.
+    const bool tracking = succeeded(encls.etrack());
+    if (tracking) {
+      result = encls.ewb(epc, backing, pcmd, *slot);
+      if (!failed_with(result, arch::LeafCode::NotTracked)) {
+        break;
+      }
+    }
+    if (kicks > 0) {
+      kernel.platform.relax();
+    }
+    kernel.platform.kick(enclave);
+    result = encls.ewb(epc, backing, pcmd, *slot);
+  }
+  if (!succeeded(result)) {
+    free_va_slot(enclave, *slot);
+    return false;
+  }
+  page.va_slot.store(static_cast<std::uint32_t>(*slot + 1));
+  PageState state = page.load();
+  state.resident = false;
+  state.aged = false;
+  page.store(state);
+  kernel.platform.discard(epc.data, kPageSize);
+  give_back_epc_page(kernel, enclave);
+  return true;
+}
+
+bool write_back_page(const Kernel& kernel, Enclave& enclave, std::uint64_t page) noexcept {
+  if (!write_back(kernel, enclave, enclave.epc_page(page), enclave.backing(page), enclave.pcmd(page),
+                  enclave.page(page))) {
+    return false;
+  }
+  enclave.shared().secs_children.fetch_sub(1);
+  return true;
+}
+
+bool write_back_childless_secs(const Kernel& kernel, Enclave& enclave) noexcept {
+  EnclaveShared& s = enclave.shared();
+  if (s.secs_children.load() != 0 || !enclave.initialized() || !s.secs.load().resident) {
+    return false;
+  }
+  return write_back(kernel, enclave, enclave.secs_page(), enclave.backing(enclave.pages()),
+                    enclave.pcmd(enclave.pages()), s.secs);
+}
+
+}  // namespace
+
+void revoke_pages(const Kernel& kernel, Enclave& enclave, std::span<const std::uint64_t> pages) noexcept {
+  if (pages.empty()) {
+    return;
+  }
+  enclave.shared().protection_epoch.fetch_add(1);
+  for (std::size_t i = 0; i < pages.size();) {
+    std::size_t run = 1;
+    while (i + run < pages.size() && pages[i + run] == pages[i] + run) {
+      ++run;
+    }
+    kernel.platform.revoke(enclave, pages[i], run);
+    i += run;
+  }
+}
+
+bool track_and_kick(const Kernel& kernel, Enclave& enclave) noexcept {
+  Encls encls(kernel, enclave);
+  if (!succeeded(encls.etrack())) {
+    kernel.platform.kick(enclave);
+    if (!succeeded(encls.etrack())) {
+      return false;
+    }
+  }
+  kernel.platform.kick(enclave);
+  return true;
+}
+
+unsigned evict_pages(const Kernel& kernel, Enclave& enclave, std::span<const std::uint64_t> pages) noexcept {
+  Encls encls(kernel, enclave);
+  // A page that a thread walked to since it was chosen may have its native permissions back; from EBLOCK on
+  // effective_protection() says none, so nobody gives them again.
+  std::uint64_t blocked[kReclaimBatch];
+  std::uint64_t in_use[kReclaimBatch];
+  std::size_t blocked_count = 0;
+  std::size_t in_use_count = 0;
+  for (const std::uint64_t page : pages) {
+    const auto result = encls.eblock(page);
+    if (succeeded(result) || failed_with(result, arch::LeafCode::BlkState)) {
+      blocked[blocked_count++] = page;
+      if (!enclave.page(page).load().aged) {
+        in_use[in_use_count++] = page;
+      }
+    }
+  }
+  revoke_pages(kernel, enclave, {in_use, in_use_count});
+
+  unsigned freed = 0;
+  for (std::size_t i = 0; i < blocked_count; ++i) {
+    freed += write_back_page(kernel, enclave, blocked[i]) ? 1U : 0U;
+  }
+  return freed + (write_back_childless_secs(kernel, enclave) ? 1U : 0U);
+}
+
+bool evict_blocked_page(const Kernel& kernel, Enclave& enclave, std::uint64_t page) noexcept {
+  return write_back_page(kernel, enclave, page);
+}
+
+}  // namespace enclume::kernel
