@@ -16,6 +16,9 @@
 
 namespace enclume::engine {
 
+template <typename T>
+class ImmortalArray;
+
 /// Signal context: unsafe (system calls, no lock of its own).
 template <typename T>
 class MappedArray {
@@ -80,6 +83,8 @@ class MappedArray {
   [[nodiscard]] const T* end() const noexcept { return data_ + size_; }
 
  private:
+  friend class ImmortalArray<T>;
+
   bool grow(std::size_t count) noexcept {
     const std::size_t wanted = count > 2 * capacity_ ? count : 2 * capacity_;
     const std::size_t bytes = align_up(wanted * sizeof(T), kPageSize);
@@ -105,6 +110,25 @@ class MappedArray {
     capacity_ = 0;
   }
 
+  T* data_ = nullptr;
+  std::size_t size_ = 0;
+  std::size_t capacity_ = 0;
+};
+
+/// The same without a destructor, for globals: handlers and other threads may run to the process's very end.
+template <typename T>
+class ImmortalArray {
+ public:
+  [[nodiscard]] std::span<const T> view() const noexcept { return {data_, size_}; }
+
+  /// Takes the elements of `from`, which gets the old ones.
+  void adopt(MappedArray<T>& from) noexcept {
+    std::swap(data_, from.data_);
+    std::swap(size_, from.size_);
+    std::swap(capacity_, from.capacity_);
+  }
+
+ private:
   T* data_ = nullptr;
   std::size_t size_ = 0;
   std::size_t capacity_ = 0;

@@ -34,7 +34,7 @@ enum class OpcodeMap : std::uint8_t {
 /// Other. A class says what the bytes mean, not whether they may run: that is the caller's table.
 enum class InstructionClass : std::uint8_t {
   Other,
-  /// Control flow inside the segment.
+  // Control flow inside the segment.
   Jcc,           // also LOOPcc and JrCXZ
   JmpRelative,   // EB, E9
   CallRelative,  // E8
@@ -43,7 +43,7 @@ enum class InstructionClass : std::uint8_t {
   RetNear,
   Xbegin,
   Ud,  // UD0, UD1, UD2: #UD by definition
-  /// Legal outside an enclave, #UD inside (SDM vol. 3, "Illegal Instructions").
+  // Legal outside an enclave, #UD inside (SDM vol. 3, "Illegal Instructions").
   Cpuid,
   Getsec,
   Rdpmc,
@@ -71,10 +71,10 @@ enum class InstructionClass : std::uint8_t {
   LoadFarPointer,  // LSS, LFS, LGS
   Syscall,
   Sysenter,
-  /// Legality depends on the machine or on the enclave.
+  // Legality depends on the machine or on the enclave.
   Rdtsc,
   Rdtscp,
-  /// What the engine itself looks at.
+  // What the engine itself looks at.
   Enclu,
   Encls,
   Hlt,
@@ -118,7 +118,7 @@ struct Instruction {
   std::uint8_t opcode_offset = 0;  // from the first byte, prefixes included
   InstructionClass cls = InstructionClass::Other;
 
-  /// Prefixes as found. `rex` is 0 without one; for VEX, EVEX and XOP it is the equivalent REX (0x4X).
+  // Prefixes as found. `rex` is 0 without one; for VEX, EVEX and XOP it is the equivalent REX (0x4X).
   bool lock = false;
   bool rep = false;    // F3 is the last of F2 and F3
   bool repne = false;  // F2 is the last of F2 and F3

@@ -97,10 +97,10 @@ site_\name:
         begin   overlapping
         .cfi_startproc
         test    %edi, %edi
-        je      site_overlapping
+        je      1f
         .byte   0xb8
         site    overlapping
-        .byte   0x0f, 0xa2, 0x90, 0x90
+1:      .byte   0x0f, 0xa2, 0x90, 0x90
         ret
         .cfi_endproc
         finish  overlapping

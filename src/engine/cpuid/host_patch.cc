@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/cpuid/host_patch.h"
+
+#include <linux/mman.h>
+
+#include <algorithm>
+#include <atomic>
+
+#include "base/syscall.h"
+#include "engine/cpuid/text_writer.h"
+
+namespace enclume::engine {
+namespace {
+
+constexpr std::uint8_t kEscape = 0x0f;
+constexpr std::uint8_t kCpuid = 0xa2;
+constexpr std::uint8_t kUd2 = 0x0b;
+
+// The site's opcode, apart from the escape byte before it; nothing if that has changed.
+std::optional<std::uint8_t> opcode_of(const CpuidSite& site) noexcept {
+  auto* last = reinterpret_cast<std::uint8_t*>(site.last_byte());
+  if (std::atomic_ref(last[-1]).load(std::memory_order_relaxed) != kEscape) {
+    return std::nullopt;
+  }
+  return std::atomic_ref(*last).load(std::memory_order_relaxed);
+}
+
+// FNV-1a over the program headers: a rebuilt library at the same address has others.
+std::uint64_t fingerprint_of(const ObjectImage& image) noexcept {
+  std::uint64_t hash = 0xcbf2'9ce4'8422'2325;
+  for (const std::byte byte : std::as_bytes(image.headers())) {
+    hash = (hash ^ std::to_integer<std::uint64_t>(byte)) * 0x100'0000'01b3;
+  }
+  return hash;
+}
+
+int protection_of(const ObjectImage& image, std::uint64_t address) noexcept {
+  int protection = PROT_READ | PROT_EXEC;
+  for (const Elf64_Phdr& header : image.headers()) {
+    if (header.p_type == PT_LOAD && address - (image.load_bias() + header.p_vaddr) < header.p_memsz &&
+        (header.p_flags & PF_W) != 0) {
+      protection |= PROT_WRITE;
+    }
+  }
+  return protection;
+}
+
+}  // namespace
+
+// One refresh(). What it collects replaces the patcher's state at the end, so that a fork in between leaves
+// the child with the old state, which the table and the bytes themselves complete.
+struct HostCpuidPatcher::Session {
+  explicit Session(HostCpuidPatcher& owner) noexcept : patcher(owner) {}
+
+  HostCpuidPatcher& patcher;
+  int tid = sys::gettid();
+  bool locked = false;
+  bool unchanged = false;
+  bool complete = true;  // false once there was no memory to keep a site that is patched
+  std::uint64_t loads = 0;
+  std::uint64_t unloads = 0;
+  std::size_t sites_before = 0;
+  std::size_t sites_kept = 0;
+  MappedArray<KnownObject> known;
+  MappedArray<CpuidSite> sites;  // of all objects seen, patched
+  MappedArray<CpuidSite> fresh;  // of the object at hand, not yet patched
+  MappedArray<std::uint64_t> unproven;
+  TextWriter writer;
+  HostPatchReport report;
+};
+
+HostPatchReport HostCpuidPatcher::refresh() noexcept {
+  Session session(*this);
+  config_.iterate(&visit_object, &session);
+  if (session.locked) {
+    if (!session.unchanged && session.complete) {
+      finish(session);
+    }
+    lock_.unlock();
+  }
+  return session.report;
+}
+
+int HostCpuidPatcher::visit_object(dl_phdr_info* info, std::size_t, void* opaque) {
+  auto& session = *static_cast<Session*>(opaque);
+  HostCpuidPatcher& patcher = session.patcher;
+  if (!session.locked) {
+    if (patcher.lock_.held_by(session.tid)) {
+      return 1;  // a handler that interrupted us
+    }
+    // What a dead owner left is what a fork leaves: see Session.
+    static_cast<void>(patcher.lock_.lock(session.tid));
+    session.locked = true;
+    session.loads = info->dlpi_adds;
+    session.unloads = info->dlpi_subs;
+    session.unchanged = session.loads == patcher.loads_seen_ && session.unloads == patcher.unloads_seen_;
+    if (session.unchanged) {
+      return 1;
+    }
+    session.sites_before = patcher.table_.sites().size();
+  }
+  const ObjectImage image(info->dlpi_addr, {info->dlpi_phdr, info->dlpi_phnum}, info->dlpi_name);
+  if (!patcher.is_left_alone(image)) {
+    patcher.visit(session, image);
+  }
+  return 0;
+}
+
+bool HostCpuidPatcher::is_left_alone(const ObjectImage& image) const noexcept {
+  const auto contains = [&](std::uint64_t address) { return address != 0 && image.contains(address); };
+  return contains(config_.engine_address) || contains(config_.linker_address) ||
+         contains(config_.vdso_address);
+}
+
+void HostCpuidPatcher::visit(Session& session, const ObjectImage& image) noexcept {
+  // Sites from before that are still ours. A library loaded again has its original bytes back.
+  std::size_t recorded = 0;
+  std::size_t intact = 0;
+  for (const CpuidSite& site : table_.sites()) {
+    if (image.contains(site.address)) {
+      ++recorded;
+      if (image.readable(site.address, site.length) && opcode_of(site) == kUd2) {
+        ++intact;
+        session.complete = session.sites.push_back(site) && session.complete;
+      }
+    }
+  }
+
+  const KnownObject object = {.bias = image.load_bias(),
+                              .headers = reinterpret_cast<std::uint64_t>(image.headers().data()),
+                              .fingerprint = fingerprint_of(image)};
+  const auto known = known_.view();
+  const bool was_known = std::find(known.begin(), known.end(), object) != known.end();
+  if (!was_known || intact != recorded) {
+    session.fresh.clear();
+    ++session.report.objects_scanned;
+    session.report.scanned += scan_object(image, config_.branches, session.fresh, session.unproven);
+    patch_fresh(session, image);
+  }
+  session.sites_kept += intact;
+  static_cast<void>(session.known.push_back(object));  // without memory: scanned again next time
+}
+
+void HostCpuidPatcher::patch_fresh(Session& session, const ObjectImage& image) noexcept {
+  if (session.fresh.empty()) {
+    return;
+  }
+  // A thread can run into the first patched site at once: the table must know them before.
+  MappedArray<CpuidSite> merged;
+  bool complete = true;
+  for (const CpuidSite& site : table_.sites()) {
+    complete = complete && merged.push_back(site);
+  }
+  for (const CpuidSite& site : session.fresh) {
+    complete = complete && merged.push_back(site);
+  }
+  // The table may still hold sites of a former life of this object.
+  std::ranges::sort(merged.view(), {}, &CpuidSite::address);
+  merged.truncate(static_cast<std::size_t>(std::unique(merged.begin(), merged.end()) - merged.begin()));
+  if (!complete || !table_.publish(merged.view()).has_value()) {
+    session.report.refused += static_cast<std::uint32_t>(session.fresh.size());
+    return;
+  }
+  for (const CpuidSite& site : session.fresh) {
+    // A debugger may have changed the text since it was scanned.
+    if (opcode_of(site) != kCpuid || !session.sites.push_back(site)) {
+      ++session.report.refused;
+    } else if (session.writer.write(site.last_byte(), kUd2, protection_of(image, site.last_byte()))) {
+      ++session.report.patched;
+    } else {
+      // It must not stay in the table, lest a UD2 there one day be taken for ours.
+      session.sites.pop_back();
+      ++session.report.refused;
+    }
+  }
+}
+
+void HostCpuidPatcher::finish(Session& session) noexcept {
+  std::ranges::sort(session.sites.view(), {}, &CpuidSite::address);
+  if (!std::ranges::equal(session.sites.view(), table_.sites()) &&
+      !table_.publish(session.sites.view()).has_value()) {
+    return;  // no memory: the old table has all that is needed, and the next refresh tries again
+  }
+  session.report.forgotten = static_cast<std::uint32_t>(session.sites_before - session.sites_kept);
+  known_.adopt(session.known);
+  loads_seen_ = session.loads;
+  unloads_seen_ = session.unloads;
+  totals_ += session.report;
+}
+
+}  // namespace enclume::engine

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// Makes the CPUID instructions of host code trap, on machines that have no CPUID faulting.
+//
+// 0F A2 becomes 0F 0B (UD2): one byte, so a thread that runs through it meanwhile executes one or the other.
+// The SIGILL handler asks site_at() whether the address is one of ours, executes CPUID for the program, and
+// goes on behind it.
+#pragma once
+
+#include <link.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "base/lock.h"
+#include "engine/cpuid/scan.h"
+#include "engine/cpuid/site_table.h"
+
+namespace enclume::engine {
+
+class TextWriter;
+
+struct HostPatchConfig {
+  /// libc's dl_iterate_phdr, or what stands for it. While it calls back, no object may be unloaded.
+  int (*iterate)(int (*callback)(dl_phdr_info*, std::size_t, void*), void* data) = nullptr;
+  decode::BranchRule branches = decode::BranchRule::Intel;
+  /// Objects that contain one of these addresses are left alone (0: none):
+  ///  - the engine's own: it executes CPUID to answer the program's, and must not trap on it;
+  ///  - the dynamic linker, by AT_BASE: it asks for caches and vector registers, which are answered unchanged
+  ///    anyway, most of it before we are there;
+  ///  - the vDSO, by AT_SYSINFO_EHDR: its pages are the kernel's, shared by all processes.
+  std::uint64_t engine_address = 0;
+  std::uint64_t linker_address = 0;
+  std::uint64_t vdso_address = 0;
+};
+
+struct HostPatchReport {
+  std::uint32_t objects_scanned = 0;
+  ScanCounts scanned;           // of these objects
+  std::uint32_t patched = 0;    // sites newly patched
+  std::uint32_t refused = 0;    // proven, but the text could not be written or had changed meanwhile
+  std::uint32_t forgotten = 0;  // sites of unloaded objects
+
+  constexpr HostPatchReport& operator+=(const HostPatchReport& o) {
+    objects_scanned += o.objects_scanned;
+    scanned += o.scanned;
+    patched += o.patched;
+    refused += o.refused;
+    forgotten += o.forgotten;
+    return *this;
+  }
+};
+
+/// One for each process. Zero-initialised memory with a configuration is ready for use.
+class HostCpuidPatcher {
+ public:
+  constexpr HostCpuidPatcher() = default;
+  HostCpuidPatcher(const HostCpuidPatcher&) = delete;
+  HostCpuidPatcher& operator=(const HostCpuidPatcher&) = delete;
+
+  /// Before the first refresh().
+  void configure(const HostPatchConfig& config) noexcept { config_ = config; }
+
+  /// Scans and patches objects that are new, and forgets the sites of those that are gone: to be called at
+  /// start, and after each dlopen and dlclose. Costs next to nothing if no object came or went.
+  ///
+  /// A library's constructors run inside dlopen, so they execute their CPUID before this can be called.
+  /// Lock order: the dynamic linker's, then ours. Any thread may call it; from a signal handler that
+  /// interrupted it on the same thread it does nothing. Signal context: unsafe.
+  HostPatchReport refresh() noexcept;
+
+  /// The patched instruction at an address. Its first byte is `address`; execution continues `length` bytes
+  /// later. Signal context: safe.
+  [[nodiscard]] std::optional<CpuidSite> site_at(std::uint64_t address) const noexcept {
+    return table_.find(address);
+  }
+
+  /// Sum of all reports.
+  [[nodiscard]] const HostPatchReport& totals() const noexcept { return totals_; }
+
+  /// In the child after fork. Signal context: safe.
+  void reset_in_child() noexcept { lock_.reset_in_child(); }
+
+ private:
+  // What identifies an object that was scanned before.
+  struct KnownObject {
+    std::uint64_t bias = 0;
+    std::uint64_t headers = 0;
+    std::uint64_t fingerprint = 0;
+    friend constexpr bool operator==(const KnownObject&, const KnownObject&) = default;
+  };
+  struct Session;
+
+  static int visit_object(dl_phdr_info* info, std::size_t size, void* session);
+  [[nodiscard]] bool is_left_alone(const ObjectImage& image) const noexcept;
+  void visit(Session& session, const ObjectImage& image) noexcept;
+  void patch_fresh(Session& session, const ObjectImage& image) noexcept;
+  void finish(Session& session) noexcept;
+
+  HostPatchConfig config_;
+  OwnerLock lock_;
+  SiteTable table_;
+  ImmortalArray<KnownObject> known_;
+  std::uint64_t loads_seen_ = 0;
+  std::uint64_t unloads_seen_ = 0;
+  HostPatchReport totals_;
+};
+
+}  // namespace enclume::engine

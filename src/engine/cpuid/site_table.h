@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// The patched CPUID sites, as a signal handler looks them up.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "base/errno.h"
+#include "engine/cpuid/scan.h"
+
+namespace enclume::engine {
+
+/// A sorted array behind one pointer. A writer builds a new array and swaps the pointer; the old one is
+/// unmapped when no reader can still be in it. Readers only count themselves, so they never wait.
+///
+/// Zero-initialised memory is an empty table.
+class SiteTable {
+ public:
+  constexpr SiteTable() = default;
+  SiteTable(const SiteTable&) = delete;
+  SiteTable& operator=(const SiteTable&) = delete;
+
+  /// The site that starts at the address. Signal context: safe.
+  [[nodiscard]] std::optional<CpuidSite> find(std::uint64_t address) const noexcept;
+
+  /// Replaces the table. `sites` ascend by address. Without memory the old table stays.
+  /// Signal context: unsafe. One writer at a time.
+  SysResult<void> publish(std::span<const CpuidSite> sites) noexcept;
+
+  /// The present table. Valid until the next publish(); for the writer only.
+  [[nodiscard]] std::span<const CpuidSite> sites() const noexcept;
+
+ private:
+  struct Block {
+    Block* next_retired;
+    std::size_t mapped_bytes;
+    std::size_t count;
+
+    [[nodiscard]] CpuidSite* sites() noexcept { return reinterpret_cast<CpuidSite*>(this + 1); }
+    [[nodiscard]] std::span<const CpuidSite> view() const noexcept {
+      return {reinterpret_cast<const CpuidSite*>(this + 1), count};
+    }
+  };
+  static_assert(alignof(CpuidSite) <= alignof(Block));
+
+  void unmap_retired() noexcept;
+
+  std::atomic<Block*> current_{nullptr};
+  // A thread that dies in find() leaves a count behind: old tables then stay mapped, nothing worse.
+  mutable std::atomic<std::uint32_t> readers_{0};
+  Block* retired_ = nullptr;
+};
+
+}  // namespace enclume::engine

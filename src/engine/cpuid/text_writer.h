@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writes one byte into the running program's text.
+#pragma once
+
+#include <cstdint>
+
+namespace enclume::engine {
+
+/// Signal context: unsafe (system calls, opens a file).
+class TextWriter {
+ public:
+  TextWriter() = default;
+  ~TextWriter();
+  TextWriter(const TextWriter&) = delete;
+  TextWriter& operator=(const TextWriter&) = delete;
+
+  /// Puts `value` at the address, in this process only. `protection` (PROT_ bits) is what the page has and
+  /// keeps. True if the byte then reads as `value`.
+  ///
+  /// Tries /proc/self/mem first: the kernel copies the page for us and leaves its protection alone, so there
+  /// is no moment at which the text is writable, and the mapping is not split. Refuses shared mappings.
+  bool write(std::uint64_t address, std::uint8_t value, int protection) noexcept;
+
+  /// The two ways, for tests.
+  bool write_through_proc(std::uint64_t address, std::uint8_t value) noexcept;
+  /// Makes the page writable meanwhile, and keeps it executable: other threads may be running in it.
+  static bool write_through_mprotect(std::uint64_t address, std::uint8_t value, int protection) noexcept;
+
+ private:
+  static constexpr long kNotOpened = -1;
+  static constexpr long kUnavailable = -2;
+  long memory_ = kNotOpened;
+};
+
+}  // namespace enclume::engine
