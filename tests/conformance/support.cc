@@ -40,11 +40,11 @@ void must(bool good, const char* what) {
 
 }  // namespace
 
-ScopedSigaction::ScopedSigaction(int signal, Handler handler, int flags, std::initializer_list<int> mask)
+ScopedSigaction::ScopedSigaction(int signal, Handler handler, unsigned flags, std::initializer_list<int> mask)
     : signal_(signal) {
   struct sigaction action {};
   action.sa_sigaction = handler;
-  action.sa_flags = flags | SA_SIGINFO;
+  action.sa_flags = static_cast<int>(flags | SA_SIGINFO);
   sigemptyset(&action.sa_mask);
   for (const int masked : mask) sigaddset(&action.sa_mask, masked);
   must(sigaction(signal, &action, &old_) == 0, "sigaction");

@@ -19,7 +19,7 @@ namespace enclume::test {
 class ScopedSigaction {
  public:
   using Handler = void (*)(int, siginfo_t*, void*);
-  ScopedSigaction(int signal, Handler handler, int flags = 0, std::initializer_list<int> mask = {});
+  ScopedSigaction(int signal, Handler handler, unsigned flags = 0, std::initializer_list<int> mask = {});
   ~ScopedSigaction();
   ScopedSigaction(const ScopedSigaction&) = delete;
   ScopedSigaction& operator=(const ScopedSigaction&) = delete;
