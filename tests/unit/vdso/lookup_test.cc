@@ -88,6 +88,16 @@ TEST(DynamicLinker, FindsWhatTheMachineHas) {
   }
 }
 
+TEST(DynamicLinker, ResolvesAWeakSymbol) {
+  const LoadedImage image(build_image(), RTLD_GLOBAL);
+  void* user = dlopen(ENCLUME_WEAK_USER, RTLD_NOW);
+  ASSERT_NE(user, nullptr) << dlerror();
+  const auto ask = reinterpret_cast<const void* (*)()>(dlsym(user, "weak_enter_function"));
+  ASSERT_NE(ask, nullptr);
+  EXPECT_EQ(ask(), reinterpret_cast<const void*>(image.address(image.layout().enter)));
+  dlclose(user);
+}
+
 TEST(DynamicLinker, TwoImagesLiveSideBySide) {
   const LoadedImage one;
   const LoadedImage other;

@@ -57,8 +57,8 @@ std::string ImageFile::path() const {
   return "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(fd_);
 }
 
-LoadedImage::LoadedImage(const BuiltImage& image) : file_(image), layout_(image.layout) {
-  handle_ = dlopen(file_.path().c_str(), RTLD_NOW | RTLD_LOCAL);
+LoadedImage::LoadedImage(const BuiltImage& image, int dlopen_scope) : file_(image), layout_(image.layout) {
+  handle_ = dlopen(file_.path().c_str(), RTLD_NOW | dlopen_scope);
   EXPECT_NE(handle_, nullptr) << dlerror();
   link_map* map = nullptr;
   EXPECT_EQ(dlinfo(handle_, RTLD_DI_LINKMAP, &map), 0);

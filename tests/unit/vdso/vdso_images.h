@@ -67,7 +67,7 @@ class ImageFile {
 /// a closed descriptor's number comes back.
 class LoadedImage {
  public:
-  explicit LoadedImage(const BuiltImage& image = build_image());
+  explicit LoadedImage(const BuiltImage& image = build_image(), int dlopen_scope = 0);
   ~LoadedImage();
   LoadedImage(const LoadedImage&) = delete;
   LoadedImage& operator=(const LoadedImage&) = delete;
