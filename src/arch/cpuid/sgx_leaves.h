@@ -54,7 +54,7 @@ struct CpuidProfile {
   bool sgx2 = true;
   bool edeccssa = false;  ///< ENCLU[EDECCSSA]; goes with ATTRIBUTES.AEXNOTIFY
   std::uint32_t misc_supported = 0;
-  Attributes attributes_supported;  ///< flags and XFRM that an enclave may set
+  Attributes attributes_supported{};  ///< flags and XFRM that an enclave may set
   std::uint8_t max_size_log2_32 = 0;
   std::uint8_t max_size_log2_64 = 0;
   std::span<const EpcSection> epc;  ///< must outlive the profile

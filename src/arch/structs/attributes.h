@@ -10,8 +10,8 @@ namespace enclume::arch {
 
 /// ATTRIBUTES, 16 bytes (SDM Vol. 3D, "ATTRIBUTES"; Linux asm/sgx.h `enum sgx_attribute`).
 struct Attributes {
-  std::uint64_t flags = 0;
-  std::uint64_t xfrm = 0;  ///< shaped as XCR0
+  std::uint64_t flags;
+  std::uint64_t xfrm;  ///< shaped as XCR0
 
   friend constexpr bool operator==(const Attributes&, const Attributes&) = default;
   friend constexpr Attributes operator&(const Attributes& a, const Attributes& b) {
