@@ -46,12 +46,9 @@ class InspectVerb final : public Verb {
             {{"DESCRIPTION",
               {{"",
                 "Shows every field of the SIGSTRUCTs in FILE, the MRSIGNER that follows from the key, and "
-                "whether the "
-                "signature is valid, by the same code that EINIT uses in the emulated machine. FILE may be a "
-                "signature "
-                "file (1808 bytes, as Gramine and others write), an enclave signed with the Intel SGX SDK or "
-                "Open "
-                "Enclave, or anything else that contains a SIGSTRUCT."},
+                "whether the signature is valid, by the same code that EINIT uses in the emulated machine. "
+                "FILE may be a signature file (1808 bytes, as Gramine and others write), an enclave signed "
+                "with the Intel SGX SDK or Open Enclave, or anything else that contains a SIGSTRUCT."},
                {"",
                 "An SGXS stream (Fortanix) is the measured stream itself: of such a file the MRENCLAVE is "
                 "computed."}}}},
@@ -69,10 +66,12 @@ class InspectVerb final : public Verb {
 
   void add_options(CLI::App& app) override {
     app.add_flag("--json", json_, "Print JSON, with the long numbers in full.");
-    app.add_option("file", file_, "The file to look into.")->required()->type_name("");
+    app.add_option("file", file_, "The file to look into.")->type_name("");
   }
 
   ExitStatus run(const std::vector<std::string>&) override {
+    if (file_.empty())
+      throw Failure(ExitStatus::kUsage, "inspect: which file? Usage: enclume inspect [--json] FILE");
     const auto bytes = read_file(file_);
     const auto inspection = inspect(std::as_bytes(std::span(bytes)));
     if (json_) {

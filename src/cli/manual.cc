@@ -7,10 +7,10 @@
 #include <cctype>
 #include <utility>
 
+#include "cli/text.h"
+
 namespace enclume::cli {
 namespace {
-
-constexpr std::size_t kWidth = 80;
 
 std::string full_name(const Manual& manual, std::string_view separator) {
   return manual.name.empty() ? "enclume" : fmt::format("enclume{}{}", separator, manual.name);
@@ -54,30 +54,6 @@ std::vector<ManualSection> sections_of(const Manual& manual, const std::vector<O
   }
   sections.insert(sections.end(), manual.after_options.begin(), manual.after_options.end());
   return sections;
-}
-
-void append_wrapped(std::string& out, std::string_view text, std::size_t indent) {
-  std::size_t column = 0;
-  while (!text.empty()) {
-    const auto end = text.find(' ');
-    const auto word = text.substr(0, end);
-    text = end == std::string_view::npos ? std::string_view{} : text.substr(end + 1);
-    if (word.empty()) continue;
-    if (column != 0 && column + 1 + word.size() > kWidth) {
-      out += '\n';
-      column = 0;
-    }
-    if (column == 0) {
-      out.append(indent, ' ');
-      column = indent;
-    } else {
-      out += ' ';
-      ++column;
-    }
-    out += word;
-    column += word.size();
-  }
-  out += '\n';
 }
 
 // Text with roff's own characters made harmless.

@@ -13,10 +13,8 @@ const Manual& overview() {
               {"DESCRIPTION",
                {{"",
                  "Enclume runs SGX programs that were built for real hardware, as they are, on x86-64 Linux "
-                 "machines "
-                 "that have no SGX. It is an emulator for development and testing: it protects nothing. What "
-                 "is "
-                 "inside an enclave can be read by anybody who can debug the process."}}},
+                 "machines that have no SGX. It is an emulator for development and testing: it protects "
+                 "nothing. What is inside an enclave can be read by anybody who can debug the process."}}},
           },
       .after_options =
           {

@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "cli/engine_location.h"
 #include "cli/file_descriptor.h"
 #include "cli/layers.h"
 #include "cli/machine_secret.h"
@@ -22,25 +23,6 @@ namespace enclume::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-// $ENCLUME_ENGINE, or the engine that stands beside this executable in a build tree or an installed one.
-std::string engine_path() {
-  if (const auto named = process_environment()("ENCLUME_ENGINE")) return fs::absolute(*named).string();
-  std::error_code error;
-  const auto self = fs::read_symlink("/proc/self/exe", error);
-  if (error)
-    throw Failure(ExitStatus::kInternal, "cannot find my own path: /proc/self/exe: " + error.message());
-  const auto prefix = self.parent_path().parent_path();
-  const std::array<fs::path, 2> candidates = {prefix / "lib" / "libenclume-engine.so",
-                                              prefix / ENCLUME_LIBDIR / "libenclume-engine.so"};
-  for (const auto& candidate : candidates) {
-    if (fs::exists(candidate, error)) return candidate.string();
-  }
-  throw Failure(
-      ExitStatus::kInternal,
-      fmt::format("the engine is missing: no {}; build or install it, or let ENCLUME_ENGINE name it",
-                  candidates.front().string()));
-}
 
 // Empties the trace file, or makes it, so that a mistake shows now and not inside the program.
 std::string prepare_trace(const std::string& name) {
@@ -129,24 +111,17 @@ const Manual& RunVerb::manual() const {
               {"DESCRIPTION",
                {{"",
                  "Runs PROGRAM with an emulated SGX machine: it finds /dev/sgx_enclave, CPUID that offers "
-                 "SGX, a vDSO "
-                 "with __vdso_sgx_enter_enclave, and ENCLU instructions that work. PROGRAM and its enclaves "
-                 "are used "
-                 "as they are. PROGRAM is looked for in PATH as the shell does."},
+                 "SGX, a vDSO with __vdso_sgx_enter_enclave, and ENCLU instructions that work. PROGRAM and "
+                 "its enclaves are used as they are. PROGRAM is looked for in PATH as the shell does."},
                 {"",
                  "There is no process in between: enclume loads the engine by LD_PRELOAD and becomes "
-                 "PROGRAM, so "
-                 "standard input and output, signals, the process id and the exit status are PROGRAM's own. "
-                 "Programs "
-                 "that PROGRAM starts run in the same way."},
+                 "PROGRAM, so standard input and output, signals, the process id and the exit status are "
+                 "PROGRAM's own. Programs that PROGRAM starts run in the same way."},
                 {"",
                  "PROGRAM must be a dynamically linked x86-64 program for glibc, or a script. Static "
-                 "executables are "
-                 "not supported yet: the dynamic loader is what loads the engine. Programs that gain "
-                 "privileges when "
-                 "executed (setuid, setgid, file capabilities) are refused, because the loader ignores "
-                 "LD_PRELOAD "
-                 "for them."},
+                 "executables are not supported yet: the dynamic loader is what loads the engine. Programs "
+                 "that gain privileges when executed (setuid, setgid, file capabilities) are refused, "
+                 "because the loader ignores LD_PRELOAD for them."},
                 {"", "The emulator protects nothing. Do not give it secrets that matter."}}},
           },
       .after_options =
@@ -154,10 +129,9 @@ const Manual& RunVerb::manual() const {
               {"CONFIGURATION",
                {{"",
                  "Each setting can be given as an option, as an environment variable, or in the "
-                 "configuration file "
-                 "as a line key = value, where the key is the option's name without the dashes. An option "
-                 "wins over "
-                 "the environment, the environment over the file. Lines that begin with # are comments:"},
+                 "configuration file as a line key = value, where the key is the option's name without the "
+                 "dashes. An option wins over the environment, the environment over the file. Lines that "
+                 "begin with # are comments:"},
                 {"# a small machine", ""},
                 {"epc-size = 16M", ""},
                 {"sgx = 1", ""}}},
@@ -169,8 +143,7 @@ const Manual& RunVerb::manual() const {
               {"ENVIRONMENT",
                {{"ENCLUME_EPC_SIZE, ENCLUME_SGX, ENCLUME_MACHINE_SEED, ENCLUME_DEBUG, ENCLUME_TRACE",
                  "The settings, as the options of the same names. ENCLUME_DEBUG is yes or no. An empty value "
-                 "counts "
-                 "as none."},
+                 "counts as none."},
                 {"ENCLUME_CONFIG", "The configuration file; it must exist."},
                 {"ENCLUME_ENGINE", "The engine to load instead of the one that belongs to this enclume."},
                 {"LD_PRELOAD", "Kept; the engine is put in front."},
@@ -180,8 +153,7 @@ const Manual& RunVerb::manual() const {
                  "The configuration file, if there is one."},
                 {"$XDG_STATE_HOME/enclume/machine-secret, ~/.local/state/enclume/machine-secret",
                  "32 random bytes from which every key of your emulated machine is derived, made by the "
-                 "first run. "
-                 "Without it, what enclaves sealed cannot be opened again."}}},
+                 "first run. Without it, what enclaves sealed cannot be opened again."}}},
               {"EXIT STATUS",
                {{"2", "A bad option, environment variable or configuration file."},
                 {"125", "Enclume itself failed: no engine, or a trace file that cannot be written."},
@@ -208,15 +180,15 @@ void RunVerb::add_options(CLI::App& app) {
       "The generation of SGX: 1 offers the SGX1 instructions only, 2 adds dynamic memory management. "
       "Default: 2.");
   add(2, "SEED",
-      "Derive every key of the machine from SEED, so that runs are reproducible here and elsewhere. "
-      "Default: a random secret, kept for each user.");
+      "Derive every key of the machine from SEED, so that runs are reproducible here and elsewhere. Default: "
+      "a random secret, kept for each user.");
   values_.at(3).option = app.add_flag(
       "--debug{yes},--no-debug{no}", values_.at(3).text,
-      "Let the engine check its own state at every step and say on standard error what it does at the "
-      "start. For people who debug Enclume itself. Default: no.");
+      "Let the engine check its own state at every step and say on standard error what it does at the start. "
+      "For people who debug Enclume itself. Default: no.");
   add(4, "FILE",
-      "Write one line to FILE for each transition, asynchronous exit, ioctl and fixup; - is standard "
-      "error. FILE is emptied first.");
+      "Write one line to FILE for each transition, asynchronous exit, ioctl and fixup; - is standard error. "
+      "FILE is emptied first.");
   app.add_option("--config", config_, "Read FILE instead of the usual configuration file.")
       ->type_name("FILE");
 }

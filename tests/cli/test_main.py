@@ -7,7 +7,7 @@ import subprocess
 import unittest
 
 ENCLUME = os.environ["ENCLUME_BINARY"]
-VERBS = ["help", "inspect", "run"]
+VERBS = ["doctor", "help", "inspect", "run"]
 
 
 def enclume(*arguments, **more):
@@ -34,7 +34,7 @@ class Main(unittest.TestCase):
                 self.assertIn(f"\n  {verb}\n", result.stdout)
 
     def test_an_unknown_verb_suggests_the_nearest(self):
-        for word, verb in ("rnu", "run"), ("inspet", "inspect"):
+        for word, verb in ("rnu", "run"), ("docter", "doctor"), ("inspet", "inspect"):
             result = enclume(word)
             self.assertEqual(result.returncode, 2)
             self.assertIn(f"did you mean '{verb}'?", result.stderr)

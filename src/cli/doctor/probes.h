@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// Experiments that tell whether the kernel really does something. Each runs in a child process of its own, so
+// that neither a fault nor a changed setting outlives it.
+#pragma once
+
+namespace enclume::cli {
+
+// A page under a protection key with PKEY_DISABLE_ACCESS cannot be read.
+[[nodiscard]] bool protection_keys_work();
+
+// CPUID raises SIGSEGV after arch_prctl(ARCH_SET_CPUID, 0).
+[[nodiscard]] bool cpuid_faulting_works();
+
+// A system call raises SIGSYS while the selector byte blocks it.
+[[nodiscard]] bool user_dispatch_works();
+
+// Memory of a memfd can be mapped for execution.
+[[nodiscard]] bool executable_memfd_works();
+
+}  // namespace enclume::cli

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/engine_location.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <filesystem>
+#include <system_error>
+
+#include "cli/failure.h"
+#include "cli/layers.h"
+
+namespace enclume::cli {
+
+namespace fs = std::filesystem;
+
+std::string engine_path() {
+  if (const auto named = process_environment()("ENCLUME_ENGINE")) return fs::absolute(*named).string();
+  std::error_code error;
+  const auto self = fs::read_symlink("/proc/self/exe", error);
+  if (error)
+    throw Failure(ExitStatus::kInternal, "cannot find my own path: /proc/self/exe: " + error.message());
+  const auto prefix = self.parent_path().parent_path();
+  const std::array<fs::path, 2> candidates = {prefix / "lib" / "libenclume-engine.so",
+                                              prefix / ENCLUME_LIBDIR / "libenclume-engine.so"};
+  for (const auto& candidate : candidates) {
+    if (fs::exists(candidate, error)) return candidate.string();
+  }
+  throw Failure(
+      ExitStatus::kInternal,
+      fmt::format("the engine is missing: no {}; build or install it, or let ENCLUME_ENGINE name it",
+                  candidates.front().string()));
+}
+
+}  // namespace enclume::cli
