@@ -72,7 +72,7 @@ struct WorldOptions {
 
 class World {
  public:
-  explicit World(const WorldOptions& options = {}) : fake(48, options.config) {
+  explicit World(const WorldOptions& options = {}) : fake(24, options.config) {
     secs_index = next_++;
     arch::EpcmEntry& entry = *page(secs_index).epcm;
     entry.store({.valid = true, .type = arch::PageType::Secs});
