@@ -90,6 +90,13 @@ TEST(Machines, WithoutDtHash) {
   Machine machine;
   machine.forget(DT_HASH);
   EXPECT_EQ(bytes_of(machine.bytes()), bytes_of(own_vdso()));
+  // How many symbols there are does not depend on which bucket leads to the last of them.
+  const std::uint64_t table = machine.dynamic(DT_GNU_HASH).d_un.d_ptr;
+  const std::uint32_t bucket_count = machine.at<std::uint32_t>(table);
+  const std::uint32_t bloom_words = machine.at<std::uint32_t>(table + 8);
+  const std::span buckets(&machine.at<std::uint32_t>(table + 16 + bloom_words * 8), bucket_count);
+  std::reverse(buckets.begin(), buckets.end());
+  EXPECT_EQ(bytes_of(machine.bytes()), bytes_of(own_vdso()));
 }
 
 TEST(Machines, WithoutDtGnuHash) {

@@ -7,6 +7,7 @@
 #include <unwind.h>
 
 #include <csignal>
+#include <cstring>
 #include <set>
 #include <stdexcept>
 
@@ -62,6 +63,10 @@ class Walk {
       return;
     }
     seen_.insert(place - code_);
+    // The function keeps nothing below RSP, so no rule may lead there.
+    constexpr std::size_t kRedZone = 128;
+    std::memset(reinterpret_cast<void*>(context.uc_mcontext.gregs[REG_RSP] - greg_t{kRedZone}), 0x99,
+                kRedZone);
     expect_caller(unwind_with_libgcc(place), "libgcc", place - code_);
     expect_caller(unwind_with_libunwind(context), "libunwind", place - code_);
   }
