@@ -110,7 +110,8 @@ void climb_einit(
     rung.spoil(e);
     const Snapshot before(e.stage);
     const LeafResult expected = rung.expected(e);
-    EXPECT_EQ(e.run(), expected);
+    const LeafResult result = e.run();
+    EXPECT_TRUE(result == expected) << "expected " << describe(expected) << ", is " << describe(result);
     EXPECT_TRUE(Snapshot(e.stage) == before) << "a failing EINIT has changed something";
   };
   for (const EinitRung& rung : rungs) {

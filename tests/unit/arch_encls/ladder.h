@@ -46,7 +46,8 @@ void climb(const Make& make, const Leaf& leaf, const std::vector<Rung>& rungs) {
     rung.spoil(*stage);
     const Snapshot before(*stage);
     const arch::LeafResult expected = rung.expected(*stage);
-    EXPECT_EQ(leaf(*stage), expected);
+    const arch::LeafResult result = leaf(*stage);
+    EXPECT_TRUE(result == expected) << "expected " << describe(expected) << ", is " << describe(result);
     EXPECT_TRUE(Snapshot(*stage) == before) << "a failing leaf has changed something";
   };
   for (const Rung& rung : rungs) {

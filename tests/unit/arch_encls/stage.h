@@ -3,11 +3,15 @@
 // of one leaf, all legal until a test spoils something.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <ostream>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "arch/encls/encls.h"
@@ -32,13 +36,6 @@ inline void PrintTo(const Fault& f, std::ostream* os) {
 inline void PrintTo(const LeafStatus& s, std::ostream* os) {
   *os << "RAX " << static_cast<unsigned>(s.code) << " ZF " << s.zf << " CF " << s.cf;
 }
-inline void PrintTo(const LeafResult& r, std::ostream* os) {
-  if (r.has_value()) {
-    PrintTo(*r, os);
-  } else {
-    PrintTo(r.error(), os);
-  }
-}
 inline void PrintTo(const EpcmState& s, std::ostream* os) {
   *os << (s.valid ? "valid " : "free ") << (s.r ? "r" : "-") << (s.w ? "w" : "-") << (s.x ? "x" : "-")
       << (s.blocked ? " blocked" : "") << (s.pending ? " pending" : "") << (s.modified ? " modified" : "")
@@ -48,6 +45,11 @@ inline void PrintTo(const EpcmState& s, std::ostream* os) {
 }  // namespace enclume::arch
 
 namespace enclume::test {
+
+/// LeafResult is the standard library's type, which PrintTo() can't reach.
+inline std::string describe(const arch::LeafResult& r) {
+  return r.has_value() ? ::testing::PrintToString(*r) : ::testing::PrintToString(r.error());
+}
 
 inline arch::LeafResult gp() {
   return arch::raise(arch::general_protection());
@@ -144,7 +146,7 @@ class Stage {
   static std::uint64_t address_of(const void* p) { return LinearAddress::of(p).value(); }
   static void must(const arch::LeafResult& r) {
     if (r != arch::leaf_success()) {
-      throw std::logic_error("the scene can't be set: " + ::testing::PrintToString(r));
+      throw std::logic_error("the scene can't be set: " + describe(r));
     }
   }
 
