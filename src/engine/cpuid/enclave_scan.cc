@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/cpuid/enclave_scan.h"
 
+#include <emmintrin.h>
+
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <optional>
 
 #include "engine/cpuid/code_map.h"
@@ -10,18 +13,60 @@
 namespace enclume::engine {
 namespace {
 
-// First bytes of the opcodes that the sets above hold. Saves decoding at every byte.
-bool may_begin(std::byte first) noexcept {
-  switch (std::to_integer<std::uint8_t>(first)) {
-    case 0x0f:  // the two-byte group, RDTSC, RDTSCP
-    case 0x8e:  // MOV to segment
-    case 0xca:  // RETF
-    case 0xcb:
-    case 0xcf:  // IRET
-    case 0xff:  // far CALL, far JMP
+// First bytes of the opcodes in kSilentOneByte: MOV to segment, RETF, IRET, far CALL and JMP.
+constexpr std::array<std::uint8_t, 5> kOneByteOpcodes = {0x8e, 0xca, 0xcb, 0xcf, 0xff};
+
+// Which of the sixteen bytes at `data` may begin an opcode that is wanted, as a mask.
+unsigned may_begin(const std::byte* data, bool one_byte_wanted) noexcept {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(data));
+  __m128i hits = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x0f));
+  if (one_byte_wanted) {
+    for (const std::uint8_t opcode : kOneByteOpcodes) {
+      hits = _mm_or_si128(hits, _mm_cmpeq_epi8(bytes, _mm_set1_epi8(static_cast<char>(opcode))));
+    }
+  }
+  return static_cast<unsigned>(_mm_movemask_epi8(hits));
+}
+
+// True if 0F and this byte may be an opcode of the sets. Saves decoding at every 0F, of which pages are full.
+bool is_wanted_second_byte(std::byte second) noexcept {
+  switch (std::to_integer<std::uint8_t>(second)) {
+    case 0x00:  // SLDT, STR
+    case 0x01:  // SGDT, SIDT, SMSW, RDTSCP
+    case 0x31:  // RDTSC
+    case 0xa1:  // POP FS
+    case 0xa2:  // CPUID
+    case 0xa9:  // POP GS
+    case 0xb2:  // LSS
+    case 0xb4:  // LFS
+    case 0xb5:  // LGS
       return true;
     default:
       return false;
+  }
+}
+
+// Calls visit(offset) for each place of the page where an opcode of the sets may stand.
+template <typename Visitor>
+void for_each_opcode(std::span<const std::byte> text, std::size_t size, bool one_byte_wanted,
+                     Visitor&& visit) noexcept {
+  const auto consider = [&](std::size_t at) {
+    if (text[at] != std::byte{0x0f} || at + 1 >= text.size() || is_wanted_second_byte(text[at + 1])) {
+      visit(at);
+    }
+  };
+  std::size_t at = 0;
+  for (; at + 16 <= size; at += 16) {
+    for (unsigned hits = may_begin(text.data() + at, one_byte_wanted); hits != 0; hits &= hits - 1) {
+      consider(at + static_cast<std::size_t>(std::countr_zero(hits)));
+    }
+  }
+  if (at < size) {  // a page that is cut short
+    std::array<std::byte, 16> rest{};
+    std::ranges::copy(text.subspan(at, size - at), rest.begin());
+    for (unsigned hits = may_begin(rest.data(), one_byte_wanted); hits != 0; hits &= hits - 1) {
+      consider(at + static_cast<std::size_t>(std::countr_zero(hits)));
+    }
   }
 }
 
@@ -69,29 +114,36 @@ PageScan scan_enclave_page(std::span<const std::byte> text, std::span<const std:
   const std::size_t size = std::min<std::size_t>(text.size(), kPageSize);
   std::array<std::uint64_t, CodeMap::storage_words(kPageSize)> storage{};
   CodeMap map(text, size, storage, branches);
-  for (const std::uint16_t start : starts) {
-    if (start < size) {
-      map.follow(start, [&](std::int64_t outside) {
-        if (scan.leads < leads.size()) {
-          leads[scan.leads] = outside;
-        }
-        ++scan.leads;
-      });
+  bool followed = false;
+  const auto follow = [&] {
+    for (const std::uint16_t start : starts) {
+      if (start < size) {
+        map.follow(start, [&](std::int64_t outside) {
+          if (scan.leads < leads.size()) {
+            leads[scan.leads] = outside;
+          }
+          ++scan.leads;
+        });
+      }
     }
+    followed = true;
+  };
+  if (!leads.empty()) {
+    follow();
   }
-  for (std::size_t at = 0; at < size; ++at) {
-    if (!may_begin(text[at])) {
-      continue;
-    }
+  for_each_opcode(text, size, wanted.intersects(kSilentOneByte), [&](std::size_t at) {
     const auto bare = decode_opcode(text, at, branches);
     if (!bare || !wanted.contains(bare->cls)) {
-      continue;
+      return;
+    }
+    if (!followed) {
+      follow();
     }
     if (scan.candidates < candidates.size()) {
       candidates[scan.candidates] = judge(map, at, *bare);
     }
     ++scan.candidates;
-  }
+  });
   return scan;
 }
 

@@ -26,6 +26,7 @@ class ClassSet {
   [[nodiscard]] constexpr bool contains(decode::InstructionClass cls) const {
     return (bits_ & bit(cls)) != 0;
   }
+  [[nodiscard]] constexpr bool intersects(ClassSet other) const { return (bits_ & other.bits_) != 0; }
   friend constexpr ClassSet operator|(ClassSet a, ClassSet b) {
     a.bits_ |= b.bits_;
     return a;
@@ -91,6 +92,7 @@ inline constexpr std::size_t kFollowingBytes = decode::kMaxInstructionLength - 1
 ///
 /// `candidates` receives them in ascending order. `leads` receives the places outside the page that are
 /// reached too, from the page's first byte, each possibly several times: starts for scans of their own pages.
+/// Without room for them, pages that have no candidate cost little: nothing is followed there.
 /// An opcode that the missing next page would have to complete is judged as if zeros followed.
 /// Signal context: safe. Takes 2 KiB of stack.
 PageScan scan_enclave_page(std::span<const std::byte> text, std::span<const std::uint16_t> starts,
