@@ -14,26 +14,20 @@ constexpr std::uint8_t kTableRelativeSdata4 = 0x30 | 0x0b;
 constexpr std::size_t kRecordAlignment = 8;
 
 /// The CIE after its length field. cfi_macros.inc counts on these factors and rules.
+// clang-format off
 constexpr std::array<std::uint8_t, 18> kCie = {
-    0,
-    0,
-    0,
-    0,  // CIE, not FDE
-    1,  // version
-    'z',
-    'R',
-    '\0',               // augmentation: has data, which is the pointer encoding
+    0, 0, 0, 0,         // CIE, not FDE
+    1,                  // version
+    'z', 'R', '\0',     // augmentation: has data, which is the pointer encoding
     1,                  // code alignment factor
     0x78,               // data alignment factor, SLEB128 -8
     16,                 // return address column
     1,                  // augmentation data length
     kPcRelativeSdata4,  // of the FDEs' start addresses
-    0x0c,
-    7,
-    8,  // DW_CFA_def_cfa RSP + 8
-    0x90,
-    1,  // DW_CFA_offset return address, CFA - 8
+    0x0c, 7, 8,         // DW_CFA_def_cfa RSP + 8
+    0x90, 1,            // DW_CFA_offset return address, CFA - 8
 };
+// clang-format on
 
 /// `to` as seen from a field at `from`, both offsets in one image.
 std::int32_t relative(std::size_t to, std::size_t from) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <string_view>
 
 #include "kernel/vdso/eh_frame.h"
 #include "kernel/vdso/elf_bytes.h"
@@ -14,6 +15,7 @@
 namespace enclume::kernel {
 namespace {
 
+using std::string_view_literals::operator""sv;
 using Failure = std::unexpected<VdsoError>;
 
 constexpr std::size_t kMaxCfiSize = 2 * 1024;
@@ -34,7 +36,7 @@ struct Stub {
 
 /// A section header but for what follows from its content; it is part of the image unless `flags` is 0.
 struct SectionKind {
-  const char* name;
+  std::string_view name;
   std::uint32_t type;
   std::uint64_t alignment = 8;
   std::uint64_t flags = SHF_ALLOC;
@@ -101,7 +103,7 @@ class ImageBuilder {
   SymbolSet symbols_;
 
   std::array<Elf64_Shdr, kMaxSections> sections_ = {};
-  std::array<const char*, kMaxSections> section_names_ = {};
+  std::array<std::string_view, kMaxSections> section_names_ = {};
   std::uint32_t section_count_ = 1;  // the null section
 
   std::uint32_t first_note_ = 0;
@@ -150,7 +152,7 @@ std::expected<VdsoImage, VdsoError> ImageBuilder::build() noexcept {
 void ImageBuilder::write_notes() noexcept {
   first_note_ = section_count_;
   for (const VdsoNotes& notes : machine_.notes()) {
-    section({.name = ".note", .type = SHT_NOTE, .alignment = notes.alignment}, [&] {
+    section({.name = ".note"sv, .type = SHT_NOTE, .alignment = notes.alignment}, [&] {
       const std::size_t start = out_.place();
       out_.bytes(notes.bytes);
       rename_build(out_, start, notes, entry_.code);
@@ -176,7 +178,7 @@ void ImageBuilder::pad_code() noexcept {
 }
 
 void ImageBuilder::write_code() noexcept {
-  const SectionKind kind = {.name = ".text",
+  const SectionKind kind = {.name = ".text"sv,
                             .type = SHT_PROGBITS,
                             .alignment = kEntryAlignment,
                             .flags = SHF_ALLOC | SHF_EXECINSTR};
@@ -195,7 +197,7 @@ void ImageBuilder::write_code() noexcept {
 }
 
 void ImageBuilder::write_slots() noexcept {
-  section({.name = ".rodata", .type = SHT_PROGBITS}, [&] {
+  section({.name = ".rodata"sv, .type = SHT_PROGBITS}, [&] {
     for (const Stub& stub : std::span(stubs_).first(stub_count_)) {
       // The displacement counts from the end of the jump.
       const std::size_t end = stub.code + kStubSize;
@@ -225,15 +227,15 @@ void ImageBuilder::place_functions() noexcept {
 }
 
 void ImageBuilder::write_symbol_tables() noexcept {
-  dynstr_ =
-      section({.name = ".dynstr", .type = SHT_STRTAB, .alignment = 1}, [&] { symbols_.write_strings(out_); });
-  dynsym_ = section({.name = ".dynsym",
+  dynstr_ = section({.name = ".dynstr"sv, .type = SHT_STRTAB, .alignment = 1},
+                    [&] { symbols_.write_strings(out_); });
+  dynsym_ = section({.name = ".dynsym"sv,
                      .type = SHT_DYNSYM,
                      .link = dynstr_,
                      .info = 1,  // the first symbol that is not local
                      .entry_size = sizeof(Elf64_Sym)},
                     [&] { symbols_.write_symbols(out_); });
-  versym_ = section({.name = ".gnu.version",
+  versym_ = section({.name = ".gnu.version"sv,
                      .type = SHT_GNU_versym,
                      .alignment = 2,
                      .link = dynsym_,
@@ -241,25 +243,25 @@ void ImageBuilder::write_symbol_tables() noexcept {
                     [&] { symbols_.write_symbol_versions(out_); });
   const auto version_count = static_cast<std::uint32_t>(symbols_.versions().size());
   verdef_ =
-      section({.name = ".gnu.version_d", .type = SHT_GNU_verdef, .link = dynstr_, .info = version_count},
+      section({.name = ".gnu.version_d"sv, .type = SHT_GNU_verdef, .link = dynstr_, .info = version_count},
               [&] { symbols_.write_versions(out_); });
-  hash_ = section({.name = ".hash", .type = SHT_HASH, .link = dynsym_, .entry_size = sizeof(Elf64_Word)},
+  hash_ = section({.name = ".hash"sv, .type = SHT_HASH, .link = dynsym_, .entry_size = sizeof(Elf64_Word)},
                   [&] { symbols_.write_hash(out_); });
-  gnu_hash_ = section({.name = ".gnu.hash", .type = SHT_GNU_HASH, .link = dynsym_},
+  gnu_hash_ = section({.name = ".gnu.hash"sv, .type = SHT_GNU_HASH, .link = dynsym_},
                       [&] { symbols_.write_gnu_hash(out_); });
 }
 
 void ImageBuilder::write_frames() noexcept {
   const auto functions = std::span(functions_).first(stub_count_ + 1);
   const std::uint32_t eh_frame =
-      section({.name = ".eh_frame", .type = SHT_PROGBITS}, [&] { write_eh_frame(out_, functions); });
-  eh_frame_hdr_ = section({.name = ".eh_frame_hdr", .type = SHT_PROGBITS, .alignment = 4},
+      section({.name = ".eh_frame"sv, .type = SHT_PROGBITS}, [&] { write_eh_frame(out_, functions); });
+  eh_frame_hdr_ = section({.name = ".eh_frame_hdr"sv, .type = SHT_PROGBITS, .alignment = 4},
                           [&] { write_eh_frame_hdr(out_, header_of(eh_frame).sh_offset, functions); });
 }
 
 void ImageBuilder::write_dynamic() noexcept {
   const SectionKind kind = {
-      .name = ".dynamic", .type = SHT_DYNAMIC, .link = dynstr_, .entry_size = sizeof(Elf64_Dyn)};
+      .name = ".dynamic"sv, .type = SHT_DYNAMIC, .link = dynstr_, .entry_size = sizeof(Elf64_Dyn)};
   dynamic_ = section(kind, [&] {
     const auto put = [&](Elf64_Sxword tag, Elf64_Xword value) {
       out_.put(Elf64_Dyn{.d_tag = tag, .d_un = {.d_val = value}});
@@ -280,10 +282,10 @@ void ImageBuilder::write_dynamic() noexcept {
 
 void ImageBuilder::write_section_headers() noexcept {
   // It holds its own name, so it has to know that before it is there.
-  section_names_[section_count_] = ".shstrtab";
-  shstrtab_ = section({.name = ".shstrtab", .type = SHT_STRTAB, .alignment = 1, .flags = 0}, [&] {
+  section_names_[section_count_] = ".shstrtab"sv;
+  shstrtab_ = section({.name = ".shstrtab"sv, .type = SHT_STRTAB, .alignment = 1, .flags = 0}, [&] {
     const std::size_t start = out_.place();
-    out_.string("");
+    out_.string({});
     for (std::uint32_t i = 1; i <= section_count_; i++) {
       sections_[i].sh_name = static_cast<std::uint32_t>(out_.place() - start);
       out_.string(section_names_[i]);

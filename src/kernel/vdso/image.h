@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <expected>
 #include <span>
+#include <string_view>
 
 #include "base/types.h"
 #include "kernel/vdso/enter_enclave.h"
@@ -15,8 +16,8 @@
 namespace enclume::kernel {
 
 /// The name and version under which programs look for the enter function.
-inline constexpr char kEnterEnclaveName[] = "__vdso_sgx_enter_enclave";
-inline constexpr char kEnterEnclaveVersion[] = "LINUX_2.6";
+inline constexpr std::string_view kEnterEnclaveName = "__vdso_sgx_enter_enclave";
+inline constexpr std::string_view kEnterEnclaveVersion = "LINUX_2.6";
 
 /// A buffer of this many bytes holds any image that the limits allow.
 inline constexpr std::size_t kMaxVdsoImageSize = 64 * 1024;

@@ -155,7 +155,7 @@ void SymbolSet::write_strings(ByteWriter& out) noexcept {
     out.string(text);
     return static_cast<std::uint32_t>(offset);
   };
-  append("");
+  append({});
   soname_offset_ = append(kVdsoSoname);
   for (ImageSymbol& symbol : symbols()) {
     symbol.name_offset = append(symbol.name);

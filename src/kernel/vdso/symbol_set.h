@@ -18,7 +18,7 @@
 
 namespace enclume::kernel {
 
-inline constexpr char kVdsoSoname[] = "linux-vdso.so.1";
+inline constexpr std::string_view kVdsoSoname = "linux-vdso.so.1";
 
 /// One symbol of the new image.
 struct ImageSymbol {

@@ -211,7 +211,9 @@ TEST(Unwinding, CarriesExceptionsOutOfTheUserHandler) {
     });
     try {
       const Counted counted(alive);
-      image.enter()(1, 2, 3, 2, 4, 5, &run);
+      // An AEX takes R12 to R15, so that no compiled function could be the caller.
+      ProbeCall call = probe_call(image.enter(), &run, 2);
+      vdso_probe_call(&call);
       ADD_FAILURE() << "the function returned";
     } catch (const std::runtime_error& error) {
       EXPECT_STREQ(error.what(), "vector 6");
