@@ -3,45 +3,23 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <cstdio>
-#include <fstream>
-#include <memory>
 #include <random>
 #include <string>
 
 #include "arch/identity/measurement.h"
 #include "support/enclave_builder.h"
+#include "unit/arch_encls/oracle.h"
 
 namespace enclume::arch {
 namespace {
 
 using test::EnclaveBuilder;
 using test::FakeMachine;
+using test::hex;
 
-std::string hex(std::span<const std::byte> bytes) {
-  std::string out;
-  for (const std::byte b : bytes) {
-    std::array<char, 3> digits;
-    std::snprintf(digits.data(), digits.size(), "%02x", std::to_integer<unsigned>(b));
-    out += digits.data();
-  }
-  return out;
-}
-
-// Asks the oracle about a description of one event a line.
-std::string ask_oracle(const std::string& description) {
-  const std::string path = ::testing::TempDir() + "enclume_measurement_" +
-                           ::testing::UnitTest::GetInstance()->current_test_info()->name() + ".txt";
-  std::ofstream(path) << description;
-  const std::string command = std::string(ENCLUME_PYTHON " " ENCLUME_ORACLE "/mrenclave.py ") + path;
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> pipe(popen(command.c_str(), "r"), pclose);
-  std::array<char, 80> line{};
-  if (pipe == nullptr || std::fgets(line.data(), line.size(), pipe.get()) == nullptr) {
-    return "no answer from: " + command;
-  }
-  std::string answer(line.data());
-  answer.erase(answer.find_last_not_of('\n') + 1);
-  return answer;
+std::string oracle(const std::string& description) {
+  const auto answer = test::ask_oracle("mrenclave.py", description);
+  return answer.size() == 1 ? answer[0] : "no answer";
 }
 
 TEST(Measurement, OfAnEmptyEnclaveIsTheHashOfOneBlock) {
@@ -60,7 +38,7 @@ TEST(Measurement, KnownValueOfAnEmptyEnclave) {
   secs.size = 0x10000;
   measure_ecreate(secs);
   EXPECT_EQ(hex(measured_so_far(secs)), kSha256sum);
-  EXPECT_EQ(ask_oracle("create 1 65536\n"), kSha256sum);
+  EXPECT_EQ(oracle("create 1 65536\n"), kSha256sum);
 }
 
 TEST(Measurement, OfRandomEnclavesAgreesWithOpensslAndPython) {
@@ -108,7 +86,7 @@ TEST(Measurement, OfRandomEnclavesAgreesWithOpensslAndPython) {
                        hex(std::span(as_measured).subspan(at, 256)) + "\n";
       }
     }
-    EXPECT_EQ(hex(measured_so_far(enclave.secs())), ask_oracle(description));
+    EXPECT_EQ(hex(measured_so_far(enclave.secs())), oracle(description));
   }
 }
 
