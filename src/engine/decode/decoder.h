@@ -51,9 +51,8 @@ struct AddressContext {
 };
 
 /// The linear address of the ModRM (or A0..A3) memory operand. Nothing for an instruction without one, for a
-/// vector of addresses (VSIB), and for EVEX with an 8-bit displacement, whose unit depends on the instruction.
-/// LEA and the multi-byte NOP have such an operand and do not access it.
-/// Signal context: safe.
+/// vector of addresses (VSIB), and for EVEX with an 8-bit displacement, whose unit depends on the
+/// instruction. LEA and the multi-byte NOP have such an operand and do not access it. Signal context: safe.
 [[nodiscard]] std::optional<std::uint64_t> effective_address(const Instruction& instruction,
                                                              const AddressContext& context) noexcept;
 

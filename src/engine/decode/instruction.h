@@ -162,7 +162,8 @@ struct Instruction {
          cls == InstructionClass::CallRelative || cls == InstructionClass::Xbegin;
 }
 
-/// False if the instruction behind this one in memory can't be the next one executed, short of a return to it.
+/// False if the instruction behind this one in memory can't be the next one executed, short of a return to
+/// it.
 [[nodiscard]] constexpr bool falls_through(InstructionClass cls) noexcept {
   switch (cls) {
     case InstructionClass::JmpRelative:
