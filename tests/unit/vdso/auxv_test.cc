@@ -100,7 +100,7 @@ class StoppedProgram {
   pid_t pid_;
 };
 
-TEST(AuxiliaryVector, MakesTheImageTheVdso) {
+TEST(VdsoAuxiliaryVector, MakesTheImageTheVdso) {
   const int image_fd = memfd_create("image", 0);
   const int output_fd = memfd_create("output", 0);
   ASSERT_TRUE(image_fd >= 0 && output_fd >= 0);

@@ -103,7 +103,7 @@ std::multimap<std::string, Symbol> symbols_of(Elf* elf) {
   return symbols;
 }
 
-TEST(ImageAsElf, CarriesEverySymbolOfTheMachine) {
+TEST(VdsoImageAsElf, CarriesEverySymbolOfTheMachine) {
   std::vector<std::byte> machine_bytes = own_vdso_bytes();
   BuiltImage image = build_image();
   const ElfHandle machine = open_elf(machine_bytes);
@@ -136,7 +136,7 @@ TEST(ImageAsElf, CarriesEverySymbolOfTheMachine) {
                                           image.layout.enter}));
 }
 
-TEST(ImageAsElf, HasTheSegmentsOfAVdso) {
+TEST(VdsoImageAsElf, HasTheSegmentsOfAVdso) {
   BuiltImage image = build_image();
   const ElfHandle elf = open_elf(image.bytes);
   GElf_Ehdr header;
@@ -215,7 +215,7 @@ Notes notes_of(Elf* elf) {
   }
 }
 
-TEST(ImageAsElf, HasTheMachinesNotesButABuildIdOfItsOwn) {
+TEST(VdsoImageAsElf, HasTheMachinesNotesButABuildIdOfItsOwn) {
   std::vector<std::byte> machine_bytes = own_vdso_bytes();
   BuiltImage image = build_image();
   BuiltImage again = build_image(own_vdso(), LinearAddress(0x7fff00000000));
@@ -233,7 +233,7 @@ TEST(ImageAsElf, HasTheMachinesNotesButABuildIdOfItsOwn) {
   EXPECT_TRUE(ours.contains({"Linux", 0})) << "the kernel's version";
 }
 
-TEST(ImageAsElf, HoldsOneEncluAndItIsWhereTheLayoutSays) {
+TEST(VdsoImageAsElf, HoldsOneEncluAndItIsWhereTheLayoutSays) {
   const BuiltImage image = build_image();
   const std::array enclu = {std::byte{0x0f}, std::byte{0x01}, std::byte{0xd7}};
   const auto first = std::search(image.bytes.begin(), image.bytes.end(), enclu.begin(), enclu.end());
@@ -289,7 +289,7 @@ std::vector<Row> frame_rows(Elf* elf, std::uint64_t address, std::size_t size) {
   return rows;
 }
 
-TEST(ImageAsElf, HasTheCallFramesThatTheAssemblerWouldWrite) {
+TEST(VdsoImageAsElf, HasTheCallFramesThatTheAssemblerWouldWrite) {
   // The same source, assembled with .cfi directives and linked by ld.
   const int fd = open(ENCLUME_ASSEMBLED_ENTER, O_RDONLY | O_CLOEXEC);
   ASSERT_GE(fd, 0) << ENCLUME_ASSEMBLED_ENTER;

@@ -22,9 +22,9 @@ std::int32_t result_of(const ProbeCall& call) {
   return static_cast<std::int32_t>(call.out.rax);
 }
 
-class EnterFunction : public testing::Test {
+class VdsoEnterFunction : public testing::Test {
  protected:
-  EnterFunction() : processor_(image_.address(image_.layout().enclu)) {
+  VdsoEnterFunction() : processor_(image_.address(image_.layout().enclu)) {
     run_.tcs = 0x7c57c5000;
     run_.function = kUntouched;
     run_.exception_vector = 0x5a5a;
@@ -60,7 +60,7 @@ class EnterFunction : public testing::Test {
   std::size_t handler_calls_ = 0;
 };
 
-TEST_F(EnterFunction, TakesEenterAndEresumeOnly) {
+TEST_F(VdsoEnterFunction, TakesEenterAndEresumeOnly) {
   for (const std::uint32_t function :
        {0U, 1U, 4U, 5U, 9U, 0x7fffffffU, 0x80000000U, 0x80000002U, 0xffffffffU}) {
     const ProbeCall done = call(function);
@@ -80,7 +80,7 @@ TEST_F(EnterFunction, TakesEenterAndEresumeOnly) {
   EXPECT_EQ(processor_.entries(), 2U);
 }
 
-TEST_F(EnterFunction, WantsEveryReservedByteZero) {
+TEST_F(VdsoEnterFunction, WantsEveryReservedByteZero) {
   for (std::size_t i = 0; i < sizeof run_.reserved; i++) {
     run_.reserved[i] = 0x80;
     const ProbeCall done = call(kEenter);
@@ -91,7 +91,7 @@ TEST_F(EnterFunction, WantsEveryReservedByteZero) {
   EXPECT_EQ(processor_.entries(), 0U);
 }
 
-TEST_F(EnterFunction, ReadsRunWhereverItIs) {
+TEST_F(VdsoEnterFunction, ReadsRunWhereverItIs) {
   // At an odd address, and as the last bytes that can be read.
   void* pages = mmap(nullptr, 2 * kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   ASSERT_NE(pages, MAP_FAILED);
@@ -107,7 +107,7 @@ TEST_F(EnterFunction, ReadsRunWhereverItIs) {
   munmap(pages, 2 * kPageSize);
 }
 
-TEST_F(EnterFunction, PassesRegistersToTheEnclave) {
+TEST_F(VdsoEnterFunction, PassesRegistersToTheEnclave) {
   ProbeCall call = probe_call(image_.enter(), &run_, kEenter);
   processor_.then([&](Registers& registers) {
     const auto is = [&](int index, std::uint64_t value) {
@@ -136,7 +136,7 @@ TEST_F(EnterFunction, PassesRegistersToTheEnclave) {
   EXPECT_EQ(processor_.entries(), 1U);
 }
 
-TEST_F(EnterFunction, ReturnsFromEexit) {
+TEST_F(VdsoEnterFunction, ReturnsFromEexit) {
   processor_.then([](Registers& registers) {
     eexit(registers);
     registers[REG_R12] = 0xe012;
@@ -162,7 +162,7 @@ TEST_F(EnterFunction, ReturnsFromEexit) {
   EXPECT_NE(done.out.rflags & std::uint64_t{kDirectionFlag}, 0U);
 }
 
-TEST_F(EnterFunction, ReportsAnException) {
+TEST_F(VdsoEnterFunction, ReportsAnException) {
   for (const unsigned leaf : {kEenter, kEresume}) {
     processor_.then([&](Registers& registers) {
       fix_up(registers, fixup(), leaf, 0xaaaaaaaaaaaa000e, 0xbbbbbbbbbbbb8007, 0x123456789abcd000);
@@ -180,7 +180,7 @@ TEST_F(EnterFunction, ReportsAnException) {
   }
 }
 
-TEST_F(EnterFunction, CallsTheHandlerAfterEexit) {
+TEST_F(VdsoEnterFunction, CallsTheHandlerAfterEexit) {
   use_handler({-77});
   std::uint64_t ursp = 0;
   processor_.then([&](Registers& registers) {
@@ -208,7 +208,7 @@ TEST_F(EnterFunction, CallsTheHandlerAfterEexit) {
   EXPECT_EQ(done.out.rbx, done.in.rbx);
 }
 
-TEST_F(EnterFunction, CallsTheHandlerAfterAnException) {
+TEST_F(VdsoEnterFunction, CallsTheHandlerAfterAnException) {
   use_handler({0});
   processor_.then([&](Registers& registers) { fix_up(registers, fixup(), kEresume, 6, 0, 0x6ff8); });
   const ProbeCall done = call(kEenter);
@@ -223,7 +223,7 @@ TEST_F(EnterFunction, CallsTheHandlerAfterAnException) {
   EXPECT_EQ(done.out.rbx, done.in.rbx);
 }
 
-TEST_F(EnterFunction, NeverCallsTheHandlerForBadArguments) {
+TEST_F(VdsoEnterFunction, NeverCallsTheHandlerForBadArguments) {
   use_handler({});
   EXPECT_EQ(result_of(call(5)), -EINVAL);
   run_.reserved[0] = 1;
@@ -231,7 +231,7 @@ TEST_F(EnterFunction, NeverCallsTheHandlerForBadArguments) {
   EXPECT_EQ(handler_calls_, 0U);
 }
 
-TEST_F(EnterFunction, DoesAsTheHandlerSays) {
+TEST_F(VdsoEnterFunction, DoesAsTheHandlerSays) {
   for (const int result : {0, -1, -EINVAL, static_cast<int>(0x80000000)}) {
     handler_calls_ = 0;
     use_handler({result});
@@ -248,7 +248,7 @@ TEST_F(EnterFunction, DoesAsTheHandlerSays) {
   }
 }
 
-TEST_F(EnterFunction, EntersAgainWithTheHandlersRegisters) {
+TEST_F(VdsoEnterFunction, EntersAgainWithTheHandlersRegisters) {
   use_handler({kEresume, kEenter, 0});
   vdso_probe_from_handler = {};
   vdso_probe_from_handler.rdi = 0xf0d1;
@@ -287,7 +287,7 @@ TEST_F(EnterFunction, EntersAgainWithTheHandlersRegisters) {
   EXPECT_EQ(done.out.rbx, done.in.rbx);
 }
 
-TEST_F(EnterFunction, ReadsRunAnewAtEachEntry) {
+TEST_F(VdsoEnterFunction, ReadsRunAnewAtEachEntry) {
   use_handler({kEenter, kEenter});
   probe_hook = [this] {
     handler_calls_++;
@@ -304,7 +304,7 @@ TEST_F(EnterFunction, ReadsRunAnewAtEachEntry) {
   EXPECT_EQ(processor_.entries(), 2U);
 }
 
-TEST_F(EnterFunction, LetsTheEnclavePushForTheHandler) {
+TEST_F(VdsoEnterFunction, LetsTheEnclavePushForTheHandler) {
   // 1 to 24 bytes below: every alignment.
   for (greg_t pushed = 1; pushed <= 24; pushed++) {
     handler_calls_ = 0;

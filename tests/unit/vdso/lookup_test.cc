@@ -29,12 +29,12 @@ std::vector<std::string> machine_functions() {
   return names;
 }
 
-class EveryWay : public testing::Test {
+class VdsoEveryWay : public testing::Test {
  protected:
   const MappedImage image_;
 };
 
-TEST_F(EveryWay, FindsTheEnterFunction) {
+TEST_F(VdsoEveryWay, FindsTheEnterFunction) {
   const void* expected = image_.base() + image_.layout().enter;
   EXPECT_EQ(find_by_sysv_hash(image_.base(), kEnter), expected);
   EXPECT_EQ(find_by_reference_parser(image_.base(), "LINUX_2.6", kEnter), expected);
@@ -42,7 +42,7 @@ TEST_F(EveryWay, FindsTheEnterFunction) {
   EXPECT_EQ(find_by_sections(image_.base(), kEnter), expected);
 }
 
-TEST_F(EveryWay, FindsWhatTheMachineHasAtTheSamePlace) {
+TEST_F(VdsoEveryWay, FindsWhatTheMachineHasAtTheSamePlace) {
   const std::vector<std::string> names = machine_functions();
   ASSERT_GE(names.size(), 8U);
   for (const std::string& name : names) {
@@ -54,7 +54,7 @@ TEST_F(EveryWay, FindsWhatTheMachineHasAtTheSamePlace) {
   }
 }
 
-TEST_F(EveryWay, FindsNothingElse) {
+TEST_F(VdsoEveryWay, FindsNothingElse) {
   for (const char* name : {"", "__vdso_sgx_enter", "__vdso_sgx_enter_enclave2", "malloc"}) {
     EXPECT_EQ(find_by_sysv_hash(image_.base(), name), nullptr);
     EXPECT_EQ(find_by_reference_parser(image_.base(), "LINUX_2.6", name), nullptr);
@@ -62,12 +62,12 @@ TEST_F(EveryWay, FindsNothingElse) {
   }
 }
 
-TEST_F(EveryWay, HonoursTheVersion) {
+TEST_F(VdsoEveryWay, HonoursTheVersion) {
   EXPECT_EQ(find_by_reference_parser(image_.base(), "LINUX_2.7", kEnter), nullptr);
   EXPECT_EQ(find_by_reference_parser(image_.base(), "", kEnter), nullptr);
 }
 
-TEST(DynamicLinker, FindsTheEnterFunction) {
+TEST(VdsoDynamicLinker, FindsTheEnterFunction) {
   const LoadedImage image;
   const auto expected = reinterpret_cast<void*>(image.address(image.layout().enter));
   EXPECT_EQ(dlsym(image.handle(), kEnter), expected);
@@ -76,7 +76,7 @@ TEST(DynamicLinker, FindsTheEnterFunction) {
   EXPECT_EQ(dlsym(image.handle(), "__vdso_sgx_enter"), nullptr);
 }
 
-TEST(DynamicLinker, FindsWhatTheMachineHas) {
+TEST(VdsoDynamicLinker, FindsWhatTheMachineHas) {
   const LoadedImage image;
   for (const std::string& name : machine_functions()) {
     void* place = dlsym(image.handle(), name.c_str());
@@ -88,7 +88,7 @@ TEST(DynamicLinker, FindsWhatTheMachineHas) {
   }
 }
 
-TEST(DynamicLinker, ResolvesAWeakSymbol) {
+TEST(VdsoDynamicLinker, ResolvesAWeakSymbol) {
   const LoadedImage image(build_image(), RTLD_GLOBAL);
   void* user = dlopen(ENCLUME_WEAK_USER, RTLD_NOW);
   ASSERT_NE(user, nullptr) << dlerror();
@@ -98,7 +98,7 @@ TEST(DynamicLinker, ResolvesAWeakSymbol) {
   dlclose(user);
 }
 
-TEST(DynamicLinker, TwoImagesLiveSideBySide) {
+TEST(VdsoDynamicLinker, TwoImagesLiveSideBySide) {
   const LoadedImage one;
   const LoadedImage other;
   EXPECT_NE(one.handle(), other.handle());

@@ -86,7 +86,7 @@ std::vector<std::byte> bytes_of(std::span<const std::byte> machine) {
   return build_image(machine, LinearAddress(0x7fff00000000)).bytes;
 }
 
-TEST(Machines, WithoutDtHash) {
+TEST(VdsoMachines, WithoutDtHash) {
   Machine machine;
   machine.forget(DT_HASH);
   EXPECT_EQ(bytes_of(machine.bytes()), bytes_of(own_vdso()));
@@ -99,13 +99,13 @@ TEST(Machines, WithoutDtHash) {
   EXPECT_EQ(bytes_of(machine.bytes()), bytes_of(own_vdso()));
 }
 
-TEST(Machines, WithoutDtGnuHash) {
+TEST(VdsoMachines, WithoutDtGnuHash) {
   Machine machine;
   machine.forget(DT_GNU_HASH);
   EXPECT_EQ(bytes_of(machine.bytes()), bytes_of(own_vdso()));
 }
 
-TEST(Machines, WithSectionHeadersOnly) {
+TEST(VdsoMachines, WithSectionHeadersOnly) {
   Machine machine;
   machine.forget(DT_HASH);
   machine.forget(DT_GNU_HASH);
@@ -115,14 +115,14 @@ TEST(Machines, WithSectionHeadersOnly) {
   EXPECT_EQ(build(machine.bytes()).error(), VdsoError::NoSymbolCount);
 }
 
-TEST(Machines, WithoutSectionHeaders) {
+TEST(VdsoMachines, WithoutSectionHeaders) {
   Machine machine;
   machine.header().e_shoff = 0;
   machine.header().e_shnum = 0;
   EXPECT_EQ(bytes_of(machine.bytes()), bytes_of(own_vdso()));
 }
 
-TEST(Machines, LinkedAtAnAddress) {
+TEST(VdsoMachines, LinkedAtAnAddress) {
   // As kernels before 3.15 had it.
   constexpr std::uint64_t kLinkedAt = 0xffffffffff700000;
   Machine machine;
@@ -140,7 +140,7 @@ TEST(Machines, LinkedAtAnAddress) {
   EXPECT_EQ(bytes_of(machine.bytes()), bytes_of(own_vdso()));
 }
 
-TEST(Machines, WithSgx) {
+TEST(VdsoMachines, WithSgx) {
   // Our own image is a vDSO with an enter function. Its stubs lead to stubs, its function is replaced.
   const BuiltImage first = build_image();
   const MappedImage machine(first);
@@ -163,7 +163,7 @@ TEST(Machines, WithSgx) {
   EXPECT_NEAR(static_cast<double>(now), static_cast<double>(time(nullptr)), 1.0);
 }
 
-TEST(Machines, WithAnotherVersion) {
+TEST(VdsoMachines, WithAnotherVersion) {
   Machine machine;
   const std::uint64_t strings = machine.dynamic(DT_STRTAB).d_un.d_ptr;
   const Elf64_Sym& version = machine.symbol("LINUX_2.6");
@@ -177,7 +177,7 @@ TEST(Machines, WithAnotherVersion) {
   EXPECT_NE(find_by_reference_parser(base, "LINUX_9.9", "__vdso_time"), nullptr);
 }
 
-TEST(Machines, WithoutVersions) {
+TEST(VdsoMachines, WithoutVersions) {
   Machine machine;
   machine.forget(DT_VERSYM);
   machine.forget(DT_VERDEF);
@@ -200,7 +200,7 @@ Elf64_Sym entry_in(const std::vector<std::byte>& image, std::string_view name) {
   return {};
 }
 
-TEST(Machines, WithOddSymbols) {
+TEST(VdsoMachines, WithOddSymbols) {
   Machine machine;
   Elf64_Sym& data = machine.symbol("__vdso_time");
   data.st_info = ELF64_ST_INFO(STB_GLOBAL, STT_OBJECT);
@@ -225,7 +225,7 @@ TEST(Machines, WithOddSymbols) {
   }
 }
 
-TEST(Machines, WithAStackHeader) {
+TEST(VdsoMachines, WithAStackHeader) {
   Machine machine;
   Elf64_Phdr& segment = machine.segment(PT_GNU_EH_FRAME);
   segment.p_type = PT_GNU_STACK;
@@ -237,7 +237,7 @@ TEST(Machines, WithAStackHeader) {
   EXPECT_EQ(kernel::MachineVdso::parse(bytes_of(own_vdso()))->stack_flags(), std::nullopt);
 }
 
-TEST(Size, IsWhereTheHeadersEnd) {
+TEST(VdsoSize, IsWhereTheHeadersEnd) {
   Machine machine;
   const std::uint64_t sections_end =
       machine.header().e_shoff + std::uint64_t{machine.header().e_shnum} * machine.header().e_shentsize;
@@ -254,7 +254,7 @@ TEST(Size, IsWhereTheHeadersEnd) {
   EXPECT_EQ(kernel::vdso_size({}).error(), VdsoError::NotElf);
 }
 
-TEST(BadInput, OfAnotherKind) {
+TEST(VdsoBadInput, OfAnotherKind) {
   const std::map<const char*, std::function<void(Elf64_Ehdr&)>> changes = {
       {"magic", [](Elf64_Ehdr& header) { header.e_ident[1] = 'e'; }},
       {"class", [](Elf64_Ehdr& header) { header.e_ident[EI_CLASS] = ELFCLASS32; }},
@@ -272,7 +272,7 @@ TEST(BadInput, OfAnotherKind) {
   }
 }
 
-TEST(BadInput, WithPartsMissing) {
+TEST(VdsoBadInput, WithPartsMissing) {
   const auto expect = [](VdsoError error, const std::function<void(Machine&)>& change) {
     Machine machine;
     change(machine);
@@ -297,7 +297,7 @@ TEST(BadInput, WithPartsMissing) {
   expect(VdsoError::BadSymbol, [](Machine& m) { m.symbol("time").st_value = UINT64_MAX; });
 }
 
-TEST(BadInput, CutOffAnywhere) {
+TEST(VdsoBadInput, CutOffAnywhere) {
   const std::vector<std::byte> whole(own_vdso().begin(), own_vdso().end());
   std::size_t refused = 0;
   for (std::size_t size = 0; size < whole.size(); size++) {
@@ -308,7 +308,7 @@ TEST(BadInput, CutOffAnywhere) {
   EXPECT_GT(refused, whole.size() / 4);
 }
 
-TEST(BadInput, WithRandomBytes) {
+TEST(VdsoBadInput, WithRandomBytes) {
   std::mt19937 random(2);
   std::vector<std::byte> out(kernel::kMaxVdsoImageSize);
   int built_count = 0;
@@ -333,7 +333,7 @@ TEST(BadInput, WithRandomBytes) {
   EXPECT_GT(built_count, 1000);
 }
 
-TEST(Output, StaysInsideTheBuffer) {
+TEST(VdsoOutput, StaysInsideTheBuffer) {
   constexpr std::byte kCanary{0x3c};
   const std::size_t needed = build(own_vdso())->size;
   for (std::size_t size = 0; size <= needed + 8; size += size < needed - 8 ? 7 : 1) {
@@ -350,7 +350,7 @@ TEST(Output, StaysInsideTheBuffer) {
   }
 }
 
-TEST(Options, TakeAnotherEnterFunction) {
+TEST(VdsoOptions, TakeAnotherEnterFunction) {
   // A barebones one: ENCLU, return; the fixup is the return.
   constexpr std::array code = {std::byte{0x0f}, std::byte{0x01}, std::byte{0xd7}, std::byte{0xc3}};
   const kernel::EntryCode entry = {.code = code, .cfi = {}, .enclu = 0, .fixup = 3};
@@ -366,7 +366,7 @@ TEST(Options, TakeAnotherEnterFunction) {
             code.size());
 }
 
-TEST(Options, MustMakeSense) {
+TEST(VdsoOptions, MustMakeSense) {
   const kernel::EntryCode good = kernel::enter_enclave_code();
   const auto result = [](const kernel::EntryCode& entry) {
     std::vector<std::byte> out(kernel::kMaxVdsoImageSize);

@@ -20,7 +20,7 @@
 namespace enclume::test {
 namespace {
 
-class Stubs : public testing::Test {
+class VdsoStubs : public testing::Test {
  protected:
   template <typename Function>
   Function* find(const char* name) const {
@@ -36,7 +36,7 @@ std::int64_t nanoseconds(const timespec& time) {
   return time.tv_sec * 1'000'000'000 + time.tv_nsec;
 }
 
-TEST_F(Stubs, TellTheTime) {
+TEST_F(VdsoStubs, TellTheTime) {
   const auto clock_gettime_here = find<int(clockid_t, timespec*)>("__vdso_clock_gettime");
   for (const clockid_t clock : {CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_BOOTTIME, CLOCK_THREAD_CPUTIME_ID}) {
     timespec before = {};
@@ -58,7 +58,7 @@ TEST_F(Stubs, TellTheTime) {
   EXPECT_EQ(nanoseconds(ours), nanoseconds(theirs));
 }
 
-TEST_F(Stubs, TellTheDate) {
+TEST_F(VdsoStubs, TellTheDate) {
   timeval before = {};
   timeval here = {};
   timeval after = {};
@@ -76,7 +76,7 @@ TEST_F(Stubs, TellTheDate) {
   EXPECT_EQ(stored, middle);
 }
 
-TEST_F(Stubs, TellTheCpu) {
+TEST_F(VdsoStubs, TellTheCpu) {
   const auto getcpu_here = find<long(unsigned*, unsigned*, void*)>("__vdso_getcpu");
   cpu_set_t before;
   ASSERT_EQ(sched_getaffinity(0, sizeof before, &before), 0);
@@ -98,7 +98,7 @@ TEST_F(Stubs, TellTheCpu) {
 }
 
 /// A stub jumps and does nothing else: seen from the target, every register is the caller's.
-TEST_F(Stubs, TouchNoRegister) {
+TEST_F(VdsoStubs, TouchNoRegister) {
   // A machine whose vDSO is our image, so that its functions are ours to look at: the address of __vdso_time
   // is that of a function which notes its registers.
   BuiltImage machine = build_image();

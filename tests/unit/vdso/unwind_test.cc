@@ -112,7 +112,7 @@ std::set<std::uintptr_t> instructions() {
   return places;
 }
 
-TEST(Unwinding, FindsTheCallerFromEveryInstruction) {
+TEST(VdsoUnwinding, FindsTheCallerFromEveryInstruction) {
   const LoadedImage image;
   const std::uintptr_t fixup = image.address(image.layout().fixup);
   std::set<std::uintptr_t> seen;
@@ -173,7 +173,7 @@ TEST(Unwinding, FindsTheCallerFromEveryInstruction) {
   vdso_probe_call(&call);
 }
 
-TEST(Unwinding, GoesThroughTheStubs) {
+TEST(VdsoUnwinding, GoesThroughTheStubs) {
   const LoadedImage image;
   for (const char* name : {"__vdso_time", "__vdso_getcpu", "__vdso_gettimeofday"}) {
     const auto stub = reinterpret_cast<std::uintptr_t>(dlsym(image.handle(), name));
@@ -198,7 +198,7 @@ struct Counted {
   int& count_;
 };
 
-TEST(Unwinding, CarriesExceptionsOutOfTheUserHandler) {
+TEST(VdsoUnwinding, CarriesExceptionsOutOfTheUserHandler) {
   const LoadedImage image;
   FakeProcessor processor(image.address(image.layout().enclu));
   SgxEnclaveRun run = {};
