@@ -94,7 +94,8 @@ Candidate judge(const CodeMap& map, std::size_t opcode, const decode::Instructio
     candidate.verdict = CandidateVerdict::Contested;
     return candidate;
   }
-  if (placed->offset + placed->instruction.opcode_offset != opcode) {
+  // The class, too: VPALIGNR's opcode is 0F, and A2 its ModRM.
+  if (placed->offset + placed->instruction.opcode_offset != opcode || placed->instruction.cls != bare.cls) {
     candidate.verdict = CandidateVerdict::Interior;
     return candidate;
   }

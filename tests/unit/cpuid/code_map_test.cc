@@ -51,6 +51,13 @@ TEST(CodeMapSweep, RefusesABranchIntoAnInstruction) {
   EXPECT_FALSE(code.map().sweep());
 }
 
+TEST(CodeMapSweep, AcceptsABranchOverALockPrefixOnly) {
+  // je over the F0 of lock cmpxchg %ecx,(%rsi)
+  EXPECT_TRUE(MappedCode({0x74, 0x01, 0xf0, 0x0f, 0xb1, 0x0e, 0xc3}).map().sweep());
+  // ... over the 66 of cmpxchg %cx,(%rsi): another instruction
+  EXPECT_FALSE(MappedCode({0x74, 0x01, 0x66, 0x0f, 0xb1, 0x0e, 0xc3}).map().sweep());
+}
+
 TEST(CodeMapSweep, RefusesUndefinedBytes) {
   MappedCode code({0x90, 0x06, 0xc3});
   EXPECT_FALSE(code.map().sweep());

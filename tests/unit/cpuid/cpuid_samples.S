@@ -59,6 +59,16 @@ site_\name:
         .cfi_endproc
         finish  immediate
 
+# The opcode and the ModRM of a vector instruction: vpalignr $5, 0(%rdx), %xmm0, %xmm4.
+        begin   vector
+        .cfi_startproc
+        .byte   0xc4, 0xe3, 0x79
+        site    vector
+        .byte   0x0f, 0xa2, 0, 0, 0, 0, 0x05
+        ret
+        .cfi_endproc
+        finish  vector
+
 # Data inside a function that spoils decoding in order: the instruction is reached by the jump, and the data
 # before it stays unproven.
         begin   behind_data
@@ -93,7 +103,8 @@ site_\name:
         .cfi_endproc
         finish  lock_skipped
 
-# Code that overlaps itself: in order it is one long instruction, by the branch a CPUID inside it.
+# Code that overlaps itself: in order it is one long instruction, by the branch a CPUID inside it. Nothing in
+# such a function is believed.
         begin   overlapping
         .cfi_startproc
         test    %edi, %edi
@@ -101,6 +112,8 @@ site_\name:
         .byte   0xb8
         site    overlapping
 1:      .byte   0x0f, 0xa2, 0x90, 0x90
+        site    beside_overlap
+        cpuid
         ret
         .cfi_endproc
         finish  overlapping

@@ -87,6 +87,12 @@ TEST(EnclaveScan, ImmediatesAndDisplacementsAreInterior) {
   EXPECT_EQ(result.verdict_at(7), Interior);
 }
 
+TEST(EnclaveScan, OpcodeAndModrmOfAVectorInstructionAreInterior) {
+  // vpalignr $5, 0(%rdx), %xmm0, %xmm4, whose opcode is 0F and whose ModRM is A2
+  const auto result = Page().put(0, {0xc4, 0xe3, 0x79, 0x0f, 0xa2, 0, 0, 0, 0, 0x05, 0xc3}).scan({0});
+  EXPECT_EQ(result.verdict_at(3), Interior);
+}
+
 TEST(EnclaveScan, WhatNobodyReachesIsUndecided) {
   const auto result = Page().put(0, {0xc3, 0x0f, 0xa2}).put(2000, {0x0f, 0xa2}).scan({0});
   EXPECT_EQ(result.verdict_at(1), Undecided);

@@ -15,7 +15,8 @@
 extern "C" {
 extern const std::byte sample_plain[], site_plain[], sample_prefixed[], site_prefixed[], sample_immediate[],
     site_immediate[], sample_behind_data[], site_in_data[], site_behind_data[], site_lock_skipped[],
-    site_overlapping[], sample_symbol_only[], site_symbol_only[], site_unknown[];
+    site_overlapping[], sample_symbol_only[], site_symbol_only[], site_unknown[], site_vector[],
+    site_beside_overlap[];
 }
 
 namespace enclume::engine {
@@ -85,6 +86,11 @@ TEST_F(ScanOfThisProgram, LeavesImmediatesAlone) {
   EXPECT_GE(counts_.interior, 1u);
 }
 
+TEST_F(ScanOfThisProgram, LeavesOpcodesOfVectorInstructionsAlone) {
+  EXPECT_FALSE(proven(site_vector));
+  EXPECT_FALSE(is_unproven(site_vector));
+}
+
 TEST_F(ScanOfThisProgram, FollowsBranchesWhereDataSpoilsTheOrder) {
   EXPECT_TRUE(proven(site_behind_data));
   EXPECT_FALSE(proven(site_in_data));
@@ -98,6 +104,8 @@ TEST_F(ScanOfThisProgram, TakesABranchOverALockPrefixForWhatItIs) {
 TEST_F(ScanOfThisProgram, RefusesCodeThatOverlapsItself) {
   EXPECT_FALSE(proven(site_overlapping));
   EXPECT_TRUE(is_unproven(site_overlapping));
+  EXPECT_FALSE(proven(site_beside_overlap));
+  EXPECT_TRUE(is_unproven(site_beside_overlap));
 }
 
 TEST_F(ScanOfThisProgram, UsesSymbolsWhereThereAreNoFrames) {
@@ -126,8 +134,34 @@ TEST_F(ScanOfThisProgram, WithoutItsFileOnlySymbolsAreMissed) {
 }
 
 TEST_F(ScanOfThisProgram, AnotherFilesSymbolsAreNotBelieved) {
-  const ObjectImage wrong(object_.bias, object_.headers, "/proc/self/maps");
+  ASSERT_TRUE(symbol_around(object_.image(), address(site_symbol_only)).has_value());
+  // A copy of this program whose program headers differ from those in memory: a later build, say.
+  std::vector<Elf64_Phdr> changed = object_.headers;
+  changed.back().p_memsz += 8;
+  const ObjectImage wrong(object_.bias, changed, object_.path.c_str());
   EXPECT_EQ(symbol_around(wrong, address(site_symbol_only)), std::nullopt);
+}
+
+// Whatever the place, also in the last bytes, a candidate is seen, and nothing behind the end is.
+TEST(ScanOfBytes, CandidatesAreSeenAtEveryPlace) {
+  for (std::size_t size = 0; size <= 50; ++size) {
+    for (std::size_t at = 0; at + 1 < size + 2; ++at) {
+      std::vector<std::byte> text(size + 2, std::byte{0x90});
+      text[at] = std::byte{0x0f};
+      text[at + 1] = std::byte{0xa2};
+      Elf64_Phdr load{};
+      load.p_type = PT_LOAD;
+      load.p_flags = PF_R | PF_X;
+      load.p_memsz = load.p_filesz = size;
+      const std::vector<Elf64_Phdr> headers = {load};
+      const ObjectImage image(address(text.data()), headers, "/nonexistent");
+      MappedArray<CpuidSite> sites;
+      MappedArray<std::uint64_t> unproven;
+      const ScanCounts counts = scan_object(image, decode::BranchRule::Intel, sites, unproven);
+      ASSERT_EQ(counts.candidates, at + 2 <= size ? 1u : 0u) << size << ' ' << at;
+      ASSERT_EQ(counts.unproven, counts.candidates);
+    }
+  }
 }
 
 TEST(FunctionBounds, FramesAndSymbolsAgree) {
@@ -141,7 +175,11 @@ TEST(FunctionBounds, FramesAndSymbolsAgree) {
   }
   EXPECT_EQ(frames.function_around(address(sample_plain))->begin, address(sample_plain));
   EXPECT_EQ(frames.function_around(address(site_symbol_only)), std::nullopt);
-  EXPECT_EQ(symbol_around(image, address(site_symbol_only))->begin, address(sample_symbol_only));
+  const auto by_symbol = symbol_around(image, address(site_symbol_only));
+  ASSERT_TRUE(by_symbol.has_value());
+  EXPECT_EQ(by_symbol->begin, address(sample_symbol_only));
+  EXPECT_TRUE(symbol_around(image, by_symbol->end - 1).has_value());
+  EXPECT_EQ(symbol_around(image, by_symbol->end), std::nullopt);
 }
 
 TEST(FunctionBounds, OutsideOfEverythingThereIsNone) {
