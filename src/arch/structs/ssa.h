@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
@@ -87,9 +88,9 @@ inline constexpr std::uint32_t kXsaveMinSize = 576;
 [[nodiscard]] constexpr std::uint32_t xsave_size(const MachineConfig& config, std::uint64_t xfrm) noexcept {
   std::uint32_t offset = kXsaveMinSize;
   std::uint32_t last = 0;
-  for (std::size_t i = 2; i < config.xsave.size(); ++i) {
-    const XsaveComponent& component = config.xsave[i];
-    if (((xfrm >> i) & 1) != 0 && component.offset >= offset + last) {
+  for (std::uint64_t left = xfrm & ~kXfrmLegacy; left != 0; left &= left - 1) {
+    const XsaveComponent& component = config.xsave[static_cast<std::size_t>(std::countr_zero(left))];
+    if (component.offset >= offset + last) {
       offset = component.offset;
       last = component.size;
     }

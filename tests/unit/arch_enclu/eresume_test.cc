@@ -166,12 +166,14 @@ TEST(EresumeTest, TakesEveryFlagButTheSystemsFromTheFrame) {
 }
 
 TEST(EresumeTest, InterruptFlagComesFromTheFrameWithIopl3Alone) {
-  World w;
-  interrupted(w);
-  w.gprsgx(0).rflags = 0x2;
-  w.cpu.rflags = 0x3202;
-  ASSERT_TRUE(w.eresume().has_value());
-  EXPECT_EQ(w.cpu.rflags, 0x3002U);
+  for (std::uint64_t iopl = 0; iopl < 4; ++iopl) {
+    World w;
+    interrupted(w);
+    w.gprsgx(0).rflags = 0x2;
+    w.cpu.rflags = 0x202 | iopl << 12;
+    ASSERT_TRUE(w.eresume().has_value());
+    EXPECT_EQ(w.cpu.rflags, (iopl == 3 ? 0x2U : 0x202U) | iopl << 12);
+  }
 }
 
 TEST(EresumeTest, DoesNotRewriteUrspAndUrbp) {

@@ -241,17 +241,25 @@ class Snapshot {
         places_(w.lp.secs.address.value, w.lp.tcs.address.value, w.lp.tcs_address.value(), w.lp.xfrm,
                 w.lp.host_fs_base, w.lp.host_gs_base, w.lp.elrange.begin.value(), w.lp.elrange.end.value()),
         ssa_(w.lp.ssa.gpr, w.lp.ssa.misc, w.lp.ssa.xsave_page),
-        xsave_(w.xsave().begin(), w.xsave().end()) {
+        xsave_(image_of(w.xsave())) {
+    epc_.reserve(w.fake.epc_pages() * kPageSize);
     for (std::size_t i = 0; i < w.fake.epc_pages(); ++i) {
       const arch::EpcPage p = w.page(i);
       epcm_.emplace_back(p.epcm->state, p.epcm->lock, p.epcm->enclave_secs, p.epcm->enclave_address,
                          p.epcm->blocked_epoch, p.epcm->owner);
-      epc_.insert(epc_.end(), p.data, p.data + kPageSize);
+      const auto* const data = reinterpret_cast<const unsigned char*>(p.data);
+      epc_.insert(epc_.end(), data, data + kPageSize);
     }
   }
   friend bool operator==(const Snapshot&, const Snapshot&) = default;
 
  private:
+  // unsigned char, because the library compares these by memcmp.
+  static std::vector<unsigned char> image_of(std::span<const std::byte> bytes) {
+    const auto* const data = reinterpret_cast<const unsigned char*>(bytes.data());
+    return {data, data + bytes.size()};
+  }
+
   std::array<std::uint64_t, 16> gpr_;
   std::tuple<std::uint64_t, std::uint64_t, std::uint64_t, std::uint64_t, bool> registers_;
   std::tuple<bool, bool, bool, std::uint32_t, std::uint32_t> flags_;
@@ -259,11 +267,11 @@ class Snapshot {
              std::uint64_t, std::uint64_t>
       places_;
   std::tuple<std::byte*, std::byte*, std::array<std::byte*, arch::kMaxXsavePages>> ssa_;
-  std::vector<std::byte> xsave_;
+  std::vector<unsigned char> xsave_;
   std::vector<
       std::tuple<std::uint32_t, std::uint32_t, std::uint64_t, std::uint64_t, std::uint32_t, std::uint32_t>>
       epcm_;
-  std::vector<std::byte> epc_;
+  std::vector<unsigned char> epc_;
 };
 
 }  // namespace enclume::test
