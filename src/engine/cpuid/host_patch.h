@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <type_traits>
 
 #include "base/lock.h"
 #include "engine/cpuid/scan.h"
@@ -55,6 +56,7 @@ struct HostPatchReport {
 class HostCpuidPatcher {
  public:
   constexpr HostCpuidPatcher() = default;
+  ~HostCpuidPatcher() = default;  // trivial: a global one serves to the process's very end
   HostCpuidPatcher(const HostCpuidPatcher&) = delete;
   HostCpuidPatcher& operator=(const HostCpuidPatcher&) = delete;
 
@@ -105,5 +107,7 @@ class HostCpuidPatcher {
   std::uint64_t unloads_seen_ = 0;
   HostPatchReport totals_;
 };
+
+static_assert(std::is_trivially_destructible_v<HostCpuidPatcher>);
 
 }  // namespace enclume::engine

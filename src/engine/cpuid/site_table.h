@@ -20,6 +20,7 @@ namespace enclume::engine {
 class SiteTable {
  public:
   constexpr SiteTable() = default;
+  ~SiteTable() = default;  // trivial: a global one serves to the process's very end
   SiteTable(const SiteTable&) = delete;
   SiteTable& operator=(const SiteTable&) = delete;
 
