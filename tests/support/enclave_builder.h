@@ -3,6 +3,7 @@
 // MRENCLAVE must be.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -56,7 +57,7 @@ class EnclaveBuilder {
   [[nodiscard]] arch::LeafResult add(std::size_t index, std::uint64_t offset, std::uint64_t secinfo_flags,
                                      std::span<const std::byte> contents = {}, bool measured = true) {
     std::memset(source_, 0, kPageSize);
-    std::memcpy(source_, contents.data(), contents.size());
+    std::copy(contents.begin(), contents.end(), source_);
     secinfo_ = {};
     secinfo_.flags = secinfo_flags;
     pageinfo_ = {linear(offset).value(), address_of(source_), address_of(&secinfo_), secs_address().value()};
