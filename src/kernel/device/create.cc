@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // SGX_IOC_ENCLAVE_CREATE (Linux: sgx_ioc_enclave_create(), sgx_encl_create()).
-#include <algorithm>
-
 #include "arch/structs/secs.h"
 #include "kernel/device/command.h"
 #include "kernel/enclave_lock.h"
@@ -16,6 +14,9 @@ namespace {
 /// SGX_ATTR_UNPRIV_MASK: what an enclave may have without the provision device.
 constexpr std::uint64_t kUnprivilegedAttributes = arch::attribute::kDebug | arch::attribute::kMode64Bit |
                                                   arch::attribute::kKss | arch::attribute::kAexNotify;
+
+/// SIZE below this is none of an enclave.
+constexpr std::uint64_t kMinEnclaveSize = 2 * kPageSize;
 
 /// Linux makes a backing file of SIZE + 4096, and 1/32 of that for the PCMDs, first: EINVAL if a signed
 /// 64-bit length can't hold it.
@@ -77,22 +78,23 @@ SysResult<void> create(const Kernel& kernel, Enclave& enclave, const arch::Secs&
   if (backing_file_too_long(secs.size)) {
     return fail(Errno::Invalid);
   }
-  // A SIZE that the processor refuses anyway needs no room; ECREATE shall say so itself.
-  const std::uint64_t mapped_size = std::clamp(secs.size, 2 * kPageSize, kMaxEnclaveSize);
+  // ECREATE shall refuse by itself a SIZE for which there is no layout, so the least is mapped for it.
+  const bool has_layout = secs.size >= kMinEnclaveSize && secs.size <= kMaxEnclaveSize;
 
   const EnclaveLock lock(kernel, enclave);
   EnclaveCreation creation(kernel, enclave);
-  if (auto r = creation.map(mapped_size); !r) {
+  if (auto r = creation.map(has_layout ? secs.size : kMinEnclaveSize); !r) {
     return r;
   }
   Encls encls(kernel, enclave);
   if (auto r = grow(kernel, enclave, epc); !r) {
     return r;
   }
-  if (!succeeded(encls.ecreate(reinterpret_cast<const std::byte*>(&secs))) || secs.size != mapped_size) {
+  const bool created = succeeded(encls.ecreate(reinterpret_cast<const std::byte*>(&secs)));
+  if (!created || !has_layout) {
     (void)encls.eremove(enclave.va_page(0));
     give_back_epc_page(kernel, enclave);
-    return fail(Errno::Io);
+    return fail(created ? Errno::NoMemory : Errno::Io);
   }
   epc.use();
 

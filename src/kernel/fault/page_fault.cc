@@ -28,6 +28,17 @@ FaultResolution access_error(const Vma& vma, std::uint32_t error_code) noexcept 
   return FaultResolution::Resolved;
 }
 
+/// Whether an EPCM violation is only the reclaimer's work, seen half way. Linux takes a page's PTE away in
+/// all processors before EBLOCK, so that nobody meets a blocked page; here a thread can walk to the page
+/// before and have it checked after. It is a page that isn't there, then.
+bool met_the_reclaimer(const Enclave& enclave, LinearAddress address, std::uint32_t error_code) noexcept {
+  if ((error_code & arch::pfec::kSgx) == 0 || !enclave.mapped()) {
+    return false;
+  }
+  const std::uint64_t number = enclave.page_number(address);
+  return number < enclave.pages() && !is_resident(enclave, number);
+}
+
 /// sgx_encl_eaug_page()
 FaultResolution augment(const Kernel& kernel, Enclave& enclave, std::uint64_t number) noexcept {
   EnclaveShared& s = enclave.shared();
@@ -70,10 +81,13 @@ FaultResolution handle_enclave_fault(const Kernel& kernel, LinearAddress address
   if (!vma) {
     return FaultResolution::BadMapping;
   }
+  Enclave& enclave = *vma->enclave;
+  if (met_the_reclaimer(enclave, address, error_code)) {
+    error_code &= ~(arch::pfec::kSgx | arch::pfec::kPresent);
+  }
   if (const auto error = access_error(*vma, error_code); error != FaultResolution::Resolved) {
     return error;
   }
-  Enclave& enclave = *vma->enclave;
   if (!enclave.created() || !enclave.ensure_mapped(kernel.platform)) {
     return FaultResolution::Bus;
   }

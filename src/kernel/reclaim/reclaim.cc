@@ -60,7 +60,7 @@ SysResult<void> EpcReservation::ensure(std::uint64_t pages, bool interruptible) 
     if (interruptible && kernel_.platform.signal_pending()) {
       return fail(Errno::Restart);
     }
-    if (reclaim_batch(kernel_) > 0 || sweep_dead_processes(kernel_) > 0) {
+    if (sweep_dead_processes(kernel_) > 0 || reclaim_batch(kernel_) > 0) {
       fruitless = 0;
       continue;
     }

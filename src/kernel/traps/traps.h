@@ -25,7 +25,8 @@ struct TrapFrame {
   FaultResolution page_fault = FaultResolution::BadMapping;  ///< #PF: what handle_enclave_fault() said
 };
 
-/// siginfo of a forced signal. `si_code` SI_KERNEL (0x80) comes without an address.
+/// siginfo of a forced signal; `addr` is si_addr (which <signal.h> makes a macro). si_code SI_KERNEL (0x80)
+/// comes without an address.
 struct TrapSignal {
   int signo = 0;
   int si_code = 0;

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+// An EPC that is too small: nothing may be lost, nobody may hang, the accounts must balance.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <mutex>
+#include <random>
+#include <thread>
+
+#include "kernel_world.h"
+
+namespace enclume::test {
+namespace {
+
+using arch::Access;
+
+TEST(ReclaimTest, EnclaveFourTimesTheEpc) {
+  KernelWorld w(64);
+  Enclave& e = w.load(test_image(0x100000, 240));
+  w.expect_consistent();
+  EnclaveThread thread(w, e);
+  for (int round = 0; round < 3; ++round) {
+    for (std::uint64_t i = 0; i < 240; ++i) {
+      const std::uint64_t at = part::kData + i * kPage + 100;
+      ASSERT_EQ(thread.read(at), static_cast<std::uint8_t>(i + 1 + static_cast<unsigned>(round))) << i;
+      thread.write(at, static_cast<std::uint8_t>(i + 2 + static_cast<unsigned>(round)));
+      ASSERT_LE(w.shared->epc_used, 64);
+    }
+    w.expect_consistent();
+  }
+}
+
+class TinyEpc : public ::testing::TestWithParam<std::uint64_t> {};
+
+TEST_P(TinyEpc, RandomAccessesFindWhatWasWritten) {
+  KernelWorld w(GetParam());
+  constexpr std::uint64_t kDataPages = 60;
+  Enclave& e = w.load(test_image(0x100000, kDataPages));
+  EnclaveThread thread(w, e);
+  std::array<std::uint8_t, kDataPages> model;
+  for (std::size_t i = 0; i < kDataPages; ++i) {
+    model[i] = static_cast<std::uint8_t>(i + 1);
+  }
+  std::mt19937_64 random(GetParam());
+  for (int step = 0; step < 3000; ++step) {
+    const std::uint64_t page = random() % kDataPages;
+    const std::uint64_t at = part::kData + page * kPage + page * 8;
+    if (random() % 3 == 0) {
+      model[page] = static_cast<std::uint8_t>(random());
+      thread.write(at, model[page]);
+    } else {
+      ASSERT_EQ(thread.read(at), model[page]) << "step " << step;
+    }
+    if (random() % 50 == 0 && thread.inside()) {
+      thread.leave();
+    }
+  }
+  w.expect_consistent();
+}
+
+// 7: SECS, VA, TCS, two SSA pages, and room for two pages of data.
+INSTANTIATE_TEST_SUITE_P(Sizes, TinyEpc, ::testing::Values(8, 9, 12, 20, 40));
+
+TEST(ReclaimTest, TheSecsGoesLastAndComesBackFirst) {
+  KernelWorld w(64);
+  Enclave& e = w.load(test_image());
+  std::uint64_t left = e.shared().secs_children;
+  ASSERT_TRUE(e.shared().secs.load().resident);
+  while (reclaim_batch(w.kernel) > 0) {
+    left = e.shared().secs_children;
+  }
+  EXPECT_EQ(left, 0);
+  EXPECT_FALSE(e.shared().secs.load().resident);
+  EXPECT_EQ(w.shared->epc_used, e.shared().va_pages);
+  w.expect_consistent();
+
+  EnclaveThread thread(w, e);
+  EXPECT_EQ(thread.read(part::kData), 1);
+  EXPECT_TRUE(e.shared().secs.load().resident);
+  w.expect_consistent();
+}
+
+TEST(ReclaimTest, TheSecsStaysBeforeInit) {
+  KernelWorld w(64);
+  const EnclaveImage image = test_image();
+  Enclave& e = w.build(image);
+  while (reclaim_batch(w.kernel) > 0) {
+  }
+  EXPECT_EQ(e.shared().secs_children, 0);
+  EXPECT_TRUE(e.shared().secs.load().resident);
+  EXPECT_EQ(w.init(e, image), 0);
+}
+
+TEST(ReclaimTest, EvictedPagesGiveTheirMemoryBack) {
+  KernelWorld w(1024);
+  Enclave& e = w.load(test_image(0x400000, 600));
+  const auto blocks = [&] {
+    struct stat s {};
+    fstat(e.file().value, &s);
+    return s.st_blocks * 512 / static_cast<long>(kPage);
+  };
+  const auto before = blocks();
+  while (reclaim_batch(w.kernel) > 0) {
+  }
+  // Ciphertext instead of pages, and 1/32 for the PCMDs.
+  EXPECT_LE(blocks(), before + 600 / 32 + 4);
+  EnclaveThread thread(w, e);
+  for (std::uint64_t i = 0; i < 600; ++i) {
+    ASSERT_EQ(thread.read(part::kData + i * kPage), static_cast<std::uint8_t>(i + 1));
+  }
+  EXPECT_LE(blocks(), before + 4);  // the PCMDs are gone again
+}
+
+TEST(ReclaimTest, PagesInUseSurviveTheirNeighbours) {
+  KernelWorld w(1024);
+  Enclave& e = w.load(test_image(0x400000, 400));
+  EnclaveThread thread(w, e);
+  w.platform.on_kick = [&](Enclave&) {
+    if (thread.inside()) {
+      thread.leave();
+    }
+  };
+  constexpr std::uint64_t kHot = 16;
+  const auto touch_hot = [&] {
+    for (std::uint64_t i = 0; i < kHot; ++i) {
+      thread.read(part::kData + i * kPage);
+    }
+  };
+  // The first batch knows nothing yet: it takes what it marks. From then on hot pages are touched between
+  // batches, the others never.
+  ASSERT_GT(reclaim_batch(w.kernel), 0);
+  touch_hot();
+  std::uint64_t evicted_hot = 0;
+  for (int batch = 0; batch < 20; ++batch) {
+    ASSERT_GT(reclaim_batch(w.kernel), 0);
+    for (std::uint64_t i = 0; i < kHot; ++i) {
+      evicted_hot += e.page(part::kData / kPage + i).load().resident ? 0U : 1U;
+    }
+    touch_hot();
+  }
+  EXPECT_EQ(evicted_hot, 0);
+}
+
+TEST(ReclaimTest, AThreadInsideIsKickedOutBeforeItsPageGoes) {
+  KernelWorld w(64);
+  Enclave& e = w.load(test_image());
+  EnclaveThread thread(w, e);
+  thread.write(part::kData, 42);
+  ASSERT_TRUE(thread.inside());
+  w.platform.on_kick = [&](Enclave&) {
+    if (thread.inside()) {
+      thread.leave();
+    }
+  };
+  while (reclaim_batch(w.kernel) > 0) {
+  }
+  EXPECT_FALSE(thread.inside());
+  EXPECT_GT(w.platform.kicks, 0);
+  EXPECT_EQ(e.shared().secs_children, 0);
+  EXPECT_EQ(thread.read(part::kData), 42);
+  w.expect_consistent();
+}
+
+TEST(ReclaimTest, AThreadThatDoesNotLeaveLeavesBlockedPagesThatWorkAgainLater) {
+  KernelWorld w(64);
+  Enclave& e = w.load(test_image());
+  EnclaveThread stopped(w, e);
+  ASSERT_EQ(stopped.enter(), Outcome::Resolved);
+  EXPECT_EQ(reclaim_batch(w.kernel), 0);  // kicks come to nothing
+  EXPECT_GT(w.platform.relaxations, 100);
+  w.expect_consistent();
+
+  stopped.leave();
+  EXPECT_EQ(stopped.read(part::kData), 1);
+  EXPECT_EQ(stopped.read(part::kData + kPage), 2);
+  w.expect_consistent();
+}
+
+TEST(ReclaimTest, NativePermissionsNeverOutliveAnEviction) {
+  KernelWorld w(64);
+  Enclave& e = w.load(test_image(0x100000, 30));
+  EnclaveThread thread(w, e);
+  for (std::uint64_t i = 0; i < 30; ++i) {
+    thread.read(part::kData + i * kPage);
+  }
+  thread.leave();
+  const std::uint64_t epoch = e.shared().protection_epoch;
+  while (reclaim_batch(w.kernel) > 0) {
+    for (const auto& [address, prot] : w.platform.native) {
+      const std::uint64_t page = e.page_number(LinearAddress(address));
+      EXPECT_TRUE(effective_protection(e, page, kernel::kProtReadWrite).covers(prot)) << page;
+    }
+  }
+  EXPECT_GT(e.shared().protection_epoch, epoch);
+}
+
+TEST(ReclaimTest, BalanceKeepsPagesFree) {
+  KernelWorld w(1024);
+  w.load(test_image(0x400000, 900));
+  w.shared->epc_total = w.shared->epc_used + 10;
+  EXPECT_GT(balance_epc(w.kernel), 0);
+  EXPECT_GE(free_epc_pages(*w.shared), 64);
+  EXPECT_EQ(balance_epc(w.kernel), 0);
+  w.expect_consistent();
+}
+
+TEST(ReclaimTest, TheBiggestEnclavePays) {
+  KernelWorld w(1024);
+  Enclave& small = w.load(test_image(0x100000, 4));
+  Enclave& big = w.load(test_image(0x100000, 100), kTestBase + 0x1000000);
+  const std::uint64_t before = small.shared().secs_children;
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_GT(reclaim_batch(w.kernel), 0);
+  }
+  EXPECT_EQ(small.shared().secs_children, before);
+  EXPECT_LT(big.shared().secs_children, 104);
+}
+
+/// Threads with a TCS each, in an enclave bigger than the EPC, under one rule: a kicked thread leaves at its
+/// next instruction.
+TEST(ReclaimStress, ManyThreadsLoseNothing) {
+  constexpr unsigned kThreads = 4;
+  constexpr std::uint64_t kDataPages = 80;
+  KernelWorld w(60);
+  EnclaveImage image = test_image(0x200000, kDataPages);
+  for (unsigned t = 0; t < kThreads; ++t) {
+    Tcs tcs = test_tcs();
+    tcs.ossa = 0x110000 + t * 0x2000;
+    image.add_tcs(0x100000 + t * kPage, tcs);
+    image.add_page(tcs.ossa, kPtReg | kR | kW, {});
+    image.add_page(tcs.ossa + kPage, kPtReg | kR | kW, {});
+  }
+  Enclave& e = w.load(image);
+
+  std::array<std::atomic<std::uint64_t>, kThreads> left{};
+  std::array<std::atomic<bool>, kThreads> inside{};
+  std::array<std::atomic<bool>, kThreads> kicked{};
+  w.platform.on_kick = [&](Enclave&) {
+    for (unsigned t = 0; t < kThreads; ++t) {
+      const std::uint64_t before = left[t];
+      kicked[t] = true;
+      for (int i = 0; i < 1000 && inside[t] && left[t] == before; ++i) {
+        usleep(10);
+      }
+    }
+  };
+
+  // Each page counts how often it was written, in all threads together.
+  std::array<std::atomic<unsigned>, kDataPages> writes{};
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      EnclaveThread thread(w, e, 0x100000 + t * kPage);
+      std::mt19937_64 random(t);
+      const auto note = [&] { inside[t] = thread.inside(); };
+      for (int step = 0; step < 1500; ++step) {
+        if (kicked[t].exchange(false) && thread.inside()) {
+          thread.leave();
+          ++left[t];
+        }
+        note();
+        const std::uint64_t page = random() % kDataPages;
+        ASSERT_EQ(thread.access(part::kData + page * kPage + 64, Access::Write,
+                                [&](std::byte* p) {
+                                  *p = static_cast<std::byte>(static_cast<unsigned>(*p) + 1U);
+                                  ++writes[page];
+                                }),
+                  Outcome::Resolved);
+        note();
+      }
+      if (thread.inside()) {
+        thread.leave();
+        ++left[t];
+      }
+      inside[t] = false;
+    });
+  }
+  for (auto& t : threads) {
+    t.join();
+  }
+  w.platform.on_kick = {};
+  EnclaveThread check(w, e);
+  for (std::uint64_t page = 0; page < kDataPages; ++page) {
+    EXPECT_EQ(check.read(part::kData + page * kPage + 64), static_cast<std::uint8_t>(page + 1 + writes[page]))
+        << page;
+  }
+  w.expect_consistent();
+}
+
+}  // namespace
+}  // namespace enclume::test
