@@ -92,8 +92,8 @@ std::string machine_secret_path() {
   return state + "/enclume/machine-secret";
 }
 
-SecretFile ensure_machine_secret(const std::string& path) {
-  if (check_existing(path)) return {path};
+void ensure_machine_secret(const std::string& path) {
+  if (check_existing(path)) return;
   make_directories(fs::path(path).parent_path());
 
   // Written whole under another name, then linked: link() fails if somebody was faster, and nobody ever sees
@@ -111,7 +111,6 @@ SecretFile ensure_machine_secret(const std::string& path) {
   }
   ::unlink(temporary.c_str());
   if (!check_existing(path)) throw_errno("cannot read " + path);
-  return {path};
 }
 
 SecretBytes random_secret() {

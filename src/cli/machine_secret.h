@@ -13,10 +13,10 @@ namespace enclume::cli {
 // home.
 [[nodiscard]] std::string machine_secret_path();
 
-// The file at `path`, made with fresh random bytes if it is not there yet. Two first runs at the same time
+// Makes the file at `path` with fresh random bytes if it is not there yet. Two first runs at the same time
 // agree on one secret. Throws Failure if the file exists but cannot be what we wrote, std::system_error if
 // it can be neither read nor made.
-[[nodiscard]] SecretFile ensure_machine_secret(const std::string& path);
+void ensure_machine_secret(const std::string& path);
 
 // Fresh bytes from the kernel.
 [[nodiscard]] SecretBytes random_secret();

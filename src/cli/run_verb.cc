@@ -27,7 +27,7 @@ namespace fs = std::filesystem;
 // Empties the trace file, or makes it, so that a mistake shows now and not inside the program.
 std::string prepare_trace(const std::string& name) {
   if (name == "-") return name;
-  const auto path = fs::absolute(name).string();
+  auto path = fs::absolute(name).string();
   const FileDescriptor file(
       ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666));
   if (!file) {
@@ -38,10 +38,13 @@ std::string prepare_trace(const std::string& name) {
 }
 
 MachineSecret choose_secret(const std::optional<std::string>& seed) {
-  if (seed) return secret_from_seed(*seed);
+  if (seed) return {.file = "", .bytes = secret_from_seed(*seed)};
   std::string reason = "no home directory is known";
   try {
-    if (const auto path = machine_secret_path(); !path.empty()) return ensure_machine_secret(path);
+    if (const auto path = machine_secret_path(); !path.empty()) {
+      ensure_machine_secret(path);
+      return {.file = path, .bytes = {}};
+    }
   } catch (const std::system_error& error) {
     reason = error.what();
   }
@@ -50,7 +53,7 @@ MachineSecret choose_secret(const std::optional<std::string>& seed) {
       "enclume: warning: the machine secret cannot be kept ({}); this run gets one of its own, and what it "
       "seals no later run can open\n",
       reason);
-  return random_secret();
+  return {.file = "", .bytes = random_secret()};
 }
 
 void set_variable(const std::string& name, const std::string& value) {

@@ -42,6 +42,7 @@ std::optional<std::string> unescape(std::string_view text) {
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (text[i] != '%') {
+      if (needs_escape(static_cast<unsigned char>(text[i]))) return std::nullopt;
       out += text[i];
       continue;
     }
@@ -93,11 +94,11 @@ std::string serialise(const Settings& settings) {
   std::string out = fmt::format("{};epc_size={};sgx={};debug={}", kVersion, settings.epc_size, settings.sgx,
                                 settings.debug ? 1 : 0);
   if (settings.trace) out += ";trace=" + escape(*settings.trace);
-  if (const auto* file = std::get_if<SecretFile>(&settings.secret)) {
-    out += ";secret_file=" + escape(file->path);
+  if (!settings.secret.file.empty()) {
+    out += ";secret_file=" + escape(settings.secret.file);
   } else {
     out += ";secret=";
-    for (const auto byte : std::get<SecretBytes>(settings.secret)) out += fmt::format("{:02x}", byte);
+    for (const auto byte : settings.secret.bytes) out += fmt::format("{:02x}", byte);
   }
   return out;
 }
@@ -134,11 +135,11 @@ std::optional<Settings> parse_settings(std::string_view text) {
   if (secret) {
     const auto bytes = parse_secret(*secret);
     if (!bytes) return std::nullopt;
-    settings.secret = *bytes;
+    settings.secret.bytes = *bytes;
   } else {
     auto path = unescape(*secret_file);
     if (!path || !path->starts_with('/')) return std::nullopt;
-    settings.secret = SecretFile{std::move(*path)};
+    settings.secret.file = std::move(*path);
   }
   if (!fields->empty()) return std::nullopt;
   return settings;

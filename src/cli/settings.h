@@ -9,7 +9,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <variant>
 
 namespace enclume::cli {
 
@@ -23,11 +22,11 @@ inline constexpr std::uint64_t kDefaultEpcSize = std::uint64_t{256} << 20;
 // The root of every key of the machine: either its bytes, or the file that holds exactly those 32 bytes.
 inline constexpr std::size_t kSecretSize = 32;
 using SecretBytes = std::array<std::uint8_t, kSecretSize>;
-struct SecretFile {
-  std::string path;  // absolute
-  friend bool operator==(const SecretFile&, const SecretFile&) = default;
+struct MachineSecret {
+  std::string file;  // absolute path; empty: `bytes` are the secret
+  SecretBytes bytes{};
+  friend bool operator==(const MachineSecret&, const MachineSecret&) = default;
 };
-using MachineSecret = std::variant<SecretBytes, SecretFile>;
 
 struct Settings {
   std::uint64_t epc_size = kDefaultEpcSize;  // bytes, a multiple of the page size

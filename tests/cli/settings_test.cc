@@ -9,7 +9,7 @@ namespace {
 
 Settings some_settings() {
   Settings settings;
-  settings.secret = secret_from_seed("x");
+  settings.secret.bytes = secret_from_seed("x");
   return settings;
 }
 
@@ -19,7 +19,7 @@ TEST(SettingsText, HasTheDocumentedForm) {
   settings.sgx = 1;
   settings.debug = true;
   settings.trace = "/tmp/t";
-  settings.secret = SecretFile{"/home/me/secret"};
+  settings.secret.file = "/home/me/secret";
   EXPECT_EQ(serialise(settings),
             "v1;epc_size=8388608;sgx=1;debug=1;trace=/tmp/t;secret_file=/home/me/secret");
 }
@@ -31,7 +31,7 @@ TEST(SettingsText, SurvivesTheRoundTrip) {
   settings.debug = true;
   EXPECT_EQ(parse_settings(serialise(settings)), settings);
   settings.trace = "/with;semicolon/and%percent/and=equals/and\nnewline/\xff";
-  settings.secret = SecretFile{"/a;b%3bc"};
+  settings.secret = {.file = "/a;b%3bc", .bytes = {}};
   settings.epc_size = kMaxEpcSize;
   EXPECT_EQ(parse_settings(serialise(settings)), settings);
 }
@@ -74,6 +74,7 @@ TEST(SettingsText, RefusesEachWrongField) {
            good + secret + ";trace=/a%2",
            good + secret + ";trace=/a%00b",
            good + secret + ";trace=/a%zz",
+           good + secret + ";trace=/a\nb",
            good + ";secret_file=relative",
            good + ";secret=" + std::string(63, 'a'),
            good + ";secret=" + std::string(64, 'g'),

@@ -28,7 +28,11 @@ std::span<const std::byte> content(std::span<const std::byte> file, const Elf64_
 std::string name_at(std::span<const std::byte> names, std::uint32_t offset) {
   if (offset >= names.size()) return "";
   const std::string_view text(reinterpret_cast<const char*>(names.data()) + offset, names.size() - offset);
-  return std::string(text.substr(0, text.find('\0')));
+  std::string name(text.substr(0, text.find('\0')));
+  // Names come from the file and go to a terminal.
+  std::ranges::replace_if(
+      name, [](char c) { return c < ' ' || c > '~'; }, '?');
+  return name;
 }
 
 }  // namespace

@@ -12,7 +12,7 @@
 namespace enclume::cli {
 
 struct ElfSection {
-  std::string name;
+  std::string name;      // unprintable characters are shown as ?
   std::uint64_t offset;  // in the file
   std::uint64_t size;    // in the file; never reaches beyond its end
 };
