@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
+#include <exception>
 #include <system_error>
 
 namespace enclume::test {
@@ -97,7 +99,12 @@ int in_child(const std::function<int()>& body, unsigned seconds) {
   must(child >= 0, "fork");
   if (child == 0) {
     alarm(seconds);
-    _exit(body());
+    try {
+      _exit(body());
+    } catch (const std::exception& error) {
+      std::fprintf(stderr, "in a child of the test: %s\n", error.what());
+      _exit(250);
+    }
   }
   int status = 0;
   pid_t waited;

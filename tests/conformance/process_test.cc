@@ -1,0 +1,518 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The process around the enclaves: how a program finds SGX, starts other programs, loads libraries and ends;
+// and that programs which do not use SGX are as they always are.
+#include <cpuid.h>
+#include <dlfcn.h>
+#include <elf.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <pthread.h>
+#include <spawn.h>
+#include <sys/auxv.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "conformance/support.h"
+
+// Resolved by the dynamic linker where it looks into the vDSO.
+extern "C" int __vdso_sgx_enter_enclave(unsigned long, unsigned long, unsigned long, unsigned int,
+                                        unsigned long, unsigned long, sgx_enclave_run*) __attribute__((weak));
+
+namespace enclume::test {
+namespace {
+
+// What a shell command prints; its status in `status`.
+std::string output_of(const std::string& command, int& status) {
+  const std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen(command.c_str(), "r"), [](FILE*) { return 0; });
+  std::string text;
+  char buffer[4096];
+  while (const std::size_t got = fread(buffer, 1, sizeof buffer, pipe.get())) text.append(buffer, got);
+  status = pclose(pipe.get());
+  return text;
+}
+
+std::string file_contents(const char* path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// What a child of this test runs: see ExecTest.
+TEST(EnclaveInThisProcess, Works) {
+  const ProbeEnclave probe;
+  EXPECT_EQ(probe.call(PROBE_OP_SUM, {40, 2}).args.out[0], 42u);
+}
+
+// ---- Finding SGX ----
+
+struct Cpuid {
+  std::uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+  Cpuid(std::uint32_t leaf, std::uint32_t subleaf) { __cpuid_count(leaf, subleaf, eax, ebx, ecx, edx); }
+};
+
+TEST(CpuidTest, MaximumLeafReachesTheSgxLeaf) {
+  EXPECT_GE(Cpuid(0, 0).eax, 0x12u);
+}
+
+TEST(CpuidTest, Leaf7ShowsSgxAndLaunchControl) {
+  EXPECT_EQ(Cpuid(7, 0).ebx >> 2 & 1, 1u) << "SGX";
+  EXPECT_EQ(Cpuid(7, 0).ecx >> 30 & 1, 1u) << "SGX_LC, without which Linux has no driver";
+}
+
+TEST(CpuidTest, Leaf12ShowsTheCapabilities) {
+  const Cpuid leaf(0x12, 0);
+  EXPECT_EQ(leaf.eax & 1, 1u) << "SGX1";
+  EXPECT_EQ(leaf.ebx & 1, 1u) << "MISCSELECT.EXINFO";
+  EXPECT_EQ(leaf.ecx, 0u);
+  EXPECT_GE(leaf.edx >> 8 & 0xff, 31u) << "log2 of the largest 64-bit enclave";
+}
+
+TEST(CpuidTest, Leaf12Subleaf1ShowsWhatSecsMaySet) {
+  const Cpuid leaf(0x12, 1);
+  EXPECT_EQ(leaf.eax & 0x36, 0x36u) << "DEBUG, MODE64BIT, PROVISIONKEY, EINITTOKENKEY";
+  const std::uint64_t xfrm = std::uint64_t{leaf.edx} << 32 | leaf.ecx;
+  EXPECT_EQ(xfrm & 3, 3u);
+  EXPECT_EQ(xfrm & ~machine_xcr0(), 0u) << "no more than XCR0";
+}
+
+TEST(CpuidTest, Leaf12ListsAnEpcSectionAndEnds) {
+  std::uint64_t total = 0;
+  std::uint32_t subleaf = 2;
+  for (; subleaf < 34; ++subleaf) {
+    const Cpuid leaf(0x12, subleaf);
+    if ((leaf.eax & 0xf) == 0) break;
+    EXPECT_EQ(leaf.eax & 0xf, 1u);
+    total += (std::uint64_t{leaf.edx & 0xfffff} << 32) + (leaf.ecx & 0xfffff000);
+    EXPECT_NE((std::uint64_t{leaf.ebx & 0xfffff} << 32) + (leaf.eax & 0xfffff000), 0u);
+  }
+  EXPECT_GT(subleaf, 2u);
+  EXPECT_LT(subleaf, 34u);
+  EXPECT_GE(total, 1u << 20);
+}
+
+TEST(CpuidTest, LeavesOutsideTheSgxOnesAreStable) {
+  for (const std::uint32_t number : {1u, 0xdu, 0x80000000u, 0x80000002u}) {
+    const Cpuid first(number, 0), second(number, 0);
+    EXPECT_EQ(first.eax, second.eax) << std::hex << number;
+    EXPECT_EQ(first.edx, second.edx) << std::hex << number;
+  }
+  EXPECT_EQ(Cpuid(1, 0).edx & 1, 1u) << "x87";
+}
+
+TEST(CpuidTest, WorksInEveryThreadAndInForkedChildren) {
+  std::thread([] { EXPECT_EQ(Cpuid(7, 0).ebx >> 2 & 1, 1u); }).join();
+  EXPECT_EQ(in_child([] { return (Cpuid(7, 0).ebx >> 2 & 1) == 1 ? 0 : 1; }), 0);
+}
+
+TEST(CpuidTest, LeavesTheOtherRegistersAlone) {
+  std::uint64_t rsi = 0x1234567890abcdef, r15 = 0xfedcba0987654321, high = 0;
+  asm volatile(
+      "mov %[rsi], %%rsi\n\tmov %[r15], %%r15\n\tmov $-1, %%rax\n\tmov $7, %%eax\n\txor %%ecx, "
+      "%%ecx\n\tcpuid\n\t"
+      "mov %%rsi, %[rsi]\n\tmov %%r15, %[r15]\n\tshr $32, %%rbx\n\tmov %%rbx, %[high]"
+      : [rsi] "+m"(rsi), [r15] "+m"(r15), [high] "=m"(high)
+      :
+      : "rax", "rbx", "rcx", "rdx", "rsi", "r15", "cc");
+  EXPECT_EQ(rsi, 0x1234567890abcdefu);
+  EXPECT_EQ(r15, 0xfedcba0987654321u);
+  EXPECT_EQ(high, 0u) << "CPUID clears the upper halves";
+}
+
+TEST(ProcTest, CpuinfoShowsTheFlagsHoweverItIsRead) {
+  const std::string by_stream = file_contents("/proc/cpuinfo");
+  EXPECT_NE(by_stream.find(" sgx "), std::string::npos);
+  EXPECT_NE(by_stream.find(" sgx_lc"), std::string::npos);
+
+  std::string by_read;
+  const Fd fd(open("/proc/cpuinfo", O_RDONLY));
+  char buffer[65536];
+  for (ssize_t got; (got = read(fd.get(), buffer, sizeof buffer)) > 0;) {
+    by_read.append(buffer, static_cast<std::size_t>(got));
+  }
+  EXPECT_NE(by_read.find(" sgx "), std::string::npos);
+
+  int status = 0;
+  EXPECT_NE(output_of("cat /proc/cpuinfo", status).find(" sgx "), std::string::npos);
+  EXPECT_EQ(status, 0);
+}
+
+TEST(ProcTest, CpuinfoListsEveryProcessorOnce) {
+  const std::string text = file_contents("/proc/cpuinfo");
+  long processors = 0;
+  for (std::size_t at = 0; (at = text.find("processor\t:", at)) != std::string::npos; ++at) ++processors;
+  EXPECT_EQ(processors, sysconf(_SC_NPROCESSORS_ONLN));
+}
+
+TEST(DeviceTest, NodesAreCharacterDevicesThatCanBeOpened) {
+  struct stat status {};
+  ASSERT_EQ(stat("/dev/sgx_enclave", &status), 0);
+  EXPECT_TRUE(S_ISCHR(status.st_mode));
+  EXPECT_EQ(access("/dev/sgx_enclave", R_OK | W_OK), 0);
+  const Fd fd = open_sgx_enclave();
+  ASSERT_TRUE(fd);
+  struct stat by_descriptor {};
+  ASSERT_EQ(fstat(fd.get(), &by_descriptor), 0);
+  EXPECT_TRUE(S_ISCHR(by_descriptor.st_mode));
+  EXPECT_EQ(by_descriptor.st_rdev, status.st_rdev);
+}
+
+TEST(DeviceTest, OldNameOpensTheSameDevice) {
+  const Fd fd(open("/dev/sgx/enclave", O_RDWR | O_CLOEXEC));
+  if (!fd && errno == ENOENT && access("/sys/devices/virtual/misc/sgx_enclave", F_OK) == 0) {
+    GTEST_SKIP() << "on hardware the old name is a link that udev may or may not make";
+  }
+  ASSERT_TRUE(fd) << std::strerror(errno);
+  sgx_enclave_create arguments{};
+  EXPECT_EQ(ioctl(fd.get(), SGX_IOC_ENCLAVE_CREATE, &arguments), -1);
+  EXPECT_EQ(errno, EFAULT) << "the driver's own answer";
+}
+
+TEST(DeviceTest, OpenFlagsAreKept) {
+  const Fd closing(open("/dev/sgx_enclave", O_RDWR | O_CLOEXEC)),
+      open_across(open("/dev/sgx_enclave", O_RDWR));
+  EXPECT_EQ(fcntl(closing.get(), F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+  EXPECT_EQ(fcntl(open_across.get(), F_GETFD) & FD_CLOEXEC, 0);
+  EXPECT_EQ(fcntl(open_across.get(), F_GETFL) & O_ACCMODE, O_RDWR);
+}
+
+TEST(DeviceTest, OpenatAndOpenByCreatFlagsWork) {
+  EXPECT_TRUE(Fd(openat(AT_FDCWD, "/dev/sgx_enclave", O_RDWR)));
+  const Fd dev(open("/dev", O_RDONLY | O_DIRECTORY));
+  EXPECT_TRUE(Fd(openat(dev.get(), "sgx_enclave", O_RDWR)));
+  EXPECT_TRUE(Fd(static_cast<int>(syscall(SYS_openat, AT_FDCWD, "/dev/sgx_enclave", O_RDWR, 0))));
+}
+
+TEST(DeviceTest, OtherNamesStayMissing) {
+  EXPECT_FALSE(Fd(open("/dev/sgx_enclave2", O_RDWR)));
+  EXPECT_EQ(errno, ENOENT);
+}
+
+// ---- The vDSO ----
+
+TEST(VdsoLookupTest, AuxiliaryVectorPointsToAnElfImageWithTheFunction) {
+  const auto* image = reinterpret_cast<const char*>(getauxval(AT_SYSINFO_EHDR));
+  ASSERT_NE(image, nullptr);
+  EXPECT_EQ(std::memcmp(image, ELFMAG, SELFMAG), 0);
+  EXPECT_NE(find_vdso_function(), nullptr);
+}
+
+TEST(VdsoLookupTest, AuxiliaryVectorInProcAgrees) {
+  const std::string raw = file_contents("/proc/self/auxv");
+  std::uint64_t found = 0;
+  for (std::size_t at = 0; at + sizeof(Elf64_auxv_t) <= raw.size(); at += sizeof(Elf64_auxv_t)) {
+    Elf64_auxv_t entry;
+    std::memcpy(&entry, raw.data() + at, sizeof entry);
+    if (entry.a_type == AT_SYSINFO_EHDR) found = entry.a_un.a_val;
+  }
+  EXPECT_EQ(found, getauxval(AT_SYSINFO_EHDR));
+}
+
+TEST(VdsoLookupTest, AuxiliaryVectorOnTheStackAgrees) {
+  char** after = environ;
+  // The vector follows the environment as the kernel wrote it; a program that has changed its environment has
+  // moved `environ` away.
+  if (after == nullptr || getenv("PATH") == nullptr) GTEST_SKIP() << "no environment";
+  const auto stack_end = reinterpret_cast<std::uint64_t>(getauxval(AT_RANDOM));
+  if (address_of(after) > stack_end || stack_end - address_of(after) > (1 << 20)) {
+    GTEST_SKIP() << "the environment was moved";
+  }
+  while (*after != nullptr) ++after;
+  std::uint64_t found = 0;
+  for (const auto* entry = reinterpret_cast<const Elf64_auxv_t*>(after + 1); entry->a_type != AT_NULL;
+       ++entry) {
+    if (entry->a_type == AT_SYSINFO_EHDR) found = entry->a_un.a_val;
+  }
+  EXPECT_EQ(found, getauxval(AT_SYSINFO_EHDR));
+}
+
+TEST(VdsoLookupTest, SectionHeadersLeadToTheFunction) {
+  // Intel's runtime looks for the sections .dynsym and .dynstr by name.
+  const auto* image = reinterpret_cast<const char*>(getauxval(AT_SYSINFO_EHDR));
+  const auto* header = reinterpret_cast<const Elf64_Ehdr*>(image);
+  ASSERT_NE(header->e_shoff, 0u);
+  const auto* sections = reinterpret_cast<const Elf64_Shdr*>(image + header->e_shoff);
+  const char* names = image + sections[header->e_shstrndx].sh_offset;
+  const Elf64_Shdr *symbols = nullptr, *strings = nullptr;
+  for (int i = 0; i < header->e_shnum; ++i) {
+    if (std::strcmp(names + sections[i].sh_name, ".dynsym") == 0) symbols = &sections[i];
+    if (std::strcmp(names + sections[i].sh_name, ".dynstr") == 0) strings = &sections[i];
+  }
+  ASSERT_NE(symbols, nullptr);
+  ASSERT_NE(strings, nullptr);
+  const auto* table = reinterpret_cast<const Elf64_Sym*>(image + symbols->sh_offset);
+  std::uint64_t found = 0;
+  for (std::size_t i = 0; i < symbols->sh_size / sizeof(Elf64_Sym); ++i) {
+    if (std::strcmp(image + strings->sh_offset + table[i].st_name, "__vdso_sgx_enter_enclave") == 0) {
+      found = address_of(image) + table[i].st_value;
+    }
+  }
+  EXPECT_EQ(found, reinterpret_cast<std::uint64_t>(find_vdso_function()));
+}
+
+TEST(VdsoLookupTest, DynamicLinkerFindsItInTheLoadedVdso) {
+  void* vdso = dlopen("linux-vdso.so.1", RTLD_LAZY | RTLD_NOLOAD);
+  ASSERT_NE(vdso, nullptr) << dlerror();
+  EXPECT_EQ(address_of(dlsym(vdso, "__vdso_sgx_enter_enclave")),
+            reinterpret_cast<std::uint64_t>(find_vdso_function()));
+  EXPECT_EQ(address_of(dlvsym(vdso, "__vdso_sgx_enter_enclave", "LINUX_2.6")),
+            reinterpret_cast<std::uint64_t>(find_vdso_function()));
+  EXPECT_EQ(dlvsym(vdso, "__vdso_sgx_enter_enclave", "LINUX_99"), nullptr);
+}
+
+TEST(VdsoLookupTest, WeakReferenceIsTheFunctionOrNothing) {
+  // Not every dynamic linker looks into the vDSO; what it must not be is something else.
+  if (__vdso_sgx_enter_enclave == nullptr) GTEST_SKIP() << "this dynamic linker does not resolve it";
+  EXPECT_EQ(&__vdso_sgx_enter_enclave, find_vdso_function());
+}
+
+TEST(VdsoLookupTest, TheClocksOfTheVdsoStillRun) {
+  void* vdso = dlopen("linux-vdso.so.1", RTLD_LAZY | RTLD_NOLOAD);
+  ASSERT_NE(vdso, nullptr) << dlerror();
+  const auto by_vdso = reinterpret_cast<int (*)(clockid_t, timespec*)>(dlsym(vdso, "__vdso_clock_gettime"));
+  ASSERT_NE(by_vdso, nullptr);
+  timespec before{}, between{}, after{};
+  syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &before);
+  ASSERT_EQ(by_vdso(CLOCK_MONOTONIC, &between), 0);
+  syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &after);
+  const auto nanoseconds = [](const timespec& t) { return t.tv_sec * 1'000'000'000 + t.tv_nsec; };
+  EXPECT_LE(nanoseconds(before), nanoseconds(between));
+  EXPECT_LE(nanoseconds(between), nanoseconds(after));
+}
+
+// ---- Other programs ----
+
+TEST(ExecTest, StatusOfChildrenComesThrough) {
+  EXPECT_EQ(system("true"), 0);
+  EXPECT_EQ(WEXITSTATUS(system("exit 37")), 37);
+  const int killed = system("kill -TERM $$");
+  EXPECT_TRUE(WIFSIGNALED(killed) && WTERMSIG(killed) == SIGTERM) << killed;
+  const int illegal = system("kill -ILL $$");
+  EXPECT_TRUE(WIFSIGNALED(illegal) && WTERMSIG(illegal) == SIGILL) << illegal;
+}
+
+TEST(ExecTest, ShellPipelineWorks) {
+  int status = 0;
+  EXPECT_EQ(output_of("printf 'c\\na\\nb\\n' | sort | tr -d '\\n' | tr a-z A-Z", status), "ABC");
+  EXPECT_EQ(status, 0);
+}
+
+TEST(ExecTest, PythonWorksWithThreadsAndSubprocesses) {
+  int status = 0;
+  const std::string output = output_of(
+      "python3 -c 'import subprocess, threading, signal, os\n"
+      "r = []\n"
+      "t = [threading.Thread(target=lambda: r.append(sum(range(1000)))) for _ in range(8)]\n"
+      "[x.start() for x in t]; [x.join() for x in t]\n"
+      "hits = []\n"
+      "signal.signal(signal.SIGSEGV, lambda *a: hits.append(1)); os.kill(os.getpid(), signal.SIGSEGV)\n"
+      "print(len(r), sum(r), len(hits), subprocess.check_output([\"echo\", \"sub\"]).decode().strip())'",
+      status);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(output, "8 3996000 1 sub\n");
+}
+
+std::string this_program() {
+  char path[4096] = {};
+  return readlink("/proc/self/exe", path, sizeof path - 1) > 0 ? path : "";
+}
+
+TEST(ExecTest, ProgramPathIsItsOwn) {
+  EXPECT_NE(this_program().find("process_test"), std::string::npos) << "/proc/self/exe is " << this_program();
+}
+
+TEST(ExecTest, ProgramThatUsesEnclavesCanBeStartedByForkAndExec) {
+  const std::string self = this_program();
+  const int status = in_child([&] {
+    const Fd quiet(open("/dev/null", O_WRONLY));
+    dup2(quiet.get(), STDOUT_FILENO);
+    execl(self.c_str(), self.c_str(), "--gtest_filter=EnclaveInThisProcess.Works", nullptr);
+    return 99;
+  });
+  EXPECT_EQ(status, 0);
+}
+
+TEST(ExecTest, ProgramThatUsesEnclavesCanBeStartedByPosixSpawn) {
+  std::string self = this_program(), filter = "--gtest_filter=EnclaveInThisProcess.Works";
+  char* arguments[] = {self.data(), filter.data(), nullptr};
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+  pid_t child = 0;
+  ASSERT_EQ(posix_spawn(&child, self.c_str(), &actions, nullptr, arguments, environ), 0);
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  posix_spawn_file_actions_destroy(&actions);
+}
+
+TEST(ExecTest, VforkAndExecOfTheOwnImageWork) {
+  const std::string self = this_program();
+  const pid_t child = vfork();
+  if (child == 0) {
+    execl("/proc/self/exe", self.c_str(), "--gtest_list_tests", nullptr);
+    _exit(99);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+}
+
+TEST(ExecTest, ExecFromAThreadWorks) {
+  const std::string self = this_program();
+  const int status = in_child([&] {
+    std::thread([&] {
+      const Fd quiet(open("/dev/null", O_WRONLY));
+      dup2(quiet.get(), STDOUT_FILENO);
+      execl(self.c_str(), self.c_str(), "--gtest_filter=EnclaveInThisProcess.Works", nullptr);
+      _exit(99);
+    }).join();
+    return 98;
+  });
+  EXPECT_EQ(status, 0);
+}
+
+TEST(ExecTest, DispositionsAndMasksAcrossExecAreThoseOfPosix) {
+  // Ignored stays ignored, a handler becomes the default, the mask is inherited. The shell's own handling of
+  // signals is kept out: grep is started directly.
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  const int status = in_child([&] {
+    const ScopedSigaction handler(SIGUSR2, [](int, siginfo_t*, void*) {});
+    const ScopedSignalMask mask(SIG_BLOCK, {SIGUSR1});
+    signal(SIGHUP, SIG_IGN);
+    dup2(ends[1], STDOUT_FILENO);
+    execlp("grep", "grep", "-E", "^Sig(Blk|Ign|Cgt):", "/proc/self/status", nullptr);
+    return 99;
+  });
+  ASSERT_EQ(status, 0);
+  char text[512] = {};
+  ASSERT_GT(read(ends[0], text, sizeof text - 1), 0);
+  const auto has = [&](const char* name, int signal) {
+    const char* at = std::strstr(text, name);
+    return at != nullptr && (std::strtoull(at + std::strlen(name), nullptr, 16) >> (signal - 1) & 1) != 0;
+  };
+  EXPECT_TRUE(has("SigBlk:", SIGUSR1)) << text;
+  EXPECT_TRUE(has("SigIgn:", SIGHUP)) << text;
+  EXPECT_FALSE(has("SigCgt:", SIGUSR2)) << text;
+}
+
+TEST(LibraryTest, LibraryLoadedLaterCanUseItsOwnEnclave) {
+  const ProbeEnclave ours;
+  void* library = dlopen(ENCLUME_TEST_ENCLAVE_LIBRARY, RTLD_NOW | RTLD_LOCAL);
+  ASSERT_NE(library, nullptr) << dlerror();
+  const auto sum = reinterpret_cast<std::uint64_t (*)(std::uint64_t, std::uint64_t)>(
+      dlsym(library, "enclave_library_sum"));
+  ASSERT_NE(sum, nullptr);
+  EXPECT_EQ(sum(30, 12), 42u);
+  EXPECT_EQ(ours.call(PROBE_OP_SUM, {30, 13}).args.out[0], 43u);
+}
+
+// ---- Ends and other odds ----
+
+TEST(ExitTest, ExitStatusAndAtexitAreKept) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  static int end;
+  end = ends[1];
+  const int status = in_child([&]() -> int {
+    const ProbeEnclave probe;
+    probe.call(PROBE_OP_NOP);
+    atexit([] {
+      if (write(end, "x", 1) != 1) _exit(1);
+    });
+    std::exit(23);
+  });
+  EXPECT_EQ(WEXITSTATUS(status), 23);
+  close(ends[1]);
+  char byte = 0;
+  EXPECT_EQ(read(ends[0], &byte, 1), 1);
+}
+
+TEST(ExitTest, AbortIsSigabrt) {
+  const int status = in_child([]() -> int {
+    const ProbeEnclave probe;
+    std::abort();
+  });
+  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT) << status;
+}
+
+TEST(ExitTest, ProgramMayEndWhileThreadsAreInsideEnclaves) {
+  const int status = in_child([]() -> int {
+    static const ProbeEnclave probe;
+    static std::uint64_t stop = 0;
+    static volatile std::uint64_t progress = 0;
+    std::thread([] {
+      probe.call(PROBE_OP_SPIN, {address_of(&stop), address_of(const_cast<std::uint64_t*>(&progress))});
+    }).detach();
+    while (progress == 0) usleep(1000);
+    _exit(5);
+  });
+  EXPECT_EQ(WEXITSTATUS(status), 5);
+}
+
+TEST(OddTest, ProgramMayCloseEveryDescriptorItDoesNotKnow) {
+  const int status = in_child([] {
+    syscall(SYS_close_range, 3, ~0u, 0);
+    const ProbeEnclave probe;
+    return probe.call(PROBE_OP_SUM, {1, 1}).args.out[0] == 2 ? 0 : 1;
+  });
+  EXPECT_EQ(status, 0);
+}
+
+TEST(OddTest, ClosingEveryDescriptorOneByOneWorksToo) {
+  const int status = in_child([] {
+    const ProbeEnclave before;
+    for (int fd = 3; fd < 1024; ++fd) close(fd);
+    if (before.call(PROBE_OP_SUM, {1, 1}).args.out[0] != 2) return 1;
+    const ProbeEnclave after;
+    return after.call(PROBE_OP_SUM, {1, 1}).args.out[0] == 2 ? 0 : 2;
+  });
+  EXPECT_EQ(status, 0);
+}
+
+TEST(OddTest, FirstFreeDescriptorIsTheOneThatOpenGives) {
+  const int status = in_child([] {
+    for (int fd = 3; fd < 20; ++fd) close(fd);
+    const int first = open("/dev/null", O_RDONLY), second = open("/dev/sgx_enclave", O_RDWR);
+    return first == 3 && second == 4 ? 0 : 1;
+  });
+  EXPECT_EQ(status, 0) << "programs count on the lowest free number";
+}
+
+TEST(OddTest, ForkOfAProgramWithThreadsWorks) {
+  const ProbeEnclave probe;
+  std::atomic<bool> stop = false;
+  std::thread busy([&] {
+    while (!stop) {
+      const Fd fd = open_sgx_enclave();
+    }
+  });
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_EQ(in_child(
+                  [&] {
+                    return probe.call(PROBE_OP_SUM, {1, 1}).args.out[0] == 2 ? 0 : 1;
+                  },
+                  20),
+              0)
+        << i;
+  }
+  stop = true;
+  busy.join();
+}
+
+}  // namespace
+}  // namespace enclume::test
