@@ -84,12 +84,12 @@ LeafResult eaccept(const Machine& machine, LogicalProcessor& lp, CpuState& cpu,
 
   EpcmState s = entry.load();
   if (entry.enclave_address.load(std::memory_order_relaxed) != address.value() || !matches(s, request)) {
-    return retire_with(cpu, LeafCode::PageAttributesMismatch);
+    return retire_with(lp, cpu, LeafCode::PageAttributesMismatch);
   }
   // A page that is only PENDING was not there before: nobody can have a translation of it.
   if ((s.modified || s.pr) &&
       !is_tracked(secs_of(lp.secs), entry.blocked_epoch.load(std::memory_order_relaxed))) {
-    return retire_with(cpu, LeafCode::NotTracked);
+    return retire_with(lp, cpu, LeafCode::NotTracked);
   }
   if (s.type == PageType::Tcs && !fresh_tcs(machine.config, tcs_of(target->epc))) {
     return raise(general_protection());
@@ -99,7 +99,7 @@ LeafResult eaccept(const Machine& machine, LogicalProcessor& lp, CpuState& cpu,
   s.modified = false;
   s.pr = false;
   entry.store(s);
-  return retire_with(cpu, LeafCode::Success);
+  return retire_with(lp, cpu, LeafCode::Success);
 }
 
 }  // namespace enclume::arch

@@ -59,14 +59,14 @@ LeafResult eacceptcopy(const Machine& /*machine*/, LogicalProcessor& lp, CpuStat
 
   EpcmEntry& entry = *to->epc.epcm;
   if (!awaits_copy(lp, entry)) {
-    return retire_with(cpu, LeafCode::PageAttributesMismatch);
+    return retire_with(lp, cpu, LeafCode::PageAttributesMismatch);
   }
   const EpcPageLock lock(to->epc);
   if (!lock) {
     return raise(general_protection());
   }
   if (!awaits_copy(lp, entry) || !as_augmented(entry, to_address)) {
-    return retire_with(cpu, LeafCode::PageAttributesMismatch);
+    return retire_with(lp, cpu, LeafCode::PageAttributesMismatch);
   }
 
   std::memcpy(to->epc.data, from->epc.data, kPageSize);
@@ -76,7 +76,7 @@ LeafResult eacceptcopy(const Machine& /*machine*/, LogicalProcessor& lp, CpuStat
   s.x = request.has(secinfo_flags::kX);
   s.pending = false;
   entry.store(s);
-  return retire_with(cpu, LeafCode::Success);
+  return retire_with(lp, cpu, LeafCode::Success);
 }
 
 }  // namespace enclume::arch

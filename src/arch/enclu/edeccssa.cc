@@ -24,7 +24,7 @@ LeafResult edeccssa(const Machine& machine, LogicalProcessor& lp, CpuState& cpu,
   }
   tcs.atomic_cssa().store(cssa - 1, std::memory_order_release);
   lp.ssa = *ssa;
-  retire(cpu);
+  retire(lp, cpu);
   return leaf_success();
 }
 

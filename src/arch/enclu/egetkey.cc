@@ -72,12 +72,12 @@ LeafResult egetkey(const Machine& machine, LogicalProcessor& lp, CpuState& cpu,
     return raise(general_protection());
   }
   if (const LeafCode code = entitlement(machine.config, secs, request); code != LeafCode::Success) {
-    return retire_with(cpu, code);
+    return retire_with(lp, cpu, code);
   }
 
   const Block128 key = requested_key(machine.config, secs, request);
   std::memcpy(output->data, &key, sizeof(key));
-  return retire_with(cpu, LeafCode::Success);
+  return retire_with(lp, cpu, LeafCode::Success);
 }
 
 }  // namespace enclume::arch

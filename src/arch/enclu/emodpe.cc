@@ -61,7 +61,7 @@ LeafResult emodpe(const Machine& /*machine*/, LogicalProcessor& lp, CpuState& cp
   s.w = s.w || request.has(secinfo_flags::kW);
   s.x = s.x || request.has(secinfo_flags::kX);
   entry.store(s);
-  retire(cpu);
+  retire(lp, cpu);
   return leaf_success();
 }
 

@@ -63,7 +63,7 @@ LeafResult ereport(const Machine& machine, LogicalProcessor& lp, CpuState& cpu,
   report.keyid = report_keyid(machine);
   report.mac = report_mac(report_key(machine.config, secs, target, report.keyid), report);
   std::memcpy(output->data, &report, sizeof(report));
-  retire(cpu);
+  retire(lp, cpu);
   return leaf_success();
 }
 

@@ -38,13 +38,13 @@ std::expected<Operand, Fault> enclave_operand(const LogicalProcessor& lp, Addres
   return operand;
 }
 
-LeafResult retire_with(CpuState& cpu, LeafCode code) noexcept {
+LeafResult retire_with(const LogicalProcessor& lp, CpuState& cpu, LeafCode code) noexcept {
   constexpr std::uint64_t kArithmetic =
       rflags::kCf | rflags::kPf | rflags::kAf | rflags::kZf | rflags::kSf | rflags::kOf;
   const bool failed = code != LeafCode::Success;
   cpu[Reg::Rax] = static_cast<std::uint32_t>(code);
   cpu.rflags = (cpu.rflags & ~kArithmetic) | (failed ? rflags::kZf : 0);
-  retire(cpu);
+  retire(lp, cpu);
   return failed ? leaf_failure(code) : leaf_success();
 }
 

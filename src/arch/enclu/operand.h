@@ -55,15 +55,15 @@ template <typename T>
   return value;
 }
 
-/// Moves on to the next instruction. As after any instruction RF is clear; with TF set a #DB is pending,
-/// which only a thread that entered with DBGOPTIN can have inside.
-inline void retire(CpuState& cpu) noexcept {
+/// Moves on to the next instruction. As after any instruction RF is clear; with TF set a #DB is pending after
+/// an opt-in entry, and nothing after an opt-out one.
+inline void retire(const LogicalProcessor& lp, CpuState& cpu) noexcept {
   cpu.rip += kEncluLength;
   cpu.rflags &= ~rflags::kRf;
-  cpu.pending_single_step = (cpu.rflags & rflags::kTf) != 0;
+  cpu.pending_single_step = lp.dbgoptin && (cpu.rflags & rflags::kTf) != 0;
 }
 
 /// retire() for a leaf that reports in RAX and ZF and clears the other arithmetic flags.
-[[nodiscard]] LeafResult retire_with(CpuState&, LeafCode) noexcept;
+[[nodiscard]] LeafResult retire_with(const LogicalProcessor&, CpuState&, LeafCode) noexcept;
 
 }  // namespace enclume::arch
