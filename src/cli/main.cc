@@ -31,13 +31,7 @@ int finish_output(ExitStatus status) {
 }
 
 ExitStatus print_overview() {
-  auto manual = overview();
-  ManualSection verbs{"VERBS", {}};
-  for (const Verb* verb : all_verbs()) verbs.entries.push_back({verb->manual().name, verb->manual().summary});
-  verbs.entries.push_back({"--version", "print the version"});
-  verbs.entries.push_back({"--help", "print this text"});
-  manual.before_options.push_back(std::move(verbs));
-  fmt::print("{}", manual_as_text(manual, nullptr));
+  fmt::print("{}", manual_as_text(overview(), nullptr));
   return ExitStatus::kSuccess;
 }
 

@@ -8,8 +8,8 @@
 
 namespace enclume::cli {
 
-// The manual of enclume itself, without a verb.
-[[nodiscard]] const Manual& overview();
+// The manual of enclume itself, with a list of the verbs.
+[[nodiscard]] Manual overview();
 
 // Plain text for a terminal, wrapped at 80 columns. `app` holds the options; null for a manual without any.
 [[nodiscard]] std::string manual_as_text(const Manual& manual, const CLI::App* app);

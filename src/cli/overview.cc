@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <utility>
+
 #include "cli/manual.h"
 
 namespace enclume::cli {
 
-const Manual& overview() {
-  static const Manual manual{
+Manual overview() {
+  Manual manual{
       .name = "",
       .summary = "an SGX machine in user space",
       .synopsis = "VERB [OPTIONS] …",
@@ -31,6 +33,11 @@ const Manual& overview() {
                 {"125 to 127", "See enclume help run."}}},
           },
   };
+  ManualSection verbs{"VERBS", {}};
+  for (const Verb* verb : all_verbs()) verbs.entries.push_back({verb->manual().name, verb->manual().summary});
+  verbs.entries.push_back({"--version", "print the version"});
+  verbs.entries.push_back({"--help", "print this text"});
+  manual.before_options.push_back(std::move(verbs));
   return manual;
 }
 
