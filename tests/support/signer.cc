@@ -6,7 +6,6 @@
 #include <cstring>
 #include <memory>
 #include <stdexcept>
-#include <vector>
 
 #include "support/reference_hash.h"
 #include "support/test_keys.h"
@@ -61,8 +60,9 @@ arch::Sigstruct blank_sigstruct() {
 
 arch::Bytes<arch::kRsaSize> Signer::pkcs1_block(const arch::Sigstruct& s) {
   const auto* bytes = reinterpret_cast<const std::byte*>(&s);
-  std::vector<std::byte> message(bytes, bytes + 128);
-  message.insert(message.end(), bytes + 900, bytes + 1028);
+  arch::Bytes<256> message;
+  std::memcpy(message.data(), bytes, 128);
+  std::memcpy(message.data() + 128, bytes + 900, 128);
   const arch::Hash256 hash = openssl_sha256(message);
 
   arch::Bytes<arch::kRsaSize> block;
