@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Memory that Enclume takes beyond the EPC in use: for a process, a thread, an enclave. Each figure is a
+// difference of proportional set sizes (Pss of /proc/self/smaps_rollup) that this program, started again as a
+// child, reports of itself.
+#include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "enclaves/probe_enclave.h"
+#include "support.h"
+
+namespace enclume::bench {
+namespace {
+
+constexpr unsigned kThreads = 64;
+constexpr std::uint64_t kEnclavePages = 16384;  // 64 MiB
+
+double pss_kib() {
+  std::ifstream rollup("/proc/self/smaps_rollup");
+  for (std::string line; std::getline(rollup, line);) {
+    if (line.rfind("Pss:", 0) == 0) return std::atof(line.c_str() + 4);
+  }
+  return -1;
+}
+
+void child_idle() {
+  std::printf("%f\n", pss_kib());
+}
+
+// The growth by threads, each of which has been in an enclave if `enter`.
+void child_threads(bool enter) {
+  test::ProbeOptions options;
+  options.threads = kThreads;
+  options.frames = 1;
+  std::unique_ptr<test::ProbeEnclave> probe;
+  if (enter) {
+    probe = std::make_unique<test::ProbeEnclave>(options);
+    // The pages of the threads belong to the enclave, not to the threads: bring them in first.
+    for (unsigned i = 0; i < kThreads; ++i) probe->call(PROBE_OP_NOP, {}, i);
+  }
+  const double before = pss_kib();
+  std::mutex lock;
+  std::condition_variable changed;
+  unsigned ready = 0;
+  bool leave = false;
+  std::vector<std::thread> threads;
+  for (unsigned i = 0; i < kThreads; ++i) {
+    threads.emplace_back([&, i] {
+      if (probe) probe->call(PROBE_OP_NOP, {}, i);
+      std::unique_lock<std::mutex> guard(lock);
+      ++ready;
+      changed.notify_all();
+      changed.wait(guard, [&] { return leave; });
+    });
+  }
+  {
+    std::unique_lock<std::mutex> guard(lock);
+    changed.wait(guard, [&] { return ready == kThreads; });
+    std::printf("%f\n", (pss_kib() - before) / kThreads);
+    leave = true;
+  }
+  changed.notify_all();
+  for (auto& thread : threads) thread.join();
+}
+
+// The growth by an enclave beyond its pages.
+void child_enclave() {
+  // The image in this process's own heap must not count: it is built, loaded and gone before the second look.
+  const double before = pss_kib();
+  test::ProbeOptions options;
+  options.heap_pages = kEnclavePages;
+  auto probe = std::make_unique<test::ProbeEnclave>(options);
+  probe->call(PROBE_OP_FILL, {probe->heap(), kEnclavePages * 512, 1});
+  const double pages = static_cast<double>(probe->image().pages().size());
+  const double image_kib = pages * static_cast<double>(sizeof(test::ImagePage) + 64) / 1024;
+  std::printf("%f\n", pss_kib() - before - pages * 4 - image_kib);
+}
+
+// Runs this program as a child in the given role and gives the number it prints.
+double ask_child(const char* role, bool behind_enclume) {
+  char self[4096] = {};
+  if (readlink("/proc/self/exe", self, sizeof self - 1) <= 0) return -1;
+  const std::string command =
+      (behind_enclume ? "'" + enclume_program() + "' run --epc-size 256M -- '" : "'") + self +
+      "' --child=" + role;
+  FILE* pipe = popen(command.c_str(), "r");
+  double value = -1;
+  const bool good = std::fscanf(pipe, "%lf", &value) == 1;
+  return pclose(pipe) == 0 && good ? value : -1e9;
+}
+
+void report(benchmark::State& state, const char* counter, double value) {
+  for (auto unused : state) static_cast<void>(unused);
+  if (value < -1e6) {
+    state.SkipWithError("a child failed");
+  } else {
+    state.counters[counter] = value;
+  }
+}
+
+void MemoryOfAProcess(benchmark::State& state) {
+  report(state, "kib_per_process", ask_child("idle", true) - ask_child("idle", false));
+}
+void MemoryOfAThread(benchmark::State& state) {
+  report(state, "kib_per_thread", ask_child("threads", true) - ask_child("bare-threads", false));
+}
+void MemoryOfAnEnclave(benchmark::State& state) {
+  const double extra_kib = ask_child("enclave", true);
+  report(state, "percent_of_enclave", extra_kib < -1e6 ? extra_kib : 100 * extra_kib / (kEnclavePages * 4));
+}
+BENCHMARK(MemoryOfAProcess)->Iterations(1);
+BENCHMARK(MemoryOfAThread)->Iterations(1);
+BENCHMARK(MemoryOfAnEnclave)->Iterations(1);
+
+}  // namespace
+}  // namespace enclume::bench
+
+int main(int argc, char** argv) {
+  using namespace enclume::bench;
+  const std::string role = argc == 2 && std::strncmp(argv[1], "--child=", 8) == 0 ? argv[1] + 8 : "";
+  if (role == "idle") return child_idle(), 0;
+  if (role == "threads") return child_threads(true), 0;
+  if (role == "bare-threads") return child_threads(false), 0;
+  if (role == "enclave") return child_enclave(), 0;
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return 0;
+}

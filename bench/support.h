@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the benchmark programs share.
+#pragma once
+
+#include <benchmark/benchmark.h>
+
+#include <string>
+#include <vector>
+
+namespace enclume::bench {
+
+// Main of a program that needs enclaves. Where the machine has no SGX it starts itself once more behind
+// "enclume run --". Before that, while no engine is in the process, it measures the bare SIGILL round trip:
+// an UD2, the kernel's signal delivery, a handler that steps over it, sigreturn. That is the unit of the
+// counter `per_signal`.
+int main_with_enclaves(int argc, char** argv);
+
+// The unit, in seconds, as the bare process measured it.
+double signal_round_trip();
+
+// Sets the counter per_signal: the time of one iteration over signal_round_trip(). To be called after the
+// loop, with the seconds that the loop took.
+void report_per_signal(benchmark::State& state, double seconds);
+
+// Wall-clock seconds.
+double now();
+
+// Where the enclume program of this build is.
+std::string enclume_program();
+
+}  // namespace enclume::bench
