@@ -57,7 +57,7 @@ class ImageBuilder {
   static constexpr std::size_t kMaxSections = 13 + kMaxVdsoNotes;
 
   [[nodiscard]] std::size_t segment_count() const noexcept {
-    return 3 + machine_.notes().size() + (machine_.stack_flags().has_value() ? 1 : 0);
+    return 4 + machine_.notes().size();
   }
 
   /// Adds a section whose content `write` appends. Returns its index.
@@ -339,9 +339,8 @@ void ImageBuilder::write_headers(std::size_t size) noexcept {
     segment_of(PT_NOTE, first_note_ + i);
   }
   segment_of(PT_GNU_EH_FRAME, eh_frame_hdr_);
-  if (const auto flags = machine_.stack_flags(); flags.has_value()) {
-    segment(PT_GNU_STACK, *flags, 0, 0, 16);
-  }
+  // The kernel's own has none, but ld.so, which maps ours, would take that for a wish for executable stacks.
+  segment(PT_GNU_STACK, machine_.stack_flags().value_or(PF_R | PF_W), 0, 0, 16);
 }
 
 std::expected<void, VdsoError> check_limits(const MachineVdso& machine, const EntryCode& entry) {

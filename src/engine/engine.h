@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one object that ties the engine's parts together. Constant-initialised, set up by start/, never
+// destroyed: signals can come until the process is gone.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "arch/machine.h"
+#include "base/types.h"
+#include "engine/signals/actions.h"
+#include "engine/threads/arena.h"
+
+namespace enclume::engine {
+
+class Sgx;
+
+/// What this machine can do; found once at start.
+struct Features {
+  bool fsgsbase = false;
+  bool user_dispatch = false;   ///< PR_SET_SYSCALL_USER_DISPATCH
+  bool cpuid_faulting = false;  ///< ARCH_SET_CPUID
+  int epc_pkey = -1;            ///< protection key of EPC pages, -1: none
+};
+
+class Engine {
+ public:
+  ThreadArena arena;
+  ActionTable actions;
+  Features features;
+  std::array<arch::XsaveComponent, 64> xsave_layout{};  ///< as this machine lays out a signal frame
+  std::uint32_t default_pkru = 0x55555554;              ///< what the kernel gives to a handler
+  LinearRange text;                                     ///< the engine's own code
+  bool active = false;                                  ///< set up; front doors pass through until then
+  Sgx* sgx = nullptr;                                   ///< the machine; see sgx.h
+
+  /// The slot's alternate stack, as the kernel knows it.
+  [[nodiscard]] AltStack signal_stack(const ThreadBlock& block) const;
+
+  /// Makes the calling thread known: a slot, the kernel's alternate stack, syscall user dispatch.
+  /// Null if there is no slot left. Signal context: safe (with signals blocked inside).
+  ThreadBlock* register_thread();
+
+  /// The calling thread's block, made if needed.
+  ThreadBlock* current_thread();
+
+  /// Notices that this process is a forked child and puts what fork copied in order. Cheap when it is not.
+  /// Signal context: safe.
+  void sync_after_fork();
+
+  /// Maps the page by which sync_after_fork() notices.
+  bool init_fork_detection();
+
+ private:
+  void arm_user_dispatch(ThreadBlock& block);
+  void after_fork();
+
+  volatile std::uint32_t* same_process_ = nullptr;  ///< MADV_WIPEONFORK: zero in a fresh child
+};
+
+Engine& engine();
+
+}  // namespace enclume::engine

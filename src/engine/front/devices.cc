@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/front/devices.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+
+#include "base/format.h"
+#include "base/syscall.h"
+#include "engine/engine.h"
+#include "engine/sgx.h"
+#include "kernel/layout.h"
+
+namespace enclume::engine {
+
+namespace {
+
+/// The length tells the provisioning device's files apart from an enclave's and from everybody else's.
+constexpr std::uint64_t kProvisionLength = kernel::kFileLength + kPageSize;
+
+std::atomic<bool> seen_enclave{false};
+
+struct Name {
+  std::string_view path;
+  Device device;
+};
+constexpr std::array<Name, 4> kNames = {{{"/dev/sgx_enclave", Device::Enclave},
+                                         {"/dev/sgx/enclave", Device::Enclave},
+                                         {"/dev/sgx_provision", Device::Provision},
+                                         {"/dev/sgx/provision", Device::Provision}}};
+
+Device device_of_name(std::string_view path) {
+  for (const Name& name : kNames) {
+    if (path == name.path) {
+      return name.device;
+    }
+  }
+  return Device::None;
+}
+
+bool file_status(int fd, struct stat& st) { return sys::raw(__NR_fstat, fd, sys::arg(&st)) == 0; }
+
+Device device_of_status(const struct stat& st) {
+  if (!S_ISREG(st.st_mode)) {
+    return Device::None;
+  }
+  switch (static_cast<std::uint64_t>(st.st_size)) {
+    case kernel::kFileLength:
+      return Device::Enclave;
+    case kProvisionLength:
+      return Device::Provision;
+    default:
+      return Device::None;
+  }
+}
+
+kernel::FileIdentity identity_of(const struct stat& st) { return {st.st_dev, st.st_ino}; }
+
+/// Whether a descriptor of this process is open on the file. /proc may be missing: then it is said to be.
+bool has_descriptor(kernel::FileIdentity identity) {
+  const auto dir = sys::call(__NR_openat, AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (!dir) {
+    return true;
+  }
+  bool found = false;
+  alignas(8) std::array<char, 2048> buffer;
+  for (;;) {
+    const long n = sys::raw(__NR_getdents64, *dir, sys::arg(buffer.data()), buffer.size());
+    if (n <= 0 || found) {
+      break;
+    }
+    for (long at = 0; at < n;) {
+      const auto* entry = reinterpret_cast<const dirent64*>(buffer.data() + at);
+      at += entry->d_reclen;
+      int fd = 0;
+      bool number = entry->d_name[0] != '\0';
+      for (const char* c = entry->d_name; *c != '\0'; ++c) {
+        number = number && *c >= '0' && *c <= '9';
+        fd = fd * 10 + (*c - '0');
+      }
+      struct stat st;
+      if (number && file_status(fd, st) && identity_of(st) == identity) {
+        found = true;
+      }
+    }
+  }
+  sys::raw(__NR_close, *dir);
+  return found;
+}
+
+}  // namespace
+
+Device device_of_path(int dirfd, const char* path) {
+  if (path == nullptr || !engine().active) {
+    return Device::None;
+  }
+  if (path[0] == '/') {
+    // Most paths differ in the first bytes; only what begins like ours is looked at whole.
+    return std::strncmp(path, "/dev/sgx", 8) == 0 ? device_of_name(path) : Device::None;
+  }
+  if (std::strncmp(path, "sgx", 3) != 0 && std::strncmp(path, "./", 2) != 0 && std::strcmp(path, "enclave") != 0 &&
+      std::strcmp(path, "provision") != 0) {
+    return Device::None;
+  }
+  std::array<char, 64> link;
+  std::array<char, 128> full;
+  if (dirfd == AT_FDCWD) {
+    if (sys::raw(__NR_getcwd, sys::arg(full.data()), full.size()) < 0) {
+      return Device::None;
+    }
+  } else {
+    LineBuffer(std::span(link)).text("/proc/self/fd/").dec(dirfd).text(std::string_view("\0", 1));
+    const long n = sys::raw(__NR_readlink, sys::arg(link.data()), sys::arg(full.data()), full.size() - 1);
+    if (n < 0) {
+      return Device::None;
+    }
+    full[static_cast<std::size_t>(n)] = '\0';
+  }
+  if (std::strncmp(path, "./", 2) == 0) {
+    path += 2;
+  }
+  const std::size_t length = std::strlen(full.data());
+  if (length + 1 + std::strlen(path) >= full.size()) {
+    return Device::None;
+  }
+  full[length] = '/';
+  std::strcpy(full.data() + length + 1, path);
+  return device_of_name(full.data());
+}
+
+Device device_of(int fd) {
+  struct stat st;
+  return fd >= 0 && file_status(fd, st) ? device_of_status(st) : Device::None;
+}
+
+SysResult<int> open_device(Device device, int flags) {
+  if ((flags & O_DIRECTORY) != 0) {
+    return fail(static_cast<Errno>(ENOTDIR));
+  }
+  const char* name = device == Device::Enclave ? "sgx_enclave" : "sgx_provision";
+  const auto fd = sys::call(__NR_memfd_create, name, (flags & O_CLOEXEC) != 0 ? MFD_CLOEXEC : 0U);
+  if (!fd) {
+    return fail(fd.error());
+  }
+  const std::uint64_t length = device == Device::Enclave ? kernel::kFileLength : kProvisionLength;
+  if (const auto r = sys::call(__NR_ftruncate, *fd, length); !r) {
+    sys::raw(__NR_close, *fd);
+    return fail(r.error());
+  }
+  if (device == Device::Enclave) {
+    seen_enclave.store(true, std::memory_order_relaxed);
+  }
+  return static_cast<int>(*fd);
+}
+
+bool any_enclave() { return seen_enclave.load(std::memory_order_relaxed); }
+
+SysResult<kernel::Enclave*> enclave_of(int fd) {
+  struct stat st;
+  if (!file_status(fd, st)) {
+    return fail(Errno::BadFile);
+  }
+  seen_enclave.store(true, std::memory_order_relaxed);
+  auto enclave = engine().sgx->kernel().enclaves.attach(identity_of(st), {fd});
+  if (enclave) {
+    (*enclave)->use_file({fd});
+  }
+  return enclave;
+}
+
+void pose_as_device(Device device, struct stat& st) {
+  // A misc device: major 10, minor assigned at boot.
+  const unsigned minor_number = device == Device::Enclave ? 125 : 126;
+  st.st_mode = S_IFCHR | (device == Device::Enclave ? 0666 : 0660);
+  st.st_rdev = makedev(10, minor_number);
+  st.st_size = 0;
+  st.st_blocks = 0;
+}
+
+void release_unused_enclaves() {
+  kernel::Kernel& kernel = engine().sgx->kernel();
+  kernel.enclaves.for_each([&](kernel::Enclave& enclave) {
+    if (kernel.vmas.count(enclave) == 0 && !has_descriptor(enclave.identity())) {
+      kernel.enclaves.release(enclave);
+    }
+  });
+}
+
+}  // namespace enclume::engine

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// The device files that a machine with SGX has: their names, and descriptors of them.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <cstdint>
+
+#include "base/errno.h"
+#include "kernel/enclave.h"
+
+namespace enclume::engine {
+
+enum class Device : std::uint8_t { None, Enclave, Provision };
+
+/// Which device a path names: /dev/sgx_enclave, /dev/sgx/enclave, /dev/sgx_provision, /dev/sgx/provision; also
+/// as `name` relative to directory `dirfd`. Signal context: safe.
+[[nodiscard]] Device device_of_path(int dirfd, const char* path);
+
+/// Which device a descriptor is open on. Signal context: safe.
+[[nodiscard]] Device device_of(int fd);
+
+/// open(2) of a device: a new descriptor, with the flags that were asked for. Errors: as memfd_create(2).
+[[nodiscard]] SysResult<int> open_device(Device device, int flags);
+
+/// The enclave behind a descriptor of Device::Enclave, attached to this process if it is new here.
+/// Signals are blocked by the caller.
+[[nodiscard]] SysResult<kernel::Enclave*> enclave_of(int fd);
+
+/// Makes a file's attributes those of the device.
+void pose_as_device(Device device, struct stat& st);
+
+/// Enclaves that no descriptor and no mapping of this process refers to any more are let go.
+/// Signals are blocked by the caller.
+void release_unused_enclaves();
+
+/// Whether this process has an enclave at all: if not, most front doors have nothing to look at.
+[[nodiscard]] bool any_enclave();
+
+}  // namespace enclume::engine

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// Opening and looking at files: the SGX devices that this machine does not have, and the few files in /proc that
+// say what it has.
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdarg>
+#include <cstring>
+
+#include "base/syscall.h"
+#include "engine/engine.h"
+#include "engine/front/devices.h"
+#include "engine/front/proc_files.h"
+#include "engine/front/real.h"
+#include "engine/signals/mask.h"
+
+namespace enclume::engine {
+
+namespace {
+
+constexpr int kNotOurs = -2;
+
+/// Opens what the engine has of its own under this name: a descriptor, -1 with errno, or kNotOurs.
+int open_own(int dirfd, const char* path, int flags) {
+  if (const Device device = device_of_path(dirfd, path); device != Device::None) {
+    if (any_enclave()) {
+      const SignalsBlocked blocked;
+      release_unused_enclaves();
+    }
+    const auto fd = open_device(device, flags);
+    if (!fd) {
+      errno = static_cast<int>(fd.error());
+      return -1;
+    }
+    return *fd;
+  }
+  return path != nullptr && engine().active && std::strncmp(path, "/proc/", 6) == 0 ? open_proc_file(path, flags)
+                                                                                    : kNotOurs;
+}
+
+bool needs_mode(int flags) { return (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE; }
+
+Real<int(const char*, int, ...)> real_open{"open"};
+Real<int(const char*, int, ...)> real_open64{"open64"};
+Real<int(int, const char*, int, ...)> real_openat{"openat"};
+Real<int(int, const char*, int, ...)> real_openat64{"openat64"};
+Real<int(const char*, int)> real_open_2{"__open_2"};
+Real<int(const char*, int)> real_open64_2{"__open64_2"};
+Real<int(int, const char*, int)> real_openat_2{"__openat_2"};
+Real<int(int, const char*, int)> real_openat64_2{"__openat64_2"};
+Real<FILE*(const char*, const char*)> real_fopen{"fopen"};
+Real<FILE*(const char*, const char*)> real_fopen64{"fopen64"};
+Real<int(int)> real_close{"close"};
+
+FILE* open_stream(Real<FILE*(const char*, const char*)>& real, const char* path, const char* mode) {
+  if (path != nullptr && mode != nullptr && mode[0] == 'r') {
+    const int fd = open_own(AT_FDCWD, path, std::strchr(mode, 'e') != nullptr ? O_RDONLY | O_CLOEXEC : O_RDONLY);
+    if (fd == -1) {
+      return nullptr;
+    }
+    if (fd != kNotOurs) {
+      return fdopen(fd, mode);
+    }
+  }
+  return real(path, mode);
+}
+
+}  // namespace
+
+SysResult<long> front_open(int dirfd, const char* path, int flags, unsigned mode) {
+  const int fd = open_own(dirfd, path, flags);
+  if (fd == kNotOurs) {
+    return sys::call(__NR_openat, dirfd, path, flags, mode);
+  }
+  if (fd < 0) {
+    return fail(static_cast<Errno>(errno));
+  }
+  return static_cast<long>(fd);
+}
+
+}  // namespace enclume::engine
+
+using namespace enclume::engine;  // the exported names below are C's
+
+#define ENCLUME_MODE(last)                         \
+  mode_t mode = 0;                                 \
+  if (needs_mode(flags)) {                         \
+    va_list arguments;                             \
+    va_start(arguments, last);                     \
+    mode = va_arg(arguments, mode_t);              \
+    va_end(arguments);                             \
+  }
+
+ENCLUME_EXPORT int open(const char* path, int flags, ...) {
+  ENCLUME_MODE(flags)
+  const int fd = open_own(AT_FDCWD, path, flags);
+  return fd == kNotOurs ? real_open(path, flags, mode) : fd;
+}
+ENCLUME_EXPORT int open64(const char* path, int flags, ...) {
+  ENCLUME_MODE(flags)
+  const int fd = open_own(AT_FDCWD, path, flags);
+  return fd == kNotOurs ? real_open64(path, flags, mode) : fd;
+}
+ENCLUME_EXPORT int openat(int dirfd, const char* path, int flags, ...) {
+  ENCLUME_MODE(flags)
+  const int fd = open_own(dirfd, path, flags);
+  return fd == kNotOurs ? real_openat(dirfd, path, flags, mode) : fd;
+}
+ENCLUME_EXPORT int openat64(int dirfd, const char* path, int flags, ...) {
+  ENCLUME_MODE(flags)
+  const int fd = open_own(dirfd, path, flags);
+  return fd == kNotOurs ? real_openat64(dirfd, path, flags, mode) : fd;
+}
+// What programs built with _FORTIFY_SOURCE call.
+ENCLUME_EXPORT int __open_2(const char* path, int flags) {
+  const int fd = open_own(AT_FDCWD, path, flags);
+  return fd == kNotOurs ? real_open_2(path, flags) : fd;
+}
+ENCLUME_EXPORT int __open64_2(const char* path, int flags) {
+  const int fd = open_own(AT_FDCWD, path, flags);
+  return fd == kNotOurs ? real_open64_2(path, flags) : fd;
+}
+ENCLUME_EXPORT int __openat_2(int dirfd, const char* path, int flags) {
+  const int fd = open_own(dirfd, path, flags);
+  return fd == kNotOurs ? real_openat_2(dirfd, path, flags) : fd;
+}
+ENCLUME_EXPORT int __openat64_2(int dirfd, const char* path, int flags) {
+  const int fd = open_own(dirfd, path, flags);
+  return fd == kNotOurs ? real_openat64_2(dirfd, path, flags) : fd;
+}
+ENCLUME_EXPORT FILE* fopen(const char* path, const char* mode) { return open_stream(real_fopen, path, mode); }
+ENCLUME_EXPORT FILE* fopen64(const char* path, const char* mode) { return open_stream(real_fopen64, path, mode); }
+
+ENCLUME_EXPORT int close(int fd) {
+  const bool enclave = engine().active && any_enclave() && device_of(fd) == Device::Enclave;
+  const int result = real_close(fd);
+  if (enclave) {
+    const SignalsBlocked blocked;
+    release_unused_enclaves();
+  }
+  return result;
+}

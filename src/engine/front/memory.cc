@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+// mmap and its kin: mappings of enclaves follow Linux's rules for them, all others go to the kernel as they are.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/personality.h>
+#include <unistd.h>
+
+#include <cstdarg>
+#include <cstdint>
+
+#include "base/syscall.h"
+#include "engine/engine.h"
+#include "engine/front/devices.h"
+#include "engine/front/memory.h"
+#include "engine/front/real.h"
+#include "engine/pages/native_protection.h"
+#include "engine/pages/process.h"
+#include "engine/sgx.h"
+#include "engine/signals/mask.h"
+#include "kernel/uapi/sgx.h"
+#include "kernel/device/ioctl.h"
+#include "kernel/vma/may_map.h"
+#include "kernel/vma/vma_table.h"
+
+namespace enclume::engine {
+
+namespace {
+
+using kernel::Kernel;
+using kernel::Protection;
+using kernel::Vma;
+using kernel::VmaTable;
+
+constexpr unsigned long kSgxMagic = 0xa4;
+
+Kernel& kernel_half() { return engine().sgx->kernel(); }
+
+bool read_implies_exec() {
+  const long p = sys::raw(__NR_personality, 0xffffffff);
+  return p >= 0 && (p & READ_IMPLIES_EXEC) != 0;
+}
+
+/// Enclave mappings that the range covers cease to be.
+void forget(VmaTable::Writer& writer, LinearRange range) {
+  forget_source_mapping();
+  if (kernel_half().vmas.overlaps(range)) {
+    (void)writer.remove(range);
+  }
+}
+
+LinearRange pages_of(std::uint64_t address, std::uint64_t length) {
+  return {LinearAddress(address), LinearAddress(address + align_up(length, kPageSize))};
+}
+
+SysResult<long> map_enclave(std::uint64_t address, std::size_t length, int prot, int flags, int fd) {
+  const SignalsBlocked blocked;
+  const auto enclave = enclave_of(fd);
+  if (!enclave) {
+    return fail(enclave.error());
+  }
+  if (const auto r = kernel::may_choose_address(static_cast<unsigned>(flags)); !r) {
+    return fail(r.error());
+  }
+  if (length == 0) {
+    return fail(Errno::Invalid);
+  }
+  if (auto r = (*enclave)->created() ? (*enclave)->ensure_mapped(kernel_half().platform) : SysResult<void>{}; !r) {
+    return fail(r.error());
+  }
+  const long file_flags = sys::raw(__NR_fcntl, fd, F_GETFL);
+  const int mode = static_cast<int>(file_flags) & O_ACCMODE;
+  VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
+
+  // The kernel finds the place: an inaccessible reservation, over which the file is laid.
+  const int placement = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_32BIT));
+  const bool fixed = (flags & MAP_FIXED) != 0 && (flags & MAP_FIXED_NOREPLACE) == 0;
+  if (fixed && (address & kPageMask) != 0) {
+    return fail(Errno::Invalid);
+  }
+  LinearRange range = pages_of(address, length);
+  if (!fixed) {
+    const auto place = sys::call(__NR_mmap, address, length, PROT_NONE, placement, -1, 0);
+    if (!place) {
+      return fail(place.error());
+    }
+    range = pages_of(static_cast<std::uint64_t>(*place), length);
+  }
+  kernel::MmapRequest request;
+  request.range = range;
+  request.prot = static_cast<unsigned>(prot);
+  request.flags = static_cast<unsigned>(flags);
+  request.fd_readable = mode != O_WRONLY;
+  request.fd_writable = mode != O_RDONLY;
+  request.read_implies_exec = read_implies_exec();
+  const auto vma = kernel::may_mmap(kernel_half(), **enclave, request);
+  if (!vma) {
+    if (!fixed) {
+      sys::raw(__NR_munmap, static_cast<long>(range.begin.value()), static_cast<long>(range.size()));
+    }
+    return fail(vma.error());
+  }
+  if (fixed) {
+    const auto place = sys::call(__NR_mmap, address, length, PROT_NONE, placement, -1, 0);
+    if (!place) {
+      return fail(place.error());
+    }
+  }
+  forget(writer, range);
+  if (const auto r = writer.insert(*vma); !r) {
+    return fail(r.error());
+  }
+  place_native(*vma);
+  return static_cast<long>(range.begin.value());
+}
+
+SysResult<long> protect(std::uint64_t address, std::size_t length, int prot, int key) {
+  const SignalsBlocked blocked;
+  VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
+  const LinearRange range = pages_of(address, length);
+  if ((address & kPageMask) != 0 || range.end < range.begin) {
+    return sys::call(__NR_pkey_mprotect, address, length, prot, key);  // the kernel's own answer
+  }
+  const kernel::MprotectVerdict verdict =
+      kernel::may_mprotect(kernel_half(), range, static_cast<unsigned>(prot), read_implies_exec());
+
+  // Stretch by stretch: what is an enclave's gets what the enclave allows, the rest is the kernel's.
+  const LinearRange allowed{range.begin, verdict.allowed_end};
+  LinearAddress at = allowed.begin;
+  while (at < allowed.end) {
+    const auto vma = kernel_half().vmas.find_from(at);
+    const LinearAddress plain_end =
+        vma && vma->range.begin < allowed.end ? (vma->range.begin > at ? vma->range.begin : at) : allowed.end;
+    if (plain_end > at) {
+      const auto r = sys::call(__NR_pkey_mprotect, at.value(), plain_end - at, prot, key);
+      if (!r) {
+        return r;
+      }
+      at = plain_end;
+      continue;
+    }
+    const LinearAddress end = vma->range.end < allowed.end ? vma->range.end : allowed.end;
+    const LinearRange part{at, end};
+    if (const auto r = writer.protect(part, Protection::of(static_cast<unsigned>(prot))); !r) {
+      return fail(r.error());
+    }
+    if (vma->enclave->mapped() && vma->enclave->elrange().overlaps(part)) {
+      engine().sgx->native().apply(*vma->enclave, vma->enclave->page_number(at), part.size() / kPageSize);
+    }
+    at = end;
+  }
+  if (verdict.error) {
+    return fail(*verdict.error);
+  }
+  return 0L;
+}
+
+}  // namespace
+
+void place_native(const Vma& vma) {
+  kernel::Enclave& enclave = *vma.enclave;
+  if (!enclave.mapped()) {
+    return;  // no SECS, no place in the file yet: CREATE calls again
+  }
+  // What lies outside ELRANGE has no page behind it and stays an inaccessible reservation.
+  const LinearRange elrange = enclave.elrange();
+  const LinearRange inside{vma.range.begin > elrange.begin ? vma.range.begin : elrange.begin,
+                           vma.range.end < elrange.end ? vma.range.end : elrange.end};
+  if (inside.begin >= inside.end) {
+    return;
+  }
+  if (map_native(enclave, inside)) {
+    engine().sgx->native().apply(enclave, enclave.page_number(inside.begin), inside.size() / kPageSize);
+  }
+}
+
+bool enclave_memory_concerned(std::uint64_t address, std::size_t length) {
+  return engine().active && any_enclave() && kernel_half().vmas.overlaps(pages_of(address, length));
+}
+
+SysResult<long> front_mmap(void* address, std::size_t length, int prot, int flags, int fd, off_t offset) {
+  if (engine().active && fd >= 0 && (flags & MAP_ANONYMOUS) == 0 && device_of(fd) == Device::Enclave) {
+    return map_enclave(reinterpret_cast<std::uint64_t>(address), length, prot, flags, fd);
+  }
+  if ((flags & MAP_FIXED) != 0 && enclave_memory_concerned(reinterpret_cast<std::uint64_t>(address), length)) {
+    const SignalsBlocked blocked;
+    VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
+    const auto r = sys::call(__NR_mmap, address, length, prot, flags, fd, offset);
+    if (r) {
+      forget(writer, pages_of(static_cast<std::uint64_t>(*r), length));
+    }
+    return r;
+  }
+  forget_source_mapping();
+  return sys::call(__NR_mmap, address, length, prot, flags, fd, offset);
+}
+
+SysResult<long> front_munmap(void* address, std::size_t length) {
+  forget_source_mapping();
+  const auto at = reinterpret_cast<std::uint64_t>(address);
+  if (!enclave_memory_concerned(at, length) || (at & kPageMask) != 0 || length == 0) {
+    return sys::call(__NR_munmap, address, length);
+  }
+  const SignalsBlocked blocked;
+  SysResult<long> r = 0L;
+  {
+    VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
+    r = sys::call(__NR_munmap, address, length);
+    if (r) {
+      forget(writer, pages_of(at, length));
+    }
+  }
+  release_unused_enclaves();
+  return r;
+}
+
+SysResult<long> front_mprotect(void* address, std::size_t length, int prot, int key) {
+  const auto at = reinterpret_cast<std::uint64_t>(address);
+  if (enclave_memory_concerned(at, length)) {
+    return protect(at, length, prot, key);
+  }
+  return key < 0 ? sys::call(__NR_mprotect, address, length, prot)
+                 : sys::call(__NR_pkey_mprotect, address, length, prot, key);
+}
+
+SysResult<long> front_mremap(void* address, std::size_t old_size, std::size_t new_size, int flags, void* to) {
+  forget_source_mapping();
+  const auto from = reinterpret_cast<std::uint64_t>(address);
+  const bool source = enclave_memory_concerned(from, old_size != 0 ? old_size : kPageSize);
+  const bool target = (flags & MREMAP_FIXED) != 0 &&
+                      enclave_memory_concerned(reinterpret_cast<std::uint64_t>(to), new_size);
+  if (!source && !target) {
+    return sys::call(__NR_mremap, address, old_size, new_size, flags, to);
+  }
+  const SignalsBlocked blocked;
+  if (source) {
+    if (const auto r = kernel::may_mremap(align_up(old_size, kPageSize), align_up(new_size, kPageSize)); !r) {
+      return fail(r.error());
+    }
+  }
+  VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
+  const auto r = sys::call(__NR_mremap, address, old_size, new_size, flags, to);
+  if (!r) {
+    return r;
+  }
+  const LinearRange new_range = pages_of(static_cast<std::uint64_t>(*r), new_size);
+  const LinearRange old_range = pages_of(from, old_size);
+  if (new_range.begin != old_range.begin) {
+    forget(writer, new_range);
+  }
+  if (source) {
+    const LinearRange rest{old_range.begin + new_range.size(), old_range.end};
+    if (rest.begin < rest.end) {
+      forget(writer, rest);
+    }
+    if (new_range.begin != old_range.begin) {
+      (void)writer.move({old_range.begin, old_range.begin + new_range.size()}, new_range.begin);
+      // The page of an address is the one at that address now.
+      for (LinearAddress at = new_range.begin; at < new_range.end;) {
+        const auto vma = kernel_half().vmas.find_from(at);
+        if (!vma || vma->range.begin >= new_range.end) {
+          break;
+        }
+        sys::raw(__NR_mmap, static_cast<long>(vma->range.begin.value()), static_cast<long>(vma->range.size()),
+                 PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+        place_native(*vma);
+        at = vma->range.end;
+      }
+    }
+  }
+  return r;
+}
+
+SysResult<long> front_ioctl(int fd, unsigned long command, std::uint64_t argument) {
+  const auto cmd = static_cast<unsigned>(command);
+  ThreadBlock* block = engine().current_thread();
+  const SignalSet mask = kernel_mask();
+  const SignalsBlocked blocked;
+  if (block != nullptr) {
+    block->ioctl_mask = mask;
+  }
+  const auto enclave = enclave_of(fd);
+  if (!enclave) {
+    return fail(enclave.error());
+  }
+  if ((*enclave)->created()) {
+    if (const auto r = (*enclave)->ensure_mapped(kernel_half().platform); !r) {
+      return fail(r.error());
+    }
+  }
+  const auto result = kernel::sgx_ioctl(kernel_half(), **enclave, cmd, LinearAddress(argument));
+  if (result && cmd == static_cast<unsigned>(kernel::uapi::Command::Create)) {
+    VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
+    LinearAddress at;
+    while (const auto vma = kernel_half().vmas.find_from(at)) {
+      if (vma->enclave == *enclave) {
+        place_native(*vma);
+      }
+      at = vma->range.end;
+    }
+  } else if (result && cmd == static_cast<unsigned>(kernel::uapi::Command::Init)) {
+    engine().sgx->native().apply_all(**enclave);
+  }
+  return result;
+}
+
+}  // namespace enclume::engine
+
+using namespace enclume::engine;  // the exported names below are C's
+
+ENCLUME_EXPORT void* mmap(void* address, std::size_t length, int prot, int flags, int fd, off_t offset) {
+  return reinterpret_cast<void*>(libc_result(front_mmap(address, length, prot, flags, fd, offset)));
+}
+ENCLUME_EXPORT void* mmap64(void* address, std::size_t length, int prot, int flags, int fd, off64_t offset) {
+  return reinterpret_cast<void*>(libc_result(front_mmap(address, length, prot, flags, fd, offset)));
+}
+ENCLUME_EXPORT int munmap(void* address, std::size_t length) {
+  return static_cast<int>(libc_result(front_munmap(address, length)));
+}
+ENCLUME_EXPORT int mprotect(void* address, std::size_t length, int prot) {
+  return static_cast<int>(libc_result(front_mprotect(address, length, prot, -1)));
+}
+ENCLUME_EXPORT int pkey_mprotect(void* address, std::size_t length, int prot, int key) {
+  return static_cast<int>(libc_result(front_mprotect(address, length, prot, key)));
+}
+ENCLUME_EXPORT void* mremap(void* address, std::size_t old_size, std::size_t new_size, int flags, ...) {
+  va_list arguments;
+  va_start(arguments, flags);
+  void* to = (flags & MREMAP_FIXED) != 0 ? va_arg(arguments, void*) : nullptr;
+  va_end(arguments);
+  return reinterpret_cast<void*>(libc_result(front_mremap(address, old_size, new_size, flags, to)));
+}
+
+ENCLUME_EXPORT int ioctl(int fd, unsigned long command, ...) {
+  va_list arguments;
+  va_start(arguments, command);
+  void* argument = va_arg(arguments, void*);
+  va_end(arguments);
+  // The magic number of SGX decides; no other device is looked at.
+  if (engine().active && ((command >> 8) & 0xff) == kSgxMagic &&
+      device_of(fd) == Device::Enclave) {
+    return static_cast<int>(libc_result(front_ioctl(fd, command, reinterpret_cast<std::uint64_t>(argument))));
+  }
+  return static_cast<int>(enclume::engine::libc_result(enclume::sys::call(__NR_ioctl, fd, command, argument)));
+}

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/front/process.h"
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <unistd.h>
+
+#include <cstdarg>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+
+#include "base/syscall.h"
+#include "engine/engine.h"
+#include "engine/front/real.h"
+#include "engine/signals/mask.h"
+
+extern char** environ;
+
+namespace enclume::engine {
+
+namespace {
+
+const char* preload = nullptr;   // "LD_PRELOAD=..." as this process was started
+const char* settings = nullptr;  // "ENCLUME_SETTINGS=..."
+std::string_view engine_path;    // the first entry of LD_PRELOAD
+
+constexpr std::string_view kPreload = "LD_PRELOAD=";
+constexpr std::string_view kSettings = "ENCLUME_SETTINGS=";
+
+/// An environment for a child in which the engine is loaded: the program's own if it still names it, else a
+/// copy with the variables added. Between vfork and exec too, so nothing but the stack and malloc is used.
+class ChildEnvironment {
+ public:
+  explicit ChildEnvironment(char* const* given) : result_(given) {
+    if (settings == nullptr || preload == nullptr || given == nullptr) {
+      return;
+    }
+    std::size_t count = 0;
+    const char* old_preload = nullptr;
+    bool has_settings = false;
+    for (; given[count] != nullptr; ++count) {
+      const std::string_view entry(given[count]);
+      if (entry.starts_with(kPreload)) {
+        old_preload = given[count];
+      }
+      has_settings = has_settings || entry.starts_with(kSettings);
+    }
+    const bool loaded =
+        old_preload != nullptr && std::string_view(old_preload).find(engine_path) != std::string_view::npos;
+    if (loaded && has_settings) {
+      return;
+    }
+    const char* new_preload = old_preload;
+    if (!loaded) {
+      if (old_preload == nullptr || old_preload[kPreload.size()] == '\0') {
+        new_preload = preload;
+      } else {
+        const std::string_view rest = std::string_view(old_preload).substr(kPreload.size());
+        joined_ = static_cast<char*>(std::malloc(kPreload.size() + engine_path.size() + 1 + rest.size() + 1));
+        if (joined_ == nullptr) {
+          return;
+        }
+        char* out = joined_;
+        for (const std::string_view part : {kPreload, engine_path, std::string_view(":"), rest}) {
+          std::memcpy(out, part.data(), part.size());
+          out += part.size();
+        }
+        *out = '\0';
+        new_preload = joined_;
+      }
+    }
+    copy_ = static_cast<char**>(std::malloc((count + 3) * sizeof(char*)));
+    if (copy_ == nullptr) {
+      return;
+    }
+    std::size_t used = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      if (given[i] != old_preload) {
+        copy_[used++] = given[i];
+      }
+    }
+    copy_[used++] = const_cast<char*>(new_preload);
+    if (!has_settings) {
+      copy_[used++] = const_cast<char*>(settings);
+    }
+    copy_[used] = nullptr;
+    result_ = copy_;
+  }
+  ~ChildEnvironment() {
+    std::free(copy_);
+    std::free(joined_);
+  }
+  ChildEnvironment(const ChildEnvironment&) = delete;
+  ChildEnvironment& operator=(const ChildEnvironment&) = delete;
+
+  [[nodiscard]] char* const* get() const { return result_; }
+
+ private:
+  char* const* result_;
+  char** copy_ = nullptr;
+  char* joined_ = nullptr;
+};
+
+/// What the kernel must know before an exec and not after a failed one: ignored and blocked signals are
+/// inherited, and of the owned ones only the engine knows.
+class ExecState {
+ public:
+  ExecState() {
+    if (!engine().active) {
+      return;
+    }
+    engine().sync_after_fork();
+    owned_ = unpack_owned(engine().arena.virtual_mask(sys::gettid()));
+    engine().actions.prepare_exec();
+    if (owned_ != 0) {
+      sys::raw(__NR_rt_sigprocmask, SIG_BLOCK, sys::arg(&owned_), 0, sizeof(owned_));
+    }
+  }
+  ~ExecState() {
+    if (!engine().active) {
+      return;
+    }
+    if (owned_ != 0) {
+      sys::raw(__NR_rt_sigprocmask, SIG_UNBLOCK, sys::arg(&owned_), 0, sizeof(owned_));
+    }
+    engine().actions.undo_exec();
+  }
+  ExecState(const ExecState&) = delete;
+  ExecState& operator=(const ExecState&) = delete;
+
+ private:
+  SignalSet owned_ = 0;
+};
+
+Real<int(const char*, char* const*, char* const*)> real_execve{"execve"};
+Real<int(const char*, char* const*, char* const*)> real_execvpe{"execvpe"};
+Real<int(int, char* const*, char* const*)> real_fexecve{"fexecve"};
+Real<int(int, const char*, char* const*, char* const*, int)> real_execveat{"execveat"};
+using Spawn = int(pid_t*, const char*, const posix_spawn_file_actions_t*, const posix_spawnattr_t*, char* const*,
+                  char* const*);
+Real<Spawn> real_posix_spawn{"posix_spawn"};
+Real<Spawn> real_posix_spawnp{"posix_spawnp"};
+
+int exec_path(const char* path, char* const* argv, char* const* envp) {
+  const ChildEnvironment environment(envp);
+  const ExecState state;
+  return real_execve(path, argv, environment.get());
+}
+
+int exec_search(const char* file, char* const* argv, char* const* envp) {
+  const ChildEnvironment environment(envp);
+  const ExecState state;
+  return real_execvpe(file, argv, environment.get());
+}
+
+/// The arguments of execl() and its kin, as a vector on the caller's stack.
+std::size_t count_arguments(va_list arguments) {
+  std::size_t count = 1;
+  while (va_arg(arguments, char*) != nullptr) {
+    ++count;
+  }
+  return count;
+}
+
+}  // namespace
+
+void remember_environment(char** environment) {
+  for (; *environment != nullptr; ++environment) {
+    const std::string_view entry(*environment);
+    if (entry.starts_with(kPreload)) {
+      preload = strdup(*environment);
+    } else if (entry.starts_with(kSettings)) {
+      settings = strdup(*environment);
+    }
+  }
+  if (preload != nullptr) {
+    const std::string_view list = std::string_view(preload).substr(kPreload.size());
+    engine_path = list.substr(0, list.find_first_of(": "));
+  }
+}
+
+}  // namespace enclume::engine
+
+using namespace enclume::engine;  // the exported names below are C's
+
+ENCLUME_EXPORT int execve(const char* path, char* const argv[], char* const envp[]) noexcept {
+  return exec_path(path, argv, envp);
+}
+ENCLUME_EXPORT int execv(const char* path, char* const argv[]) noexcept { return exec_path(path, argv, environ); }
+ENCLUME_EXPORT int execvp(const char* file, char* const argv[]) noexcept { return exec_search(file, argv, environ); }
+ENCLUME_EXPORT int execvpe(const char* file, char* const argv[], char* const envp[]) noexcept {
+  return exec_search(file, argv, envp);
+}
+ENCLUME_EXPORT int fexecve(int fd, char* const argv[], char* const envp[]) noexcept {
+  const ChildEnvironment environment(envp);
+  const ExecState state;
+  return real_fexecve(fd, argv, environment.get());
+}
+ENCLUME_EXPORT int execveat(int fd, const char* path, char* const argv[], char* const envp[], int flags) noexcept {
+  const ChildEnvironment environment(envp);
+  const ExecState state;
+  return real_execveat(fd, path, argv, environment.get(), flags);
+}
+
+// The variadic ones gather their arguments on the stack: they may run between vfork and exec.
+#define ENCLUME_GATHER(first)                                             \
+  va_list counted;                                                        \
+  va_start(counted, first);                                               \
+  const std::size_t count = count_arguments(counted);                     \
+  va_end(counted);                                                        \
+  auto** argv = static_cast<char**>(__builtin_alloca((count + 1) * sizeof(char*))); \
+  va_list arguments;                                                      \
+  va_start(arguments, first);                                             \
+  argv[0] = const_cast<char*>(first);                                     \
+  for (std::size_t i = 1; i <= count; ++i) {                              \
+    argv[i] = va_arg(arguments, char*);                                   \
+  }
+
+ENCLUME_EXPORT int execl(const char* path, const char* first, ...) noexcept {
+  ENCLUME_GATHER(first)
+  va_end(arguments);
+  return exec_path(path, argv, environ);
+}
+ENCLUME_EXPORT int execlp(const char* file, const char* first, ...) noexcept {
+  ENCLUME_GATHER(first)
+  va_end(arguments);
+  return exec_search(file, argv, environ);
+}
+ENCLUME_EXPORT int execle(const char* path, const char* first, ...) noexcept {
+  ENCLUME_GATHER(first)
+  char** envp = va_arg(arguments, char**);
+  va_end(arguments);
+  return exec_path(path, argv, envp);
+}
+
+ENCLUME_EXPORT int posix_spawn(pid_t* pid, const char* path, const posix_spawn_file_actions_t* actions,
+                               const posix_spawnattr_t* attributes, char* const argv[], char* const envp[]) {
+  const ChildEnvironment environment(envp);
+  return real_posix_spawn(pid, path, actions, attributes, argv, environment.get());
+}
+ENCLUME_EXPORT int posix_spawnp(pid_t* pid, const char* file, const posix_spawn_file_actions_t* actions,
+                                const posix_spawnattr_t* attributes, char* const argv[], char* const envp[]) {
+  const ChildEnvironment environment(envp);
+  return real_posix_spawnp(pid, file, actions, attributes, argv, environment.get());
+}

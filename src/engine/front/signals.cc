@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+// Signal dispositions, masks and stacks as the program asks for them. See signals/ for what becomes of them.
+#include <poll.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+
+#include <cstring>
+
+#include "base/syscall.h"
+#include "engine/engine.h"
+#include "engine/front/real.h"
+#include "engine/front/signals.h"
+#include "engine/signals/delivery.h"
+#include "engine/signals/mask.h"
+
+namespace enclume::engine {
+
+namespace {
+
+SignalSet to_set(const sigset_t& set) {
+  SignalSet out;
+  std::memcpy(&out, &set, sizeof(out));
+  return out;
+}
+
+/// glibc's sigset_t is 128 bytes; the kernel's part is the first eight.
+void from_set(SignalSet set, sigset_t& out) {
+  sigemptyset(&out);
+  std::memcpy(&out, &set, sizeof(set));
+}
+
+struct sigaction to_libc(const Action& action) {
+  struct sigaction out;
+  std::memset(&out, 0, sizeof(out));
+  out.sa_handler = reinterpret_cast<sighandler_t>(action.handler);
+  out.sa_flags = static_cast<int>(action.flags);
+  from_set(action.mask, out.sa_mask);
+  return out;
+}
+
+Action from_libc(const struct sigaction& action) {
+  return {reinterpret_cast<std::uint64_t>(action.sa_handler), static_cast<std::uint32_t>(action.sa_flags), 0,
+          to_set(action.sa_mask)};
+}
+
+/// A mask for a call that waits with it: owned signals stay unblocked in the kernel.
+const sigset_t* without_owned(const sigset_t* mask, sigset_t& storage) {
+  if (mask == nullptr) {
+    return nullptr;
+  }
+  storage = *mask;
+  for (const int signo : kOwnedSignals) {
+    sigdelset(&storage, signo);
+  }
+  return &storage;
+}
+
+sighandler_t simple_signal(int signo, sighandler_t handler, int flags) {
+  if (handler == SIG_ERR) {
+    errno = EINVAL;
+    return SIG_ERR;
+  }
+  Action next{reinterpret_cast<std::uint64_t>(handler), static_cast<std::uint64_t>(flags), 0, 0};
+  if ((flags & SA_NODEFER) == 0 && signo >= 1 && signo <= 64) {
+    next.mask = signal_bit(signo);
+  }
+  Action previous;
+  if (libc_result(front_sigaction(signo, &next, &previous)) < 0) {
+    return SIG_ERR;
+  }
+  return reinterpret_cast<sighandler_t>(previous.handler);
+}
+
+constexpr bool reserved_by_libc(int signo) { return signo == 32 || signo == 33; }
+
+}  // namespace
+
+SysResult<void> front_sigaction(int signo, const Action* next, Action* previous) {
+  engine().sync_after_fork();
+  return engine().actions.change(signo, next, previous);
+}
+
+SysResult<void> front_sigprocmask(int how, const SignalSet* set, SignalSet* previous) {
+  Engine& e = engine();
+  e.sync_after_fork();
+  const int tid = sys::gettid();
+  const SignalSet owned_before = unpack_owned(e.arena.virtual_mask(tid));
+  SignalSet kernel_before = 0;
+  SignalSet wanted = 0;
+  if (set != nullptr) {
+    wanted = *set;
+    const SignalSet kernel_part = wanted & ~kOwnedSet;
+    if (const auto r = sys::call(__NR_rt_sigprocmask, how, &kernel_part, &kernel_before, sizeof(SignalSet)); !r) {
+      return fail(r.error());
+    }
+    SignalSet owned = owned_before;
+    switch (how) {
+      case SIG_BLOCK:
+        owned |= wanted & kOwnedSet;
+        break;
+      case SIG_UNBLOCK:
+        owned &= ~wanted;
+        break;
+      default:
+        owned = wanted & kOwnedSet;
+    }
+    e.arena.set_virtual_mask(tid, pack_owned(owned));
+    if (ThreadBlock* block = e.arena.find(tid); block != nullptr && block->held_bits != 0) {
+      release_held(*block);
+    }
+  } else if (const auto r = sys::call(__NR_rt_sigprocmask, SIG_BLOCK, 0, &kernel_before, sizeof(SignalSet)); !r) {
+    return fail(r.error());
+  }
+  if (previous != nullptr) {
+    *previous = kernel_before | owned_before;
+  }
+  return {};
+}
+
+SysResult<void> front_sigaltstack(const AltStack* next, AltStack* previous) {
+  Engine& e = engine();
+  e.sync_after_fork();
+  ThreadBlock* block = e.arena.find(sys::gettid());
+  if (block == nullptr) {
+    // The kernel's is the program's until the thread needs ours.
+    const auto r = sys::call(__NR_sigaltstack, next, previous);
+    return r ? SysResult<void>{} : fail(r.error());
+  }
+  const auto sp = reinterpret_cast<std::uint64_t>(__builtin_frame_address(0));
+  AltStack& current = block->program_stack;
+  const bool on = (current.flags & SS_DISABLE) == 0 && sp > current.sp && sp - current.sp <= current.size;
+  const AltStack before = current;
+  if (next != nullptr) {
+    constexpr int kAutodisarm = static_cast<int>(1U << 31);
+    const int mode = next->flags & ~kAutodisarm;
+    if (on && (current.flags & kAutodisarm) == 0) {
+      return fail(Errno::Perm);
+    }
+    if (mode != SS_DISABLE && mode != SS_ONSTACK && mode != 0) {
+      return fail(Errno::Invalid);
+    }
+    if (mode == SS_DISABLE) {
+      current = AltStack{};
+    } else if (next->size < 2048) {
+      return fail(Errno::NoMemory);
+    } else {
+      current = *next;
+      current.flags &= ~SS_ONSTACK;
+    }
+  }
+  if (previous != nullptr) {
+    *previous = before;
+    if (on) {
+      previous->flags |= SS_ONSTACK;
+    }
+  }
+  return {};
+}
+
+}  // namespace enclume::engine
+
+using namespace enclume::engine;  // the exported names below are C's
+namespace sys = enclume::sys;
+
+ENCLUME_EXPORT int sigaction(int signo, const struct sigaction* next, struct sigaction* previous) noexcept {
+  if (!engine().active || reserved_by_libc(signo)) {
+    static Real<int(int, const struct sigaction*, struct sigaction*)> real{"sigaction"};
+    return real(signo, next, previous);
+  }
+  Action wanted;
+  Action before;
+  if (next != nullptr) {
+    wanted = from_libc(*next);
+  }
+  const int r = libc_result(front_sigaction(signo, next != nullptr ? &wanted : nullptr, &before));
+  if (r == 0 && previous != nullptr) {
+    *previous = to_libc(before);
+  }
+  return r;
+}
+ENCLUME_EXPORT int __sigaction(int signo, const struct sigaction* next, struct sigaction* previous) noexcept {
+  return sigaction(signo, next, previous);
+}
+ENCLUME_EXPORT sighandler_t signal(int signo, sighandler_t handler) noexcept {
+  return simple_signal(signo, handler, SA_RESTART);
+}
+ENCLUME_EXPORT sighandler_t bsd_signal(int signo, sighandler_t handler) noexcept {
+  return simple_signal(signo, handler, SA_RESTART);
+}
+ENCLUME_EXPORT sighandler_t ssignal(int signo, sighandler_t handler) noexcept {
+  return simple_signal(signo, handler, SA_RESTART);
+}
+ENCLUME_EXPORT sighandler_t sysv_signal(int signo, sighandler_t handler) noexcept {
+  return simple_signal(signo, handler, static_cast<int>(SA_RESETHAND) | SA_NODEFER);
+}
+ENCLUME_EXPORT sighandler_t __sysv_signal(int signo, sighandler_t handler) noexcept {
+  return simple_signal(signo, handler, static_cast<int>(SA_RESETHAND) | SA_NODEFER);
+}
+ENCLUME_EXPORT int siginterrupt(int signo, int interrupt) noexcept {
+  Action action;
+  if (libc_result(front_sigaction(signo, nullptr, &action)) < 0) {
+    return -1;
+  }
+  const auto restart = static_cast<std::uint64_t>(SA_RESTART);
+  action.flags = interrupt != 0 ? action.flags & ~restart : action.flags | restart;
+  return libc_result(front_sigaction(signo, &action, nullptr));
+}
+
+ENCLUME_EXPORT int sigprocmask(int how, const sigset_t* set, sigset_t* previous) noexcept {
+  if (!engine().active) {
+    static Real<int(int, const sigset_t*, sigset_t*)> real{"sigprocmask"};
+    return real(how, set, previous);
+  }
+  // glibc never lets a program block its two internal signals.
+  SignalSet wanted = set != nullptr ? to_set(*set) & ~(signal_bit(32) | signal_bit(33)) : 0;
+  SignalSet before = 0;
+  const int r = libc_result(front_sigprocmask(how, set != nullptr ? &wanted : nullptr, &before));
+  if (r == 0 && previous != nullptr) {
+    from_set(before, *previous);
+  }
+  return r;
+}
+ENCLUME_EXPORT int pthread_sigmask(int how, const sigset_t* set, sigset_t* previous) noexcept {
+  const int saved = errno;
+  const int r = sigprocmask(how, set, previous) == 0 ? 0 : errno;
+  errno = saved;
+  return r;
+}
+ENCLUME_EXPORT int sigaltstack(const stack_t* next, stack_t* previous) noexcept {
+  static_assert(sizeof(stack_t) == sizeof(AltStack));
+  if (!engine().active) {
+    static Real<int(const stack_t*, stack_t*)> real{"sigaltstack"};
+    return real(next, previous);
+  }
+  return libc_result(front_sigaltstack(reinterpret_cast<const AltStack*>(next), reinterpret_cast<AltStack*>(previous)));
+}
+
+ENCLUME_EXPORT int sigsuspend(const sigset_t* mask) {
+  static Real<int(const sigset_t*)> real{"sigsuspend"};
+  sigset_t storage;
+  return real(without_owned(mask, storage));
+}
+ENCLUME_EXPORT int ppoll(struct pollfd* fds, nfds_t count, const struct timespec* timeout, const sigset_t* mask) {
+  static Real<int(struct pollfd*, nfds_t, const struct timespec*, const sigset_t*)> real{"ppoll"};
+  sigset_t storage;
+  return real(fds, count, timeout, without_owned(mask, storage));
+}
+ENCLUME_EXPORT int pselect(int count, fd_set* read, fd_set* write, fd_set* except, const struct timespec* timeout,
+                           const sigset_t* mask) {
+  static Real<int(int, fd_set*, fd_set*, fd_set*, const struct timespec*, const sigset_t*)> real{"pselect"};
+  sigset_t storage;
+  return real(count, read, write, except, timeout, without_owned(mask, storage));
+}
+ENCLUME_EXPORT int epoll_pwait(int fd, struct epoll_event* events, int count, int timeout, const sigset_t* mask) {
+  static Real<int(int, struct epoll_event*, int, int, const sigset_t*)> real{"epoll_pwait"};
+  sigset_t storage;
+  return real(fd, events, count, timeout, without_owned(mask, storage));
+}
+ENCLUME_EXPORT int epoll_pwait2(int fd, struct epoll_event* events, int count, const struct timespec* timeout,
+                                const sigset_t* mask) {
+  static Real<int(int, struct epoll_event*, int, const struct timespec*, const sigset_t*)> real{"epoll_pwait2"};
+  sigset_t storage;
+  return real(fd, events, count, timeout, without_owned(mask, storage));
+}

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// Signal calls as the front doors hand them on, whichever way they came in.
+#pragma once
+
+#include "base/errno.h"
+#include "engine/signals/actions.h"
+#include "engine/signals/frame.h"
+
+namespace enclume::engine {
+
+/// sigaction(2), rt_sigprocmask(2), sigaltstack(2) with the program's view. Pointers may be null where the system
+/// calls allow it.
+SysResult<void> front_sigaction(int signo, const Action* next, Action* previous);
+SysResult<void> front_sigprocmask(int how, const SignalSet* set, SignalSet* previous);
+SysResult<void> front_sigaltstack(const AltStack* next, AltStack* previous);
+
+}  // namespace enclume::engine

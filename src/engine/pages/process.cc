@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/pages/process.h"
+
+#include <fcntl.h>
+#include <linux/time_types.h>
+#include <sys/mman.h>
+
+#include <string_view>
+
+#include "base/format.h"
+#include "base/syscall.h"
+#include "engine/engine.h"
+#include "engine/entry/entry.h"
+#include "engine/front/devices.h"
+#include "engine/pages/source_mapping.h"
+#include "engine/sgx.h"
+#include "engine/signals/mask.h"
+
+namespace enclume::engine {
+
+namespace {
+
+/// The process of a thread, from /proc/TID/status; 0 if it is gone.
+int process_of_thread(int tid) {
+  char path[32];
+  LineBuffer(path).text("/proc/").dec(tid).text("/status").text(std::string_view("\0", 1));
+  const auto fd = sys::call(__NR_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+  if (!fd) {
+    return 0;
+  }
+  char text[512];
+  const long n = sys::raw(__NR_read, *fd, sys::arg(&text[0]), sizeof(text));
+  sys::raw(__NR_close, *fd);
+  const std::string_view status(text, n > 0 ? static_cast<std::size_t>(n) : 0);
+  const std::size_t at = status.find("\nTgid:\t");
+  int process = 0;
+  if (at != std::string_view::npos) {
+    for (std::size_t i = at + 7; i < status.size() && status[i] >= '0' && status[i] <= '9'; ++i) {
+      process = process * 10 + (status[i] - '0');
+    }
+  }
+  return process;
+}
+
+}  // namespace
+
+bool Process::copy_from_user(void* to, LinearAddress from, std::size_t size) noexcept {
+  return enclume_guarded_copy(to, reinterpret_cast<const void*>(from.value()), size) == 0;
+}
+
+bool Process::copy_to_user(LinearAddress to, const void* from, std::size_t size) noexcept {
+  return enclume_guarded_copy(reinterpret_cast<void*>(to.value()), from, size) == 0;
+}
+
+std::optional<kernel::SourceMapping> Process::source_mapping(LinearAddress address) noexcept {
+  return find_source_mapping(address);
+}
+
+std::byte* Process::map_file(kernel::FileHandle file, kernel::FilePart part, std::uint64_t offset,
+                             std::uint64_t length) noexcept {
+  (void)part;
+  const auto r = sys::call(__NR_mmap, 0, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, file.value,
+                           offset);
+  return r ? reinterpret_cast<std::byte*>(*r) : nullptr;
+}
+
+void Process::unmap_file(kernel::FilePart part, std::byte* where, std::uint64_t length) noexcept {
+  (void)part;
+  sys::raw(__NR_munmap, sys::arg(where), static_cast<long>(length));
+}
+
+void Process::discard(std::byte* where, std::uint64_t length) noexcept {
+  sys::raw(__NR_madvise, sys::arg(where), static_cast<long>(length), MADV_REMOVE);
+}
+
+void* Process::allocate_pages(std::size_t size) noexcept {
+  const auto r = sys::call(__NR_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return r ? reinterpret_cast<void*>(*r) : nullptr;
+}
+
+void Process::revoke(kernel::Enclave& enclave, std::uint64_t first_page, std::uint64_t count) noexcept {
+  engine().sgx->native().apply(enclave, first_page, count);
+}
+
+void Process::kick(kernel::Enclave& enclave) noexcept {
+  // Threads of this process: known by their blocks. Who enters from now on has not used the stale
+  // translations that the caller is after.
+  const std::uint64_t secs = enclave.secs_page().address.value;
+  const int me = sys::gettid();
+  const int pid = sys::getpid();
+  engine().arena.for_each([&](ThreadBlock& block) {
+    if (block.tid != me && block.inside.load(std::memory_order_seq_cst) == secs) {
+      block.kicked_at.store(block.exits.load(std::memory_order_seq_cst), std::memory_order_relaxed);
+      block.kicked_by.store(me, std::memory_order_relaxed);
+      kick_thread(pid, block.tid);
+    }
+  });
+  engine().arena.for_each([&](ThreadBlock& block) {
+    if (block.kicked_by.load(std::memory_order_relaxed) != me) {
+      return;
+    }
+    for (int tries = 0; tries < 2000; ++tries) {
+      if (block.inside.load(std::memory_order_seq_cst) != secs ||
+          block.exits.load(std::memory_order_seq_cst) != block.kicked_at.load(std::memory_order_relaxed) ||
+          !alive(block.tid)) {
+        break;
+      }
+      relax();
+    }
+    block.kicked_by.store(0, std::memory_order_relaxed);
+  });
+  kick_other_processes(enclave);
+}
+
+void Process::kick_other_processes(kernel::Enclave& enclave) noexcept {
+  // Threads of other processes show only as owners of TCS pages.
+  const int me = sys::gettid();
+  for (std::uint64_t page = enclave.index().next(0); page != kernel::PageIndex::kNone;
+       page = enclave.index().next(page + 1)) {
+    if (enclave.page(page).load().type != arch::PageType::Tcs) {
+      continue;
+    }
+    arch::EpcmEntry* entry = enclave.epc_page(page).epcm;
+    const auto owner = static_cast<int>(entry->owner.load(std::memory_order_acquire));
+    if (owner == 0 || owner == me || engine().arena.find(owner) != nullptr) {
+      continue;
+    }
+    const int process = process_of_thread(owner);
+    if (process > 0) {
+      kick_thread(process, owner);
+      for (int tries = 0; tries < 2000 && entry->owner.load(std::memory_order_acquire) ==
+                                              static_cast<std::uint32_t>(owner) && alive(owner); ++tries) {
+        relax();
+      }
+    }
+  }
+}
+
+void Process::relax() noexcept {
+  const __kernel_timespec pause{0, 100'000};
+  sys::raw(__NR_nanosleep, sys::arg(&pause), 0);
+}
+
+int Process::thread_id() noexcept { return sys::gettid(); }
+int Process::process_id() noexcept { return sys::getpid(); }
+bool Process::alive(int id) noexcept { return sys::raw(__NR_tkill, id, 0) != -ESRCH; }
+
+bool Process::signal_pending() noexcept {
+  // The caller has its signals blocked; what it had unblocked before decides.
+  SignalSet pending = 0;
+  sys::raw(__NR_rt_sigpending, sys::arg(&pending), sizeof(pending));
+  const ThreadBlock* block = engine().arena.find(sys::gettid());
+  return block != nullptr && (pending & ~block->ioctl_mask) != 0;
+}
+
+bool Process::is_provision_device(int fd) noexcept { return device_of(fd) == Device::Provision; }
+
+}  // namespace enclume::engine

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// The process as the kernel's half sees it: kernel::Platform on a real one.
+#pragma once
+
+#include "kernel/platform.h"
+
+namespace enclume::engine {
+
+class Process final : public kernel::Platform {
+ public:
+  [[nodiscard]] bool copy_from_user(void* to, LinearAddress from, std::size_t size) noexcept override;
+  [[nodiscard]] bool copy_to_user(LinearAddress to, const void* from, std::size_t size) noexcept override;
+  [[nodiscard]] std::optional<kernel::SourceMapping> source_mapping(LinearAddress address) noexcept override;
+  [[nodiscard]] std::byte* map_file(kernel::FileHandle file, kernel::FilePart part, std::uint64_t offset,
+                                    std::uint64_t length) noexcept override;
+  void unmap_file(kernel::FilePart part, std::byte* where, std::uint64_t length) noexcept override;
+  void discard(std::byte* where, std::uint64_t length) noexcept override;
+  [[nodiscard]] void* allocate_pages(std::size_t size) noexcept override;
+  void revoke(kernel::Enclave& enclave, std::uint64_t first_page, std::uint64_t count) noexcept override;
+  void kick(kernel::Enclave& enclave) noexcept override;
+  void relax() noexcept override;
+  [[nodiscard]] int thread_id() noexcept override;
+  [[nodiscard]] int process_id() noexcept override;
+  [[nodiscard]] bool alive(int id) noexcept override;
+  [[nodiscard]] bool signal_pending() noexcept override;
+  [[nodiscard]] bool is_provision_device(int fd) noexcept override;
+
+ private:
+  void kick_other_processes(kernel::Enclave& enclave) noexcept;
+};
+
+/// The program's mappings changed: forget what source_mapping() found.
+void forget_source_mapping();
+
+}  // namespace enclume::engine

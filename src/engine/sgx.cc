@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/sgx.h"
+
+#include <cstring>
+
+#include "arch/enclu/enclu.h"
+#include "base/panic.h"
+#include "base/syscall.h"
+#include "engine/abort_page.h"
+#include "engine/bases.h"
+#include "engine/decode/decoder.h"
+#include "engine/engine.h"
+#include "engine/signals/context.h"
+#include "kernel/spaces.h"
+#include "kernel/vma/effective_protection.h"
+
+namespace enclume::engine {
+
+namespace {
+
+using arch::Access;
+using arch::CpuState;
+using arch::Fault;
+using arch::Vector;
+using decode::InstructionClass;
+
+constexpr int kSysUserDispatch = 2;  // si_code of SIGSYS
+constexpr std::uint64_t kSyscallLength = 2;
+constexpr std::uint64_t kDr6SingleStep = 1U << 14;
+constexpr std::uint64_t kDr6Breakpoint0 = 1U << 0;
+constexpr std::uint32_t kKickMagic = 0x4b43494b;
+
+bool is_enclu(const std::byte* code, std::size_t size) {
+  return size >= 3 && code[0] == std::byte{0x0f} && code[1] == std::byte{0x01} && code[2] == std::byte{0xd7};
+}
+
+/// Instructions that are illegal in an enclave but raise something else than #UD natively (SDM Vol. 3D,
+/// "Illegal Instructions").
+bool undefined_in_enclave(InstructionClass c) {
+  switch (c) {
+    case InstructionClass::Cpuid:
+    case InstructionClass::Getsec:
+    case InstructionClass::Rdpmc:
+    case InstructionClass::Sgdt:
+    case InstructionClass::Sidt:
+    case InstructionClass::Sldt:
+    case InstructionClass::Str:
+    case InstructionClass::Smsw:
+    case InstructionClass::Vmcall:
+    case InstructionClass::Vmfunc:
+    case InstructionClass::In:
+    case InstructionClass::Out:
+    case InstructionClass::Ins:
+    case InstructionClass::Outs:
+    case InstructionClass::FarCall:
+    case InstructionClass::FarJmp:
+    case InstructionClass::FarRet:
+    case InstructionClass::Iret:
+    case InstructionClass::IntN:
+    case InstructionClass::MovToSegment:
+    case InstructionClass::PopSegment:
+    case InstructionClass::LoadFarPointer:
+    case InstructionClass::Syscall:
+    case InstructionClass::Sysenter:
+      return true;
+    default:
+      return false;
+  }
+}
+
+Access access_of(std::uint64_t error_code) {
+  if ((error_code & arch::pfec::kInstruction) != 0) {
+    return Access::Execute;
+  }
+  return (error_code & arch::pfec::kWrite) != 0 ? Access::Write : Access::Read;
+}
+
+kernel::FaultResolution resolution_of(const siginfo_t& info) {
+  if (info.si_signo == SIGBUS) {
+    return kernel::FaultResolution::Bus;
+  }
+  switch (info.si_code) {
+    case SEGV_ACCERR:
+      return kernel::FaultResolution::BadAccess;
+    case SEGV_PKUERR:
+      return kernel::FaultResolution::BadKey;
+    default:
+      return kernel::FaultResolution::BadMapping;
+  }
+}
+
+/// The x87 and SSE words that Linux's math_error() looks at.
+void read_fpu_words(const arch::XsaveImage& image, kernel::TrapFrame& trap) {
+  if (image.area == nullptr) {
+    return;
+  }
+  std::uint64_t xstate_bv;
+  std::memcpy(&xstate_bv, image.area + 512, sizeof(xstate_bv));
+  if ((xstate_bv & 1) != 0) {
+    std::memcpy(&trap.fcw, image.area, sizeof(trap.fcw));
+    std::memcpy(&trap.fsw, image.area + 2, sizeof(trap.fsw));
+  }
+  std::memcpy(&trap.mxcsr, image.area + 24, sizeof(trap.mxcsr));
+}
+
+}  // namespace
+
+bool is_kick(int signo, const siginfo_t& info) {
+  return signo == SIGSYS && info.si_code == SI_QUEUE &&
+         reinterpret_cast<std::uint64_t>(info.si_value.sival_ptr) == kKickMagic;
+}
+
+void kick_thread(int process, int tid) {
+  siginfo_t info{};
+  info.si_signo = SIGSYS;
+  info.si_code = SI_QUEUE;
+  info.si_pid = sys::getpid();
+  info.si_value.sival_ptr = reinterpret_cast<void*>(std::uint64_t{kKickMagic});
+  sys::raw(__NR_rt_tgsigqueueinfo, process, tid, SIGSYS, sys::arg(&info));
+}
+
+Sgx::Sgx(const arch::MachineConfig& config, kernel::KernelShared& shared) noexcept
+    : config_(config),
+      enclaves_(process_, shared),
+      vmas_(process_),
+      kernel_{process_, config_, shared, enclaves_, vmas_},
+      native_(kernel_) {}
+
+void Sgx::after_fork() {
+  enclaves_.after_fork_in_child();
+  vmas_.after_fork_in_child();
+}
+
+// -- Transitions -----------------------------------------------------------------------------------------------
+
+void Sgx::enter(ThreadBlock& block, UContext& uc) {
+  block.host_fs = block.lp.host_fs_base;
+  block.host_gs = block.lp.host_gs_base;
+  if (const int key = engine().features.epc_pkey; key >= 0) {
+    block.host_pkru = frame_pkru(uc);
+    set_frame_pkru(uc, block.host_pkru & ~(3U << (2 * key)));
+  }
+  if (kernel::Enclave* enclave = enclaves_.find(static_cast<std::uint32_t>(block.lp.secs.address.value >> 36));
+      enclave != nullptr) {
+    native_.sync(*enclave);
+  }
+}
+
+void Sgx::leave(ThreadBlock& block, UContext& uc) {
+  if (engine().features.epc_pkey >= 0) {
+    set_frame_pkru(uc, block.host_pkru);
+  }
+  block.inside.store(0, std::memory_order_seq_cst);
+  block.exits.fetch_add(1, std::memory_order_seq_cst);
+}
+
+/// Writes the registers back and says in which mode the handler returns.
+void Sgx::finish(Interruption& it, CpuState& cpu) {
+  store_state(it.uc, cpu, it.plan);
+  it.plan.enclave = it.block.lp.enclave_mode ? 1 : 0;
+  if (it.plan.enclave != 0 && !engine().features.fsgsbase) {
+    set_bases(cpu.fs_base, cpu.gs_base);
+  }
+}
+
+bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report) {
+  ThreadBlock& block = it.block;
+  for (;;) {
+    const bool was_inside = block.lp.enclave_mode;
+    if (!was_inside) {
+      if (const auto vma = vmas_.find(cpu.address(arch::Reg::Rbx)); vma && vma->enclave->mapped()) {
+        block.inside.store(vma->enclave->secs_page().address.value, std::memory_order_seq_cst);
+      }
+    }
+    kernel::UserSpace space(kernel_);
+    const arch::LeafResult result = arch::enclu(kernel_.machine(), block.lp, cpu, space);
+    if (result) {
+      if (!was_inside && block.lp.enclave_mode) {
+        enter(block, it.uc);
+      } else if (was_inside && !block.lp.enclave_mode) {
+        leave(block, it.uc);
+      }
+      if (cpu.pending_single_step) {
+        cpu.pending_single_step = false;
+        return raise(it, cpu, {Vector::DB, 0, {}}, true, {}, report, kDr6SingleStep);
+      }
+      finish(it, cpu);
+      return true;
+    }
+    if (!was_inside) {
+      block.inside.store(0, std::memory_order_seq_cst);
+    }
+    if (!raise(it, cpu, result.error(), false, {}, report)) {
+      return false;
+    }
+    // The kernel resolved a page fault. What follows natively would be one more trap at the same ENCLU, or at
+    // the AEP's: execute it here, unless the program put something else there.
+    std::byte code[15];
+    if (block.lp.enclave_mode || !is_enclu(code, code_bytes(block, LinearAddress(cpu.rip), code))) {
+      return true;
+    }
+  }
+}
+
+/// Raises `fault` where `cpu` stands: AEX if inside, then Linux's decision. True if the program goes on without
+/// a signal.
+bool Sgx::raise(Interruption& it, CpuState& cpu, Fault fault, bool trap_class,
+                std::optional<kernel::FaultResolution> resolution, siginfo_t& report,
+                std::uint64_t dr6) {
+  ThreadBlock& block = it.block;
+  kernel::TrapFrame trap;
+  trap.vector = fault.vector;
+  trap.error_code = fault.error_code;
+  trap.address = fault.address;
+  if (block.lp.enclave_mode) {
+    arch::AexEvent event;
+    event.exception = true;
+    event.vector = fault.vector;
+    event.error_code = fault.error_code;
+    event.address = fault.address;
+    event.save_rf = !trap_class;
+    trap.address = arch::aex(kernel_.machine(), block.lp, cpu, event);
+    leave(block, it.uc);
+  }
+  trap.rip = LinearAddress(cpu.rip);
+  read_fpu_words(cpu.xsave, trap);
+  trap.dr6 = dr6;
+  if (fault.vector == Vector::PF) {
+    trap.page_fault =
+        resolution ? *resolution : kernel::handle_enclave_fault(kernel_, fault.address, fault.error_code);
+  }
+  const kernel::Delivery delivery = kernel::deliver(kernel::ExceptionDesign::Vdso, fixup_site, trap);
+  bool settled = true;
+  if (const auto* fixup = std::get_if<kernel::Fixup>(&delivery)) {
+    cpu.rip = fixup->rip.value();
+    cpu[arch::Reg::Rdi] = fixup->rdi;
+    cpu[arch::Reg::Rsi] = fixup->rsi;
+    cpu[arch::Reg::Rdx] = fixup->rdx;
+  } else if (const auto* signal = std::get_if<kernel::TrapSignal>(&delivery)) {
+    report = siginfo_t{};
+    report.si_signo = signal->signo;
+    report.si_code = signal->si_code;
+    report.si_addr = reinterpret_cast<void*>(signal->addr.value());
+    it.uc.mcontext.trapno = static_cast<std::uint64_t>(fault.vector);
+    it.uc.mcontext.err = kernel::sanitized_error_code(trap);
+    if (fault.vector == Vector::PF) {
+      it.uc.mcontext.cr2 = trap.address.value();
+    }
+    settled = false;
+  }
+  finish(it, cpu);
+  return settled;
+}
+
+// -- What the handler asks -------------------------------------------------------------------------------------
+
+bool may_be_enclu(int signo, const SigContext& m) {
+  switch (static_cast<Vector>(m.trapno)) {
+    case Vector::UD:
+      return signo == SIGILL;
+    case Vector::GP:
+      return signo == SIGSEGV;
+    case Vector::PF:
+      return (m.err & arch::pfec::kInstruction) == 0 && (signo == SIGSEGV || signo == SIGBUS);
+    default:
+      return false;
+  }
+}
+
+bool Sgx::at_enclu(const Interruption& it) {
+  std::byte code[15];
+  return is_enclu(code, code_bytes(it.block, LinearAddress(it.uc.mcontext.rip), code));
+}
+
+bool Sgx::host_enclu(Interruption& it, siginfo_t& report) {
+  CpuState cpu = load_state(it.uc, fs_base(), gs_base());
+  return run_enclu(it, cpu, report);
+}
+
+bool Sgx::enclave_interrupt(Interruption& it) {
+  it.plan.fs = it.facts.fs;
+  it.plan.gs = it.facts.gs;
+  leave_enclave(it.block, it.uc, it.plan);
+  return false;
+}
+
+void Sgx::leave_enclave(ThreadBlock& block, UContext& uc, ExitPlan& plan) {
+  CpuState cpu = load_state(uc, plan.fs, plan.gs);
+  cpu.rflags = (cpu.rflags & ~(arch::rflags::kId | arch::rflags::kNt)) |
+               (plan.flags & (arch::rflags::kId | arch::rflags::kNt));
+  set_bases(block.host_fs, block.host_gs);
+  arch::aex(kernel_.machine(), block.lp, cpu, arch::AexEvent{});
+  leave(block, uc);
+  store_state(uc, cpu, plan);
+  plan.enclave = 0;
+}
+
+bool Sgx::enclave_fault(int signo, Interruption& it, siginfo_t& report) {
+  ThreadBlock& block = it.block;
+  SigContext& m = it.uc.mcontext;
+  CpuState cpu = load_state(it.uc, it.facts.fs, it.facts.gs);
+  ENCLUME_CHECK(block.lp.enclave_mode, {"rip", cpu.rip}, {"signal", static_cast<std::uint64_t>(signo)});
+
+  if (signo == SIGSYS) {
+    // RIP is behind the SYSCALL or INT 80h; RCX and R11 are gone (docs/fidelity.md).
+    if (it.info.si_code == kSysUserDispatch) {
+      cpu.rip -= kSyscallLength;
+    }
+    return raise(it, cpu, arch::undefined_opcode(), false, {}, report);
+  }
+  const auto vector = static_cast<Vector>(m.trapno);
+  const LinearAddress rip(cpu.rip);
+  std::byte code[15];
+  const std::size_t size =
+      block.lp.elrange.contains(rip) && may_be_enclu(signo, m) ? code_bytes(block, rip, code) : 0;
+  if (is_enclu(code, size)) {
+    return run_enclu(it, cpu, report);
+  }
+  if (vector == Vector::PF) {
+    return enclave_page_fault(it, cpu, report);
+  }
+  if (!block.lp.elrange.contains(rip)) {
+    // A jump out of ELRANGE that native paging let through: the fetch there is what hardware refuses.
+    return raise(it, cpu, arch::general_protection(), false, {}, report);
+  }
+  switch (vector) {
+    case Vector::UD:
+      return raise(it, cpu, arch::undefined_opcode(), false, {}, report);
+    case Vector::GP: {
+      const auto instruction = decode::decode({code, size});
+      if (instruction && undefined_in_enclave(instruction->cls)) {
+        return raise(it, cpu, arch::undefined_opcode(), false, {}, report);
+      }
+      return raise(it, cpu, {Vector::GP, static_cast<std::uint32_t>(m.err), {}}, false, {}, report);
+    }
+    case Vector::BP:
+      cpu.rip -= 1;  // natively a trap, in an enclave a fault
+      return raise(it, cpu, block.lp.dbgoptin ? Fault{Vector::BP, 0, {}} : arch::undefined_opcode(), false, {},
+                   report);
+    case Vector::DB: {
+      std::byte before{};
+      const arch::EpcPage page = epc_page_at(LinearAddress(cpu.rip - 1));
+      if (page) {
+        before = page.data[(cpu.rip - 1) & kPageMask];
+      }
+      const bool int1 = it.info.si_code == TRAP_BRKPT && before == std::byte{0xf1};
+      if (int1) {
+        cpu.rip -= 1;
+        return raise(it, cpu, block.lp.dbgoptin ? Fault{Vector::DB, 0, {}} : arch::undefined_opcode(), false, {},
+                     report);
+      }
+      const std::uint64_t dr6 = it.info.si_code == TRAP_TRACE ? kDr6SingleStep : kDr6Breakpoint0;
+      return raise(it, cpu, {Vector::DB, 0, {}}, true, {}, report, dr6);
+    }
+    default:
+      return raise(it, cpu, {vector, static_cast<std::uint32_t>(m.err), {}}, false, {}, report);
+  }
+}
+
+bool Sgx::enclave_page_fault(Interruption& it, CpuState& cpu, siginfo_t& report) {
+  ThreadBlock& block = it.block;
+  const LinearAddress address(it.uc.mcontext.cr2);
+  const auto native = static_cast<std::uint32_t>(it.uc.mcontext.err);
+  const Access access = access_of(native);
+  if (!block.lp.elrange.contains(address)) {
+    if (access == Access::Execute) {
+      return raise(it, cpu, arch::general_protection(), false, {}, report);
+    }
+    return raise(it, cpu, {Vector::PF, native, address}, false, resolution_of(it.info), report);
+  }
+  kernel::UserSpace space(kernel_);
+  const auto operand = space.walk(address, access);
+  if (!operand) {
+    return raise(it, cpu, operand.error(), false, {}, report);
+  }
+  if (const auto allowed = arch::check_enclave_access(block.lp, operand->epc, address, access);
+      !allowed) {
+    return raise(it, cpu, allowed.error(), false, {}, report);
+  }
+  // Allowed: only the native permissions were behind. Hardware takes no fault here.
+  const auto vma = vmas_.find(address);
+  if (vma) {
+    native_.apply(*vma->enclave, vma->enclave->page_number(address.page()), 1);
+  }
+  finish(it, cpu);
+  return true;
+}
+
+bool Sgx::host_page_fault(Interruption& it, siginfo_t& report) {
+  const LinearAddress address(it.uc.mcontext.cr2);
+  const auto vma = vmas_.find(address);
+  if (!vma) {
+    return false;
+  }
+  const auto native = static_cast<std::uint32_t>(it.uc.mcontext.err);
+  const Access access = access_of(native);
+  CpuState cpu = load_state(it.uc, fs_base(), gs_base());
+  kernel::UserSpace space(kernel_);
+  const auto operand = space.walk(address, access);
+  if (!operand) {
+    return raise(it, cpu, operand.error(), false, {}, report);
+  }
+  if (engine().features.epc_pkey < 0) {
+    // Nothing keeps host code out of the EPC here (docs/fidelity.md), so let it in where enclave code may be.
+    const std::uint64_t page = vma->enclave->page_number(address.page());
+    const kernel::Protection now = kernel::effective_protection(*vma->enclave, page, vma->prot);
+    const kernel::Protection need = access == Access::Write ? kernel::kProtWrite
+                                    : access == Access::Execute ? kernel::kProtExec
+                                                                : kernel::kProtRead;
+    if (now.covers(need)) {
+      native_.apply(*vma->enclave, page, 1);
+      finish(it, cpu);
+      return true;
+    }
+  }
+  if (access == Access::Execute) {
+    // Host code fetches the abort page: FF FF is no instruction.
+    return raise(it, cpu, arch::undefined_opcode(), false, {}, report);
+  }
+  if (emulate_abort_page(cpu)) {
+    finish(it, cpu);
+    return true;
+  }
+  return false;
+}
+
+/// The bytes at RIP, for telling instructions apart: EPC contents through the alias (the page may be execute-only
+/// for the program), everything else as far as it can be read.
+std::size_t Sgx::code_bytes(const ThreadBlock& block, LinearAddress rip, std::byte (&out)[15]) {
+  if (block.lp.enclave_mode && block.lp.elrange.contains(rip)) {
+    std::size_t done = 0;
+    while (done < sizeof(out)) {
+      const LinearAddress at = rip + done;
+      const arch::EpcPage page = epc_page_at(at);
+      if (!page) {
+        break;
+      }
+      const std::size_t room = kPageSize - at.page_offset();
+      const std::size_t n = room < sizeof(out) - done ? room : sizeof(out) - done;
+      std::memcpy(out + done, page.data + at.page_offset(), n);
+      done += n;
+    }
+    return done;
+  }
+  return sizeof(out) - enclume_guarded_copy(out, reinterpret_cast<const void*>(rip.value()), sizeof(out));
+}
+
+arch::EpcPage Sgx::epc_page_at(LinearAddress address) const {
+  const auto vma = vmas_.find(address);
+  if (!vma || !vma->enclave->mapped()) {
+    return {};
+  }
+  const std::uint64_t page = vma->enclave->page_number(address.page());
+  if (page >= vma->enclave->pages() || !vma->enclave->index().contains(page) ||
+      !vma->enclave->page(page).load().resident) {
+    return {};
+  }
+  return vma->enclave->epc_page(page);
+}
+
+}  // namespace enclume::engine

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where a program's ENCLU and the faults of its enclaves meet the processor and the kernel's half.
+#pragma once
+
+#include <csignal>
+#include <optional>
+
+#include "arch/cpu_state.h"
+#include "arch/fault.h"
+#include "arch/machine.h"
+#include "engine/entry/entry.h"
+#include "engine/pages/native_protection.h"
+#include "engine/pages/process.h"
+#include "engine/signals/frame.h"
+#include "engine/threads/thread_block.h"
+#include "kernel/fault/page_fault.h"
+#include "kernel/fixup/fixup.h"
+#include "kernel/kernel.h"
+
+namespace enclume::engine {
+
+/// Everything about one signal that reached the engine.
+struct Interruption {
+  ThreadBlock& block;
+  UContext& uc;
+  const siginfo_t& info;
+  const EntryFacts& facts;
+  ExitPlan& plan;
+};
+
+/// Signal context: safe for all, with the thread's registers in `it`. The functions that return bool say
+/// whether the matter is settled; if not, `report` holds the signal that the program gets, and the frame the
+/// context that it sees.
+class Sgx {
+ public:
+  Sgx(const arch::MachineConfig& config, kernel::KernelShared& shared) noexcept;
+
+  /// Whether RIP is at an ENCLU.
+  bool at_enclu(const Interruption& it);
+  /// Executes it, for host code.
+  bool host_enclu(Interruption& it, siginfo_t& report);
+  /// #PF in host code: on EPC pages the abort page, else the program's own.
+  bool host_page_fault(Interruption& it, siginfo_t& report);
+  /// An exception that enclave code raised.
+  bool enclave_fault(int signo, Interruption& it, siginfo_t& report);
+  /// Anything else that arrived while enclave code ran: AEX, then the signal takes its course. Returns false.
+  bool enclave_interrupt(Interruption& it);
+  /// AEX on the way into the enclave: makes `plan` one for host code at the AEP.
+  void leave_enclave(ThreadBlock& block, UContext& uc, ExitPlan& plan);
+
+  void after_fork();
+
+  [[nodiscard]] kernel::Kernel& kernel() { return kernel_; }
+  [[nodiscard]] NativeProtection& native() { return native_; }
+
+  /// The ENCLU of the vDSO image that the program sees, once it is mapped.
+  std::optional<kernel::FixupSite> fixup_site;
+
+ private:
+  bool run_enclu(Interruption& it, arch::CpuState& cpu, siginfo_t& report);
+  bool raise(Interruption& it, arch::CpuState& cpu, arch::Fault fault, bool trap_class,
+             std::optional<kernel::FaultResolution> resolution, siginfo_t& report, std::uint64_t dr6 = 0);
+  bool enclave_page_fault(Interruption& it, arch::CpuState& cpu, siginfo_t& report);
+  void finish(Interruption& it, arch::CpuState& cpu);
+  [[nodiscard]] arch::EpcPage epc_page_at(LinearAddress address) const;
+  void enter(ThreadBlock& block, UContext& uc);
+  void leave(ThreadBlock& block, UContext& uc);
+  [[nodiscard]] std::size_t code_bytes(const ThreadBlock& block, LinearAddress rip, std::byte (&out)[15]);
+
+  const arch::MachineConfig& config_;
+  Process process_;
+  kernel::EnclaveTable enclaves_;
+  kernel::VmaTable vmas_;
+  kernel::Kernel kernel_;
+  NativeProtection native_;
+};
+
+/// Whether an ENCLU can have raised this natively. Without SGX it is #UD; where the silicon has SGX and a
+/// hypervisor hides it, ENCLU does execute, and always fails: #GP, or #PF at the TCS (see docs/fidelity.md).
+bool may_be_enclu(int signo, const SigContext& m);
+
+/// The engine's own interprocessor interrupt: makes a thread leave its enclave once.
+bool is_kick(int signo, const siginfo_t& info);
+void kick_thread(int process, int tid);
+
+}  // namespace enclume::engine

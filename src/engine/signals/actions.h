@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the program asked for with sigaction(), and what the kernel was told instead.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+
+#include "base/errno.h"
+#include "base/lock.h"
+#include "engine/signals/frame.h"
+
+namespace enclume::engine {
+
+/// The kernel's struct sigaction, with signals' handler as an address.
+struct Action {
+  std::uint64_t handler = 0;  ///< 0 SIG_DFL, 1 SIG_IGN
+  std::uint64_t flags = 0;
+  std::uint64_t restorer = 0;
+  SignalSet mask = 0;
+
+  [[nodiscard]] bool is_default() const { return handler == 0; }
+  [[nodiscard]] bool is_ignored() const { return handler == 1; }
+  [[nodiscard]] bool is_handler() const { return handler > 1; }
+};
+static_assert(sizeof(Action) == 32);
+
+/// The program's table of dispositions. Readers are signal handlers and never wait.
+class ActionTable {
+ public:
+  /// Takes over the dispositions that the process was started with and installs the engine's handler for the
+  /// signals that it needs.
+  void init();
+
+  /// sigaction(2): `next` and `previous` may be null. Invalid for KILL, STOP and numbers out of range.
+  SysResult<void> change(int signo, const Action* next, Action* previous);
+
+  /// The program's disposition now. Signal context: safe.
+  [[nodiscard]] Action get(int signo) const;
+
+  /// The same, and back to the default if it was a SA_RESETHAND handler, as the kernel does at delivery.
+  /// Signal context: safe.
+  [[nodiscard]] Action take(int signo);
+
+  /// Before execve(): what the program ignores has to be ignored by the kernel, too.
+  void prepare_exec();
+  void undo_exec();
+
+  void reset_in_child() { lock_.reset_in_child(); }
+
+ private:
+  struct Slot {
+    std::atomic<std::uint32_t> version;  ///< odd: being written
+    std::atomic<std::uint64_t> handler, flags, restorer, mask;
+  };
+
+  void write(int signo, const Action& action);
+  static long tell_kernel(int signo, const Action& program);
+
+  OwnerLock lock_;
+  std::array<Slot, 65> slots_;
+};
+
+/// Sets the kernel's disposition to the default, so that a signal ends the process as it would without us.
+void set_kernel_default(int signo);
+
+}  // namespace enclume::engine

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/signals/delivery.h"
+
+#include <cstring>
+
+#include "base/syscall.h"
+#include "base/types.h"
+#include "engine/engine.h"
+#include "engine/signals/context.h"
+#include "engine/signals/mask.h"
+#include "engine/threads/thread_block.h"
+
+namespace enclume::engine {
+
+namespace {
+
+constexpr std::uint64_t kRedZone = 128;
+
+bool on_stack(const AltStack& stack, std::uint64_t sp) {
+  // Linux __on_sig_stack(): the stack grows down, so its top counts and its bottom does not.
+  return sp > stack.sp && sp - stack.sp <= stack.size;
+}
+
+constexpr std::uint32_t kAutodisarm = 1U << 31;
+
+/// Writes the program's frame below `sp`; returns its address, or 0 if the stack can't hold it.
+std::uint64_t write_frame(std::uint64_t sp, const SignalFrame& kernel_frame, const siginfo_t& info,
+                          const AltStack& shown, SignalSet shown_mask) {
+  const std::uint32_t extended = extended_size(kernel_frame.uc);
+  std::uint64_t fpstate = 0;
+  if (extended != 0) {
+    fpstate = align_down(sp - extended, 64);
+    sp = fpstate;
+  }
+  // As if called: RSP + 8 is 16-byte aligned (Linux align_sigframe()).
+  const std::uint64_t address = align_down(sp - sizeof(SignalFrame), 16) - 8;
+
+  SignalFrame out;
+  out.return_address = reinterpret_cast<std::uint64_t>(&enclume_restorer);
+  out.uc = kernel_frame.uc;
+  out.uc.link = 0;
+  out.uc.stack = shown;
+  out.uc.sigmask = shown_mask;
+  out.uc.mcontext.fpstate = reinterpret_cast<std::byte*>(fpstate);
+  out.info = info;
+  if (enclume_guarded_copy(reinterpret_cast<void*>(address), &out, sizeof(out)) != 0) {
+    return 0;
+  }
+  if (extended != 0 && enclume_guarded_copy(reinterpret_cast<void*>(fpstate), kernel_frame.uc.mcontext.fpstate,
+                                            extended) != 0) {
+    return 0;
+  }
+  return address;
+}
+
+}  // namespace
+
+void requeue(const siginfo_t& info) {
+  const int tid = sys::gettid();
+  if (sys::raw(__NR_rt_tgsigqueueinfo, sys::getpid(), tid, info.si_signo, sys::arg(&info)) < 0) {
+    // The queue of real-time signals is full (RLIMIT_SIGPENDING): without the payload it still fits.
+    sys::raw(__NR_tgkill, sys::getpid(), tid, info.si_signo);
+  }
+}
+
+void hold(ThreadBlock& block, const siginfo_t& info) {
+  const std::uint8_t bit = pack_owned(signal_bit(info.si_signo));
+  block.held[static_cast<std::size_t>(__builtin_ctz(bit))] = info;
+  block.held_bits = static_cast<std::uint8_t>(block.held_bits | bit);
+}
+
+void release_held(ThreadBlock& block) {
+  const std::uint8_t mask = engine().arena.virtual_mask(block.tid);
+  for (std::size_t i = 0; i < kOwnedSignals.size(); ++i) {
+    const auto bit = static_cast<std::uint8_t>(1U << i);
+    if ((block.held_bits & ~mask & bit) != 0) {
+      block.held_bits = static_cast<std::uint8_t>(block.held_bits & ~bit);
+      requeue(block.held[i]);
+    }
+  }
+}
+
+void end_by_default(const siginfo_t& info) {
+  // Blocked until the handler has returned: it is the program's registers that belong into the core file.
+  const SignalSet self = signal_bit(info.si_signo);
+  sys::raw(__NR_rt_sigprocmask, SIG_BLOCK, sys::arg(&self), 0, sizeof(self));
+  set_kernel_default(info.si_signo);
+  requeue(info);
+}
+
+void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Cause cause, SignalSet current_mask) {
+  const int signo = info.si_signo;
+  const SignalSet self = signal_bit(signo);
+  UContext& uc = frame.uc;
+  SignalSet virtual_mask = unpack_owned(engine().arena.virtual_mask(block.tid));
+
+  Action action = engine().actions.get(signo);
+  // For a signal that was sent the kernel's mask has decided already; only the owned ones are ours to hold.
+  const SignalSet in_force = cause == Cause::Fault ? uc.sigmask | virtual_mask : virtual_mask;
+  const bool blocked = (in_force & self) != 0;
+  if (cause == Cause::Fault && (blocked || !action.is_handler())) {
+    end_by_default(info);
+    uc.sigmask &= ~self;
+    return;
+  }
+  if (blocked) {
+    hold(block, info);
+    return;
+  }
+  if (!action.is_handler()) {
+    if (action.is_default()) {
+      end_by_default(info);
+      uc.sigmask &= ~self;
+    }
+    return;
+  }
+  action = engine().actions.take(signo);
+
+  std::uint64_t sp = uc.mcontext.rsp - kRedZone;
+  AltStack shown = block.program_stack;
+  const bool have_alt = (shown.flags & SS_DISABLE) == 0 && shown.size != 0;
+  const bool already_on = have_alt && on_stack(shown, uc.mcontext.rsp);
+  if ((action.flags & SA_ONSTACK) != 0 && have_alt && !already_on) {
+    sp = shown.sp + shown.size;
+  }
+  if (already_on) {
+    shown.flags |= SS_ONSTACK;
+  }
+  const std::uint64_t address = write_frame(sp, frame, info, shown, uc.sigmask | virtual_mask);
+  if (address == 0) {
+    // No room on the stack: the kernel forces SIGSEGV, and if that is what failed, the process ends.
+    siginfo_t segv{};
+    segv.si_signo = SIGSEGV;
+    segv.si_code = SI_KERNEL;
+    if (signo == SIGSEGV) {
+      end_by_default(segv);
+    } else {
+      deliver(block, frame, segv, Cause::Fault, current_mask);
+    }
+    return;
+  }
+  if (have_alt && !already_on && (static_cast<std::uint32_t>(shown.flags) & kAutodisarm) != 0) {
+    block.program_stack = AltStack{};
+  }
+
+  SignalSet handler_mask = current_mask | action.mask;
+  if ((action.flags & SA_NODEFER) == 0) {
+    handler_mask |= self;
+  }
+  engine().arena.set_virtual_mask(block.tid, pack_owned(virtual_mask | handler_mask));
+  uc.sigmask = handler_mask & ~kOwnedSet;
+
+  SigContext& m = uc.mcontext;
+  m.rip = action.handler;
+  m.rsp = address;
+  m.rdi = static_cast<std::uint64_t>(signo);
+  m.rsi = address + offsetof(SignalFrame, info);
+  m.rdx = address + offsetof(SignalFrame, uc);
+  m.rax = 0;
+  m.flags &= ~(arch::rflags::kDf | arch::rflags::kRf | arch::rflags::kTf);
+  reset_extended_state(uc);
+}
+
+/// The way back from a program's handler: its frame holds the program's view, the kernel gets its own.
+extern "C" void enclume_before_sigreturn(SignalFrame* frame) {
+  engine().sync_after_fork();
+  const int tid = sys::gettid();
+  UContext& uc = frame->uc;
+  engine().arena.set_virtual_mask(tid, pack_owned(uc.sigmask));
+  uc.sigmask &= ~kOwnedSet;
+  if (ThreadBlock* block = engine().arena.find(tid); block != nullptr) {
+    // As restore_altstack() would: on the stack itself it can't be changed.
+    AltStack restored = uc.stack;
+    restored.flags &= ~SS_ONSTACK;
+    if ((block->program_stack.flags & SS_DISABLE) != 0 || !on_stack(block->program_stack, uc.mcontext.rsp)) {
+      block->program_stack = restored;
+    }
+    uc.stack = engine().signal_stack(*block);
+    release_held(*block);
+  }
+}
+
+}  // namespace enclume::engine

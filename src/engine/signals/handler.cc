@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+// The C++ behind entry/entry.S: what was interrupted, and by what.
+#include <cstring>
+
+#include "base/panic.h"
+#include "base/syscall.h"
+#include "engine/cpuid_emulation.h"
+#include "engine/engine.h"
+#include "engine/entry/entry.h"
+#include "engine/sgx.h"
+#include "engine/signals/context.h"
+#include "engine/signals/delivery.h"
+#include "engine/signals/mask.h"
+#include "engine/threads/thread_block.h"
+
+namespace enclume::engine {
+
+namespace {
+
+std::uint64_t address_of(const char* label) { return reinterpret_cast<std::uint64_t>(label); }
+
+bool raised_by_instruction(int signo, const siginfo_t& info) { return is_owned(signo) && info.si_code > 0; }
+
+bool in_exit_window(std::uint64_t rip) {
+  return rip >= address_of(enclume_exit_begin) && rip < address_of(enclume_exit_end);
+}
+
+bool fix_guarded_copy(UContext& uc) {
+  const std::uint64_t rip = uc.mcontext.rip;
+  if (rip < address_of(enclume_copy_fault_begin) || rip >= address_of(enclume_copy_fault_end)) {
+    return false;
+  }
+  uc.mcontext.rip = address_of(enclume_copy_fixup);
+  return true;
+}
+
+/// Whether the handler's own stack was in use: then it is the engine that was interrupted. While the selector
+/// still says "enclave" RSP proves nothing, it may be the enclave's; then only our own code counts.
+bool interrupted_engine(const ThreadBlock& block, const UContext& uc, const EntryFacts& facts) {
+  const LinearAddress rip(uc.mcontext.rip);
+  if (!engine().text.contains(rip)) {
+    return false;
+  }
+  return facts.enclave != 0 || engine().arena.of_stack(uc.mcontext.rsp) == &block;
+}
+
+[[noreturn]] void engine_fault(int signo, const siginfo_t& info, const UContext& uc) {
+  (void)info;
+  ENCLUME_PANIC("fault in the engine", {"signal", static_cast<std::uint64_t>(signo)},
+                {"offset in libenclume-engine.so", LinearAddress(uc.mcontext.rip) - engine().text.begin},
+                {"address", uc.mcontext.cr2});
+}
+
+/// Something arrived while the engine was at work. Nothing of the program may run now: what can be sent again
+/// is sent again, blocked until the engine's own return restores the mask; the rest is noted.
+void on_nested(int signo, const siginfo_t& info, UContext& uc, ThreadBlock& block, const EntryFacts& facts,
+               ExitPlan& plan) {
+  plan.nested = 1;
+  plan.enclave = facts.enclave;
+  plan.fs = facts.fs;
+  plan.gs = facts.gs;
+  const bool window = in_exit_window(uc.mcontext.rip);
+  if (window) {
+    uc.mcontext.rip = address_of(enclume_exit_begin);
+    plan.enclave = 0;
+  }
+  if (raised_by_instruction(signo, info)) {
+    if (!fix_guarded_copy(uc)) {
+      engine_fault(signo, info, uc);
+    }
+    return;
+  }
+  if (is_kick(signo, info)) {
+    block.deferred.fetch_or(kDeferredKick, std::memory_order_relaxed);
+    return;
+  }
+  if (is_owned(signo)) {
+    block.deferred_signal = info;
+    block.deferred.fetch_or(kDeferredSignal, std::memory_order_relaxed);
+    return;
+  }
+  const SignalSet all = kBlockable;
+  sys::raw(__NR_rt_sigprocmask, SIG_BLOCK, sys::arg(&all), 0, sizeof(all));
+  if (!window && block.mask_saved.load(std::memory_order_relaxed) == 0) {
+    block.mask = uc.sigmask;
+    block.mask_saved.store(1, std::memory_order_relaxed);
+  }
+  requeue(info);
+  uc.sigmask |= kBlockable;
+}
+
+/// The mask in force now, before a nested signal changed it.
+SignalSet mask_at_entry(const ThreadBlock& block) {
+  const SignalSet now = kernel_mask();
+  return block.mask_saved.load(std::memory_order_relaxed) != 0 ? block.mask : now;
+}
+
+/// A fault of host code. True if it is dealt with and the program sees nothing.
+bool handle_host_fault(int signo, Interruption& it, siginfo_t& report) {
+  const SigContext& m = it.uc.mcontext;
+  if (fix_guarded_copy(it.uc)) {
+    return true;  // a front door, on the program's own stack
+  }
+  if (may_be_enclu(signo, m)) {
+    if ((signo == SIGILL && emulate_patched_cpuid(it.uc)) ||
+        (m.trapno == static_cast<std::uint64_t>(arch::Vector::GP) && emulate_faulting_cpuid(it.uc))) {
+      return true;
+    }
+    if (engine().sgx->at_enclu(it)) {
+      return engine().sgx->host_enclu(it, report);
+    }
+  }
+  if (m.trapno == static_cast<std::uint64_t>(arch::Vector::PF)) {
+    return engine().sgx->host_page_fault(it, report);
+  }
+  return false;
+}
+
+}  // namespace
+
+extern "C" void enclume_on_signal(int signo, siginfo_t* info, UContext* uc, ThreadBlock* block,
+                                  const EntryFacts* facts, ExitPlan* plan) {
+  *plan = ExitPlan{&frame_of(*uc), 0, 0, 0, 0x202, 0, 0};
+  ENCLUME_CHECK(block->self == block, {"rsp", uc->mcontext.rsp});
+  if (interrupted_engine(*block, *uc, *facts)) {
+    on_nested(signo, *info, *uc, *block, *facts, *plan);
+    return;
+  }
+  Engine& e = engine();
+  e.sync_after_fork();
+  plan->flags = 0x202 | (uc->mcontext.flags & (arch::rflags::kId | arch::rflags::kNt));
+  Interruption it{*block, *uc, *info, *facts, *plan};
+  const bool fault = raised_by_instruction(signo, *info);
+  const SignalSet mask = fault ? uc->sigmask : mask_at_entry(*block);
+
+  siginfo_t report = *info;
+  if (facts->enclave != 0) {
+    if (fault ? e.sgx->enclave_fault(signo, it, report) : e.sgx->enclave_interrupt(it)) {
+      return;
+    }
+  } else if (fault && handle_host_fault(signo, it, report)) {
+    return;
+  }
+  if (is_kick(signo, *info)) {
+    return;  // this thread is not inside (any more)
+  }
+  deliver(*block, *plan->frame, report, fault ? Cause::Fault : Cause::Sent, mask);
+}
+
+/// A thread that the engine has not met: it has no alternate stack of ours and has never been in an enclave.
+/// A fault makes it known and happens again; any other signal goes straight to the program's handler on the
+/// very frame that the kernel made, which is the one the program would have got.
+extern "C" void enclume_on_unregistered_signal(int signo, siginfo_t* info, UContext* uc, ExitPlan* plan) {
+  Engine& e = engine();
+  e.sync_after_fork();
+  *plan = ExitPlan{&frame_of(*uc), 0, 0, 0, 0x202, 0, 0};
+  if (raised_by_instruction(signo, *info)) {
+    if (fix_guarded_copy(*uc) || emulate_patched_cpuid(*uc) ||
+        (uc->mcontext.trapno == static_cast<std::uint64_t>(arch::Vector::GP) && emulate_faulting_cpuid(*uc))) {
+      return;
+    }
+    ThreadBlock* block = e.register_thread();
+    if (block == nullptr) {
+      ENCLUME_PANIC("no slot left for another thread");
+    }
+    uc->stack = e.signal_stack(*block);
+    return;
+  }
+  if (is_kick(signo, *info)) {
+    return;
+  }
+
+  const SignalSet self = signal_bit(signo);
+  const int tid = sys::gettid();
+  const SignalSet virtual_mask = unpack_owned(e.arena.virtual_mask(tid));
+  const Action action = e.actions.get(signo);
+  const bool hold_it = (virtual_mask & self) != 0;
+  const bool wants_other_stack =
+      (action.flags & SA_ONSTACK) == 0 && (uc->stack.flags & SS_DISABLE) == 0 && uc->stack.size != 0;
+  if (hold_it || wants_other_stack) {
+    // Only a registered thread can hold a signal, or be given a frame other than the kernel's.
+    if (ThreadBlock* block = e.register_thread(); block != nullptr) {
+      uc->stack = e.signal_stack(*block);
+      if (hold_it) {
+        hold(*block, *info);
+      } else {
+        requeue(*info);
+      }
+      return;
+    }
+  }
+  if (!action.is_handler()) {
+    if (action.is_default()) {
+      end_by_default(*info);
+      uc->sigmask &= ~self;
+    }
+    return;
+  }
+  const Action taken = e.actions.take(signo);
+  if (is_owned(signo)) {
+    // The kernel added nothing to the mask for these; do what it would have done.
+    SignalSet handler_mask = kernel_mask() | taken.mask;
+    if ((taken.flags & SA_NODEFER) == 0) {
+      handler_mask |= self;
+    }
+    e.arena.set_virtual_mask(tid, pack_owned(virtual_mask | handler_mask));
+    set_kernel_mask(handler_mask & ~kOwnedSet);
+  } else {
+    e.arena.set_virtual_mask(tid, pack_owned(virtual_mask | taken.mask));
+  }
+  uc->sigmask |= virtual_mask;
+  plan->handler = taken.handler;
+}
+
+extern "C" void enclume_on_deferred(ThreadBlock* block, ExitPlan* plan) {
+  const std::uint32_t work = block->deferred.exchange(0, std::memory_order_relaxed);
+  if (plan->enclave != 0) {
+    engine().sgx->leave_enclave(*block, plan->frame->uc, *plan);
+  }
+  if ((work & kDeferredSignal) != 0) {
+    deliver(*block, *plan->frame, block->deferred_signal, Cause::Sent, plan->frame->uc.sigmask);
+  }
+}
+
+}  // namespace enclume::engine

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/start/machine.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+
+#include <csignal>
+
+#include "arch/structs/attributes.h"
+#include "base/syscall.h"
+#include "engine/engine.h"
+#include "engine/signals/actions.h"
+#include "engine/signals/frame.h"
+#include "engine/signals/mask.h"
+#include "engine/start/message.h"
+
+namespace enclume::engine {
+
+namespace {
+
+// CPUID.12H shows the EPC as physical memory; where it would lie is as good as any other place above RAM.
+constexpr std::uint64_t kEpcBase = 1ULL << 40;
+
+constinit arch::MachineConfig config;
+constinit arch::CpuidProfile profile{.attributes_supported = {}, .epc = {}};
+constinit arch::EpcSection section;
+
+arch::CpuidResult cpuid(std::uint32_t leaf, std::uint32_t subleaf) {
+  arch::CpuidResult r;
+  __asm__ volatile("cpuid" : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx) : "a"(leaf), "c"(subleaf));
+  return r;
+}
+
+std::uint64_t read_xcr0() {
+  if ((cpuid(1, 0).ecx & (1U << 27)) == 0) {  // OSXSAVE
+    return 3;
+  }
+  std::uint32_t low;
+  std::uint32_t high;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (std::uint64_t{high} << 32) | low;
+}
+
+void random_bytes(std::span<std::byte> out) {
+  std::size_t done = 0;
+  while (done < out.size()) {
+    const long n = sys::raw(__NR_getrandom, sys::arg(out.data() + done), static_cast<long>(out.size() - done), 0);
+    if (n <= 0 && n != -EINTR) {
+      refuse("the kernel gives no random bytes (getrandom)");
+    }
+    done += n > 0 ? static_cast<std::size_t>(n) : 0;
+  }
+}
+
+std::uint64_t probed_features = 0;
+
+void probe_handler(int signo, siginfo_t* info, void* context) {
+  (void)signo;
+  (void)info;
+  const auto& uc = *static_cast<const UContext*>(context);
+  if (uc.mcontext.fpstate != nullptr && (uc.flags & kUcFpXstate) != 0 &&
+      fpx_sw(uc.mcontext.fpstate).magic1 == kFpXstateMagic1) {
+    probed_features = fpx_sw(uc.mcontext.fpstate).xfeatures;
+  }
+}
+
+__attribute__((naked)) void probe_restorer() {
+  __asm__("movl $15, %eax\n\tsyscall");
+}
+
+}  // namespace
+
+std::uint64_t probe_frame_features() {
+  constexpr std::uint64_t kSaRestorer = 0x04000000;
+  const Action probe{reinterpret_cast<std::uint64_t>(&probe_handler), SA_SIGINFO | kSaRestorer,
+                     reinterpret_cast<std::uint64_t>(&probe_restorer), 0};
+  Action before;
+  // SIGSYS: nothing else uses it this early, and it is unblocked again in a moment anyway.
+  sys::raw(__NR_rt_sigaction, SIGSYS, sys::arg(&probe), sys::arg(&before), sizeof(SignalSet));
+  const SignalSet mask = kernel_mask();
+  set_kernel_mask(mask & ~signal_bit(SIGSYS));
+  sys::raw(__NR_tgkill, sys::getpid(), sys::gettid(), SIGSYS);
+  set_kernel_mask(mask);
+  sys::raw(__NR_rt_sigaction, SIGSYS, sys::arg(&before), 0, sizeof(SignalSet));
+  return probed_features;
+}
+
+arch::MachineConfig& machine_config() { return config; }
+const arch::CpuidProfile& cpuid_view() { return profile; }
+
+void configure_machine(const Settings& settings, std::uint64_t frame_features) {
+  config.sgx2 = settings.sgx2;
+  config.misc_supported = 1;
+  config.attributes_supported = arch::attribute::kDebug | arch::attribute::kMode64Bit |
+                                arch::attribute::kProvisionKey | arch::attribute::kEinitTokenKey |
+                                arch::attribute::kKss;
+  config.xcr0 = read_xcr0();
+  config.xfrm_supported = arch::offered_xfrm(config.xcr0, frame_features);
+  config.max_size_log2_32 = 31;
+  config.max_size_log2_64 = 46;
+  for (std::uint32_t i = 2; i < 63; ++i) {
+    if ((config.xcr0 >> i & 1) != 0) {
+      const arch::CpuidResult r = cpuid(0xd, i);
+      config.xsave[i] = {r.ebx, r.eax};
+    }
+  }
+  engine().xsave_layout = config.xsave;
+  for (std::size_t i = 0; i < config.cpusvn.size(); ++i) {
+    config.cpusvn[i] = static_cast<std::byte>(i == 0 ? 1 : 0);
+  }
+  section = {kEpcBase, settings.epc_size};
+  profile = arch::cpuid_profile(config, cpuid(0, 0).eax, {&section, 1});
+  load_secret(settings, config.secret);
+}
+
+void load_secret(const Settings& settings, std::array<std::byte, 32>& secret) {
+  if (settings.has_secret) {
+    secret = settings.secret;
+    return;
+  }
+  if (settings.secret_file[0] != '\0') {
+    const auto fd = sys::call(__NR_openat, AT_FDCWD, settings.secret_file.data(), O_RDONLY | O_CLOEXEC);
+    if (!fd) {
+      refuse("the machine secret that ENCLUME_SETTINGS names can't be read; start the program with `enclume run`");
+    }
+    const long n = sys::raw(__NR_read, *fd, sys::arg(secret.data()), 32);
+    sys::raw(__NR_close, *fd);
+    if (n != static_cast<long>(secret.size())) {
+      refuse("the machine secret's file is not 32 bytes long; remove it, and `enclume run` makes a new one");
+    }
+    return;
+  }
+  random_bytes(secret);
+}
+
+kernel::KernelShared& make_shared_machine(const Settings& settings) {
+  const auto r = sys::call(__NR_mmap, 0, sizeof(kernel::KernelShared), PROT_READ | PROT_WRITE,
+                           MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (!r) {
+    refuse("there is no memory for the machine's shared state");
+  }
+  auto& shared = *reinterpret_cast<kernel::KernelShared*>(*r);
+  random_bytes(shared.machine.boot_nonce);
+  shared.epc_total.store(settings.epc_size / kPageSize, std::memory_order_relaxed);
+  return shared;
+}
+
+}  // namespace enclume::engine

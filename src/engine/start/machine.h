@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// The emulated machine as the settings and the processor underneath make it.
+#pragma once
+
+#include "arch/cpuid/sgx_leaves.h"
+#include "arch/machine.h"
+#include "engine/start/settings.h"
+#include "kernel/shared.h"
+
+namespace enclume::engine {
+
+/// Fills the configuration: XFRM and frame layout from CPUID.0DH and the kernel's signal frame, attributes from
+/// the settings. `frame_features` is the xfeatures word of a signal frame. Once, before CPUID is made to fault.
+void configure_machine(const Settings& settings, std::uint64_t frame_features);
+
+[[nodiscard]] arch::MachineConfig& machine_config();
+
+/// What CPUID says to host code. Signal context: safe.
+[[nodiscard]] const arch::CpuidProfile& cpuid_view();
+
+/// Memory that the children of this process share, with a fresh machine in it. Ends the process with a message
+/// if there is none.
+[[nodiscard]] kernel::KernelShared& make_shared_machine(const Settings& settings);
+
+/// The machine secret: from the settings, from the file that they name, or random.
+void load_secret(const Settings& settings, std::array<std::byte, 32>& secret);
+
+/// Asks the kernel for a signal frame and returns its xfeatures (0 without XSAVE).
+[[nodiscard]] std::uint64_t probe_frame_features();
+
+}  // namespace enclume::engine

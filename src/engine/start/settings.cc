@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/start/settings.h"
+
+#include <optional>
+#include <span>
+
+namespace enclume::engine {
+
+namespace {
+
+constexpr std::uint64_t kMinEpc = 1ULL << 20;
+constexpr std::uint64_t kMaxEpc = 1ULL << 40;
+
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') {
+    return c - '0';
+  }
+  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+int any_hex_digit(char c) { return c >= 'A' && c <= 'F' ? c - 'A' + 10 : hex_digit(c); }
+
+std::optional<std::uint64_t> number(std::string_view text) {
+  std::uint64_t value = 0;
+  if (text.empty() || text.size() > 19) {
+    return std::nullopt;
+  }
+  for (const char c : text) {
+    if (c < '0' || c > '9') {
+      return std::nullopt;
+    }
+    value = value * 10 + static_cast<std::uint64_t>(c - '0');
+  }
+  return value;
+}
+
+/// A path with %XX for the bytes that the format needs. False if it is malformed or too long.
+bool path(std::string_view text, std::span<char> out) {
+  std::size_t used = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    char c = text[i];
+    if (c == '%') {
+      if (i + 2 >= text.size() || any_hex_digit(text[i + 1]) < 0 || any_hex_digit(text[i + 2]) < 0) {
+        return false;
+      }
+      c = static_cast<char>(any_hex_digit(text[i + 1]) * 16 + any_hex_digit(text[i + 2]));
+      i += 2;
+    }
+    if (c == '\0' || used + 1 >= out.size()) {
+      return false;
+    }
+    out[used++] = c;
+  }
+  out[used] = '\0';
+  return used > 0;
+}
+
+bool secret(std::string_view text, std::array<std::byte, 32>& out) {
+  if (text.size() != 64) {
+    return false;
+  }
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const int high = hex_digit(text[2 * i]);
+    const int low = hex_digit(text[2 * i + 1]);
+    if (high < 0 || low < 0) {
+      return false;
+    }
+    out[i] = static_cast<std::byte>(high * 16 + low);
+  }
+  return true;
+}
+
+}  // namespace
+
+std::expected<Settings, std::string_view> parse_settings(std::string_view text) {
+  using Error = std::unexpected<std::string_view>;
+  Settings s;
+  enum : unsigned { kEpc = 1, kSgx = 2, kDebug = 4, kTrace = 8, kFile = 16, kSecret = 32 };
+  unsigned seen = 0;
+  bool first = true;
+  for (;;) {
+    const std::size_t end = text.find(';');
+    const std::string_view field = text.substr(0, end);
+    if (first) {
+      if (field != "v1") {
+        return Error("ENCLUME_SETTINGS is of another version; is the engine the one that belongs to this enclume?");
+      }
+      first = false;
+    } else {
+      const std::size_t equals = field.find('=');
+      if (equals == std::string_view::npos) {
+        return Error("ENCLUME_SETTINGS has a field without a value");
+      }
+      const std::string_view key = field.substr(0, equals);
+      const std::string_view value = field.substr(equals + 1);
+      unsigned which = 0;
+      if (key == "epc_size") {
+        which = kEpc;
+        const auto n = number(value);
+        if (!n || *n < kMinEpc || *n > kMaxEpc || *n % 4096 != 0) {
+          return Error("ENCLUME_SETTINGS: epc_size is out of range");
+        }
+        s.epc_size = *n;
+      } else if (key == "sgx") {
+        which = kSgx;
+        if (value != "1" && value != "2") {
+          return Error("ENCLUME_SETTINGS: sgx is neither 1 nor 2");
+        }
+        s.sgx2 = value == "2";
+      } else if (key == "debug") {
+        which = kDebug;
+        if (value != "0" && value != "1") {
+          return Error("ENCLUME_SETTINGS: debug is neither 0 nor 1");
+        }
+        s.debug = value == "1";
+      } else if (key == "trace") {
+        which = kTrace;
+        if (!path(value, s.trace)) {
+          return Error("ENCLUME_SETTINGS: trace is not a path");
+        }
+      } else if (key == "secret_file") {
+        which = kFile;
+        if (!path(value, s.secret_file)) {
+          return Error("ENCLUME_SETTINGS: secret_file is not a path");
+        }
+      } else if (key == "secret") {
+        which = kSecret;
+        if (!secret(value, s.secret)) {
+          return Error("ENCLUME_SETTINGS: secret is not 64 hexadecimal digits");
+        }
+        s.has_secret = true;
+      } else {
+        return Error("ENCLUME_SETTINGS has a field that this engine does not know");
+      }
+      if ((seen & which) != 0) {
+        return Error("ENCLUME_SETTINGS has a field twice");
+      }
+      seen |= which;
+    }
+    if (end == std::string_view::npos) {
+      break;
+    }
+    text.remove_prefix(end + 1);
+  }
+  if ((seen & (kEpc | kSgx | kDebug)) != (kEpc | kSgx | kDebug)) {
+    return Error("ENCLUME_SETTINGS lacks a field");
+  }
+  if (((seen & kFile) != 0) == ((seen & kSecret) != 0)) {
+    return Error("ENCLUME_SETTINGS needs either secret or secret_file");
+  }
+  return s;
+}
+
+}  // namespace enclume::engine

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `enclume run` asks of the engine: the variable ENCLUME_SETTINGS (docs/engine-settings.md).
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <string_view>
+
+namespace enclume::engine {
+
+struct Settings {
+  std::uint64_t epc_size = 256ULL << 20;  ///< bytes
+  bool sgx2 = true;
+  bool debug = false;
+  std::array<char, 4096> trace{};        ///< path or "-", empty: none
+  std::array<char, 4096> secret_file{};  ///< path, empty: see has_secret
+  bool has_secret = false;
+  std::array<std::byte, 32> secret{};
+};
+
+/// Parses the variable's value. The error is a sentence that names the field.
+/// Signal context: safe (no allocation).
+[[nodiscard]] std::expected<Settings, std::string_view> parse_settings(std::string_view text);
+
+}  // namespace enclume::engine

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engine's beginning: before any other library's constructor (the linker sets DF_1_INITFIRST), so that the
+// first CPUID, the first open() and the first handler of the program meet it.
+#include <asm/prctl.h>
+#include <elf.h>
+#include <sys/mman.h>
+
+#include <cstring>
+#include <new>
+
+#include "arch/identity/crypto_guard.h"
+#include "base/panic.h"
+#include "base/syscall.h"
+#include "engine/bases.h"
+#include "engine/engine.h"
+#include "engine/entry/entry.h"
+#include "engine/front/process.h"
+#include "engine/sgx.h"
+#include "engine/start/host_cpuid.h"
+#include "engine/start/machine.h"
+#include "engine/start/message.h"
+#include "engine/start/settings.h"
+#include "engine/start/vdso.h"
+
+extern "C" {
+std::uint8_t enclume_has_fsgsbase = 0;
+extern const char __ehdr_start[] __attribute__((visibility("hidden")));
+extern const char etext[] __attribute__((visibility("hidden")));
+}
+
+namespace enclume::engine {
+
+namespace {
+
+constexpr std::uint64_t kHwcap2Fsgsbase = 2;
+
+std::uint64_t auxiliary_value(char** environment, std::uint64_t type) {
+  while (*environment != nullptr) {
+    ++environment;
+  }
+  for (auto* entry = reinterpret_cast<Elf64_auxv_t*>(environment + 1); entry->a_type != AT_NULL; ++entry) {
+    if (entry->a_type == type) {
+      return entry->a_un.a_val;
+    }
+  }
+  return 0;
+}
+
+const char* variable(char** environment, std::string_view name) {
+  for (; *environment != nullptr; ++environment) {
+    const std::string_view entry(*environment);
+    if (entry.size() > name.size() && entry.starts_with(name) && entry[name.size()] == '=') {
+      return *environment + name.size() + 1;
+    }
+  }
+  return nullptr;
+}
+
+/// A thread block for cryptography: FS has to lead somewhere readable, whatever the program has there.
+alignas(64) constinit std::byte canary_block[128];
+
+std::uint64_t enter_crypto() noexcept {
+  const std::uint64_t before = fs_base();
+  set_bases(reinterpret_cast<std::uint64_t>(canary_block), gs_base());
+  return before;
+}
+void leave_crypto(std::uint64_t before) noexcept { set_bases(before, gs_base()); }
+
+bool probe_user_dispatch() {
+  // Turning it off is allowed exactly where the kernel has it.
+  return sys::call(__NR_prctl, 59, 0, 0, 0, 0).has_value();
+}
+
+int allocate_epc_key() {
+  const auto key = sys::call(__NR_pkey_alloc, 0, 1);  // PKEY_DISABLE_ACCESS
+  return key ? static_cast<int>(*key) : -1;
+}
+
+bool enable_cpuid_faulting() { return sys::call(__NR_arch_prctl, ARCH_SET_CPUID, 0).has_value(); }
+
+alignas(Sgx) std::byte sgx_storage[sizeof(Sgx)];
+
+void start(char** environment) {
+  Engine& e = engine();
+  Settings settings;
+  if (const char* text = variable(environment, "ENCLUME_SETTINGS"); text != nullptr) {
+    auto parsed = parse_settings(text);
+    if (!parsed) {
+      refuse(parsed.error());
+    }
+    settings = *parsed;
+  }
+  e.text = {LinearAddress::of(__ehdr_start), LinearAddress::of(etext)};
+  enclume_has_fsgsbase = (auxiliary_value(environment, AT_HWCAP2) & kHwcap2Fsgsbase) != 0 ? 1 : 0;
+  e.features.fsgsbase = enclume_has_fsgsbase != 0;
+  e.features.user_dispatch = probe_user_dispatch();
+  e.features.epc_pkey = allocate_epc_key();
+  arch::set_crypto_hooks({&enter_crypto, &leave_crypto});
+
+  configure_machine(settings, probe_frame_features());
+  if (!e.arena.init() || !e.init_fork_detection()) {
+    refuse("there is not enough address space for the engine's thread stacks (ulimit -v?)");
+  }
+  e.sgx = new (sgx_storage) Sgx(machine_config(), make_shared_machine(settings));
+  e.actions.init();
+  remember_environment(environment);
+  e.active = true;
+
+  e.features.cpuid_faulting = enable_cpuid_faulting();
+  if (!e.features.cpuid_faulting) {
+    start_host_cpuid(auxiliary_value(environment, AT_BASE), auxiliary_value(environment, AT_SYSINFO_EHDR));
+  }
+  e.sgx->fixup_site = install_vdso(environment);
+}
+
+[[gnu::constructor]] void constructor(int argc, char** argv, char** environment) {
+  (void)argc;
+  (void)argv;
+  if (engine().active) {
+    return;
+  }
+  start(environment);
+}
+
+}  // namespace
+
+}  // namespace enclume::engine

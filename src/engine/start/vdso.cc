@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/start/vdso.h"
+
+#include <dlfcn.h>
+#include <elf.h>
+#include <link.h>
+#include <sys/mman.h>
+
+#include <span>
+
+#include "base/format.h"
+#include "base/syscall.h"
+#include "base/types.h"
+#include "engine/front/real.h"
+#include "engine/start/message.h"
+#include "kernel/vdso/image.h"
+#include "kernel/vdso/machine_vdso.h"
+
+namespace enclume::engine {
+
+namespace {
+
+std::uint64_t address = 0;
+void* enter_function = nullptr;
+
+/// The auxiliary vector lies behind the environment's terminating null pointer.
+Elf64_auxv_t* auxiliary_vector(char** environment) {
+  while (*environment != nullptr) {
+    ++environment;
+  }
+  return reinterpret_cast<Elf64_auxv_t*>(environment + 1);
+}
+
+Elf64_auxv_t* find_vdso_entry(char** environment) {
+  for (Elf64_auxv_t* entry = auxiliary_vector(environment); entry->a_type != AT_NULL; ++entry) {
+    if (entry->a_type == AT_SYSINFO_EHDR) {
+      return entry;
+    }
+  }
+  return nullptr;
+}
+
+/// ld.so loads the image from a file in memory, so that dlsym(), dl_iterate_phdr(), unwinders and debuggers know
+/// it as they know any library.
+const link_map* load(std::span<const std::byte> image) {
+  const auto fd = sys::call(__NR_memfd_create, "linux-vdso.so.1", MFD_CLOEXEC);
+  if (!fd) {
+    return nullptr;
+  }
+  sys::write_all(static_cast<int>(*fd), reinterpret_cast<const char*>(image.data()), image.size());
+  char path[64];
+  LineBuffer name(path);
+  name.text("/proc/self/fd/").dec(static_cast<int>(*fd)).text(std::string_view("\0", 1));
+  void* handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+  sys::raw(__NR_close, *fd);
+  link_map* map = nullptr;
+  if (handle == nullptr || dlinfo(handle, RTLD_DI_LINKMAP, &map) != 0) {
+    return nullptr;
+  }
+  return map;
+}
+
+}  // namespace
+
+std::uint64_t vdso_address() { return address; }
+
+std::optional<kernel::FixupSite> install_vdso(char** environment) {
+  Elf64_auxv_t* entry = find_vdso_entry(environment);
+  if (entry == nullptr) {
+    warn("this process has no vDSO (vdso=0?); programs will not find __vdso_sgx_enter_enclave");
+    return std::nullopt;
+  }
+  const auto* machine = reinterpret_cast<const std::byte*>(entry->a_un.a_val);
+  const auto size = kernel::vdso_size({machine, kPageSize});
+  if (!size) {
+    warn(kernel::describe(size.error()));
+    return std::nullopt;
+  }
+  alignas(kPageSize) static std::byte storage[kernel::kMaxVdsoImageSize];
+  const auto image =
+      kernel::build_vdso_image({machine, *size}, LinearAddress::of(machine), kernel::VdsoOptions{}, storage);
+  if (!image) {
+    warn(kernel::describe(image.error()));
+    return std::nullopt;
+  }
+  const link_map* map = load(std::span(storage).first(image->size));
+  if (map == nullptr) {
+    const char* why = dlerror();
+    warn(why != nullptr ? why : "the vDSO image could not be loaded");
+    return std::nullopt;
+  }
+  const LinearAddress base(map->l_addr);
+  address = base.value();
+  entry->a_un.a_val = address;
+  enter_function = reinterpret_cast<void*>((base + image->enter).value());
+  return kernel::FixupSite{base + image->enclu, base + image->fixup};
+}
+
+}  // namespace enclume::engine
+
+// Programs that ld.so links against the symbol (weakly, or with dlsym(RTLD_DEFAULT)) find this one first, because
+// their relocations are done before our image exists. It is the same function.
+extern "C" __attribute__((visibility("default"), naked)) int __vdso_sgx_enter_enclave() {
+  __asm__("jmpq *%0" : : "m"(enclume::engine::enter_function));
+}

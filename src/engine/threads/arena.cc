@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/threads/arena.h"
+
+#include <sys/mman.h>
+
+#include <new>
+
+#include "base/syscall.h"
+#include "engine/entry/entry.h"
+
+extern "C" {
+std::uint64_t enclume_arena_begin = 0;
+std::uint64_t enclume_arena_size = 0;
+}
+
+namespace enclume::engine {
+
+namespace {
+
+constexpr std::uint32_t kMaxSlots = 32768;
+constexpr std::uint32_t kMinSlots = 16;
+constexpr int kMaxTid = 1 << 22;  // PID_MAX_LIMIT
+
+void* reserve(std::uint64_t size, int protection) {
+  const auto r = sys::call(__NR_mmap, 0, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return r ? reinterpret_cast<void*>(*r) : nullptr;
+}
+
+}  // namespace
+
+bool ThreadArena::init() {
+  // A small RLIMIT_AS gets a small arena.
+  void* base = nullptr;
+  for (capacity_ = kMaxSlots; capacity_ >= kMinSlots; capacity_ /= 2) {
+    base = reserve((std::uint64_t{capacity_} + 1) * SLOT_SIZE, PROT_NONE);
+    if (base != nullptr) {
+      break;
+    }
+  }
+  tids_ = static_cast<TidEntry*>(reserve(sizeof(TidEntry) * kMaxTid, PROT_READ | PROT_WRITE));
+  if (base == nullptr || tids_ == nullptr) {
+    return false;
+  }
+  enclume_arena_begin = align_up(reinterpret_cast<std::uint64_t>(base), SLOT_SIZE);
+  enclume_arena_size = std::uint64_t{capacity_} * SLOT_SIZE;
+  return true;
+}
+
+ThreadBlock* ThreadArena::block_at(std::uint32_t slot) const {
+  return reinterpret_cast<ThreadBlock*>(enclume_arena_begin + std::uint64_t{slot} * SLOT_SIZE + SLOT_BLOCK);
+}
+
+ThreadArena::TidEntry* ThreadArena::entry(int tid) const {
+  return tid > 0 && tid < kMaxTid ? &tids_[tid] : nullptr;
+}
+
+ThreadBlock* ThreadArena::of_stack(std::uint64_t rsp) const {
+  if (rsp - enclume_arena_begin >= enclume_arena_size) {
+    return nullptr;
+  }
+  return reinterpret_cast<ThreadBlock*>((rsp & ~std::uint64_t{SLOT_SIZE - 1}) + SLOT_BLOCK);
+}
+
+ThreadBlock* ThreadArena::find(int tid) const {
+  TidEntry* e = entry(tid);
+  const std::uint32_t slot = e != nullptr ? e->slot.load(std::memory_order_acquire) : 0;
+  if (slot == 0) {
+    return nullptr;
+  }
+  ThreadBlock* block = block_at(slot - 1);
+  return block->tid == tid ? block : nullptr;
+}
+
+bool ThreadArena::make_usable(std::uint32_t slot) {
+  const std::uint64_t begin = enclume_arena_begin + std::uint64_t{slot} * SLOT_SIZE;
+  return sys::call(__NR_mprotect, begin + SLOT_STACK_LOW, SLOT_SIZE - SLOT_STACK_LOW, PROT_READ | PROT_WRITE)
+      .has_value();
+}
+
+void ThreadArena::reclaim_dead() {
+  const int pid = sys::getpid();
+  for (std::uint32_t slot = 0; slot < fresh_; ++slot) {
+    ThreadBlock* block = block_at(slot);
+    if (block->tid == 0 || sys::raw(__NR_tgkill, pid, block->tid, 0) != -ESRCH) {
+      continue;
+    }
+    entry(block->tid)->slot.store(0, std::memory_order_release);
+    block->tid = 0;
+    block->slot_link = free_;
+    free_ = slot + 1;
+    --in_use_;
+  }
+  reclaim_at_ = in_use_ * 2 > 64 ? in_use_ * 2 : 64;
+}
+
+ThreadBlock* ThreadArena::acquire(int tid) {
+  TidEntry* e = entry(tid);
+  if (e == nullptr) {
+    return nullptr;
+  }
+  const OwnerLockGuard guard(lock_, tid);
+  if (free_ == 0 && (in_use_ >= reclaim_at_ || fresh_ == capacity_)) {
+    reclaim_dead();
+  }
+  std::uint32_t slot = 0;
+  // A dead thread's id may have come back to us, slot and all.
+  if (const std::uint32_t old = e->slot.load(std::memory_order_relaxed); old != 0) {
+    slot = old - 1;
+    --in_use_;
+  } else if (free_ != 0) {
+    slot = free_ - 1;
+    free_ = block_at(slot)->slot_link;
+  } else if (fresh_ < capacity_ && make_usable(fresh_)) {
+    slot = fresh_;
+  } else {
+    return nullptr;
+  }
+  ThreadBlock* block = new (block_at(slot)) ThreadBlock{};
+  block->self = block;
+  block->tid = tid;
+  block->slot = slot;
+  block->lp.id = static_cast<std::uint32_t>(tid);
+  ++in_use_;
+  if (slot == fresh_) {
+    fresh_.store(slot + 1, std::memory_order_release);
+  }
+  e->slot.store(slot + 1, std::memory_order_release);
+  return block;
+}
+
+void ThreadArena::after_fork(ThreadBlock* block, int tid) {
+  lock_.reset_in_child();
+  const std::uint8_t mask = block != nullptr ? virtual_mask(block->tid) : 0;
+  for (std::uint32_t slot = 0; slot < fresh_; ++slot) {
+    ThreadBlock* other = block_at(slot);
+    if (other->tid == 0) {
+      continue;
+    }
+    entry(other->tid)->slot.store(0, std::memory_order_relaxed);
+    if (other != block) {
+      other->tid = 0;
+      other->slot_link = free_;
+      free_ = slot + 1;
+      --in_use_;
+    }
+  }
+  if (block != nullptr) {
+    block->tid = tid;
+    block->lp.id = static_cast<std::uint32_t>(tid);
+    entry(tid)->slot.store(block->slot + 1, std::memory_order_release);
+    set_virtual_mask(tid, mask);
+  }
+}
+
+std::uint8_t ThreadArena::virtual_mask(int tid) const {
+  TidEntry* e = entry(tid);
+  return e != nullptr ? e->virtual_mask.load(std::memory_order_relaxed) : std::uint8_t{0};
+}
+
+void ThreadArena::set_virtual_mask(int tid, std::uint8_t bits) {
+  if (TidEntry* e = entry(tid); e != nullptr && e->virtual_mask.load(std::memory_order_relaxed) != bits) {
+    e->virtual_mask.store(bits, std::memory_order_relaxed);
+  }
+}
+
+}  // namespace enclume::engine

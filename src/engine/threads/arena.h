@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// Slots for threads: an alternate signal stack each, with the thread's block at its top.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "base/lock.h"
+#include "engine/threads/thread_block.h"
+
+namespace enclume::engine {
+
+/// One aligned range of address space, so that a stack pointer alone tells whether it is ours and whose.
+/// Slots of dead threads are found and reused: nothing tells us when a thread made by raw clone ends.
+class ThreadArena {
+ public:
+  /// Reserves the range. False if the address space is too small for even a few threads.
+  /// Signal context: unsafe (once, at start).
+  bool init();
+
+  /// The thread whose slot holds this stack pointer, or null. Signal context: safe.
+  [[nodiscard]] ThreadBlock* of_stack(std::uint64_t rsp) const;
+
+  /// The block of a registered thread, or null. Signal context: safe.
+  [[nodiscard]] ThreadBlock* find(int tid) const;
+
+  /// A fresh block for a thread that has none. Null if there are too many threads. The caller has blocked
+  /// its signals: the arena's lock is taken. Signal context: safe under that condition.
+  [[nodiscard]] ThreadBlock* acquire(int tid);
+
+  /// In the child of a fork: only the calling thread is left, under a new id. `block` may be null.
+  void after_fork(ThreadBlock* block, int tid);
+
+  /// Calls f(ThreadBlock&) for each slot in use. Slots come and go meanwhile. Signal context: safe.
+  template <typename F>
+  void for_each(F&& f) {
+    const std::uint32_t end = fresh_.load(std::memory_order_acquire);
+    for (std::uint32_t slot = 0; slot < end; ++slot) {
+      if (ThreadBlock* block = block_at(slot); block->tid != 0) {
+        f(*block);
+      }
+    }
+  }
+
+  /// Bits of the signals that stay unblocked whatever the thread asked for; see signals/mask.h.
+  [[nodiscard]] std::uint8_t virtual_mask(int tid) const;
+  void set_virtual_mask(int tid, std::uint8_t bits);
+
+ private:
+  struct TidEntry {
+    std::atomic<std::uint32_t> slot;  ///< 1 + slot, 0: not registered
+    std::atomic<std::uint8_t> virtual_mask;
+  };
+
+  [[nodiscard]] ThreadBlock* block_at(std::uint32_t slot) const;
+  [[nodiscard]] TidEntry* entry(int tid) const;
+  bool make_usable(std::uint32_t slot);
+  void reclaim_dead();
+
+  OwnerLock lock_;
+  TidEntry* tids_ = nullptr;
+  std::uint32_t capacity_ = 0;
+  std::atomic<std::uint32_t> fresh_{0};  ///< slots never used begin here
+  std::uint32_t in_use_ = 0;
+  std::uint32_t reclaim_at_ = 64;  ///< look for dead threads when this many slots are in use
+  std::uint32_t free_ = 0;        ///< 1 + head of the list of free slots, linked through ThreadBlock::slot_link
+};
+
+}  // namespace enclume::engine

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the engine knows of one thread. Found from RSP: a handler runs on the alternate stack below it.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "arch/logical_processor.h"
+#include "engine/entry/layout.h"
+#include "engine/signals/frame.h"
+
+namespace enclume::engine {
+
+/// Work found while the engine itself was interrupted.
+inline constexpr std::uint32_t kDeferredKick = 1;    ///< leave the enclave once: a reclaimer waits for it
+inline constexpr std::uint32_t kDeferredSignal = 2;  ///< ThreadBlock::deferred_signal
+
+struct alignas(64) ThreadBlock {
+  /// Syscall user dispatch reads it on each system call: SELECTOR_BLOCK exactly while enclave code runs.
+  std::atomic<std::uint8_t> selector;
+  /// 1: a nested signal has blocked the rest; the mask that this handler began with is in `mask`.
+  std::atomic<std::uint8_t> mask_saved;
+  std::uint8_t pad[2];
+  /// DeferredWork bits: what the exit code must see to before it leaves. See entry/entry.S.
+  std::atomic<std::uint32_t> deferred;
+  /// The host's bases while enclave code runs.
+  std::uint64_t host_fs;
+  std::uint64_t host_gs;
+
+  ThreadBlock* self;  ///< guards against a stack pointer that strayed into the arena
+  int tid;
+  std::uint32_t slot;
+  std::uint32_t slot_link;  ///< in a free slot: 1 + the next free slot
+  bool sud_armed;
+  std::uint32_t host_pkru;
+  AltStack program_stack;  ///< what the program believes its alternate stack is
+  SignalSet mask;          ///< see mask_saved
+  std::uint8_t held_bits;  ///< owned signals that wait for the program to unblock them
+  std::array<siginfo_t, 6> held;
+  siginfo_t deferred_signal;  ///< kDeferredSignal: one of the signals that are never blocked
+  SignalSet ioctl_mask;  ///< the program's mask around an ioctl that blocks signals
+  /// For a reclaimer that must know that this thread has left once: the SECS that it is inside (its
+  /// EpcAddress), how often it has left one, and who asked.
+  std::atomic<std::uint64_t> inside;
+  std::atomic<std::uint32_t> exits;
+  std::atomic<std::uint32_t> kicked_at;
+  std::atomic<int> kicked_by;
+  arch::LogicalProcessor lp;
+};
+static_assert(offsetof(ThreadBlock, selector) == BLOCK_SELECTOR);
+static_assert(offsetof(ThreadBlock, mask_saved) == BLOCK_MASK_SAVED);
+static_assert(offsetof(ThreadBlock, deferred) == BLOCK_DEFERRED);
+static_assert(offsetof(ThreadBlock, host_fs) == BLOCK_HOST_FS);
+static_assert(offsetof(ThreadBlock, host_gs) == BLOCK_HOST_GS);
+static_assert(sizeof(ThreadBlock) <= SLOT_SIZE - SLOT_BLOCK);
+
+}  // namespace enclume::engine
