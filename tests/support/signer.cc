@@ -36,6 +36,11 @@ Number from_hex(const char* hex) {
   return Number(n);
 }
 
+Number load(const arch::Bytes<arch::kRsaSize>& bytes) {
+  return Number(BN_lebin2bn(reinterpret_cast<const unsigned char*>(bytes.data()),
+                            static_cast<int>(bytes.size()), nullptr));
+}
+
 void store(const Number& n, arch::Bytes<arch::kRsaSize>& out) {
   check(BN_bn2lebinpad(n.get(), reinterpret_cast<unsigned char*>(out.data()), static_cast<int>(out.size())) ==
         static_cast<int>(out.size()));
@@ -85,20 +90,26 @@ void Signer::sign_block(arch::Sigstruct& s, std::span<const std::byte, arch::kRs
   const Number m(BN_bin2bn(reinterpret_cast<const unsigned char*>(block.data()),
                            static_cast<int>(block.size()), nullptr));
   const Number signature = make();
-  const Number product = make();
-  const Number q1 = make();
-  const Number q2 = make();
-  const Number rest = make();
   check(BN_mod_exp(signature.get(), m.get(), d.get(), n.get(), ctx.get()) == 1);
-  check(BN_sqr(product.get(), signature.get(), ctx.get()) == 1);
-  check(BN_div(q1.get(), rest.get(), product.get(), n.get(), ctx.get()) == 1);
-  check(BN_mul(product.get(), rest.get(), signature.get(), ctx.get()) == 1);
-  check(BN_div(q2.get(), rest.get(), product.get(), n.get(), ctx.get()) == 1);
   s.exponent = 3;
   store(n, s.modulus);
   store(signature, s.signature);
-  store(q1, s.q1);
-  store(q2, s.q2);
+  fill_quotients(s);
+}
+
+void Signer::fill_quotients(arch::Sigstruct& s) {
+  const std::unique_ptr<BN_CTX, FreeNumber> ctx(BN_CTX_new());
+  const Number n = load(s.modulus);
+  const Number signature = load(s.signature);
+  const Number product = make();
+  const Number quotient = make();
+  const Number rest = make();
+  check(BN_sqr(product.get(), signature.get(), ctx.get()) == 1);
+  check(BN_div(quotient.get(), rest.get(), product.get(), n.get(), ctx.get()) == 1);
+  store(quotient, s.q1);
+  check(BN_mul(product.get(), rest.get(), signature.get(), ctx.get()) == 1);
+  check(BN_div(quotient.get(), rest.get(), product.get(), n.get(), ctx.get()) == 1);
+  store(quotient, s.q2);
 }
 
 arch::Hash256 Signer::mrsigner() const {

@@ -22,6 +22,8 @@ class Signer {
   void sign(arch::Sigstruct&) const;
   /// Same with a PKCS#1 block of the caller's choice, big endian.
   void sign_block(arch::Sigstruct&, std::span<const std::byte, arch::kRsaSize> block) const;
+  /// Q1 and Q2 for whatever MODULUS and SIGNATURE are.
+  static void fill_quotients(arch::Sigstruct&);
   /// The PKCS#1 block that sign() uses, big endian.
   [[nodiscard]] static arch::Bytes<arch::kRsaSize> pkcs1_block(const arch::Sigstruct&);
   [[nodiscard]] arch::Hash256 mrsigner() const;

@@ -8,6 +8,9 @@
 // epoch e-1 is still inside. EBLOCK, EMODPR and EMODT note the epoch in the page's EPCM entry; the page is
 // tracked when an ETRACK has come after that and everybody who was inside at that time has left.
 //
+// All three are one word, so that an entry counts in exactly the epoch that it is made in: Linux treats an
+// ETRACK that fails after everybody has been thrown out as a bug of its own.
+//
 // Everything here is lock free and can be called from any thread. Signal context: safe.
 #pragma once
 
@@ -18,45 +21,65 @@
 
 namespace enclume::arch {
 
+/// The layout of SecsInternal::tracking. A page that stays blocked while exactly 2^24 ETRACKs pass seems not
+/// tracked once more, which the next ETRACK puts right. A count can't overflow: who is inside holds a TCS,
+/// and 2^20 of them with an SSA frame each fill 8 GiB of EPC.
+namespace tracking_word {
+inline constexpr unsigned kEpochBits = 24;
+inline constexpr unsigned kCountBits = 20;
+inline constexpr std::uint64_t kEpochMask = (1ULL << kEpochBits) - 1;
+inline constexpr std::uint64_t kCountMask = (1ULL << kCountBits) - 1;
+
+constexpr std::uint32_t epoch(std::uint64_t word) {
+  return static_cast<std::uint32_t>(word & kEpochMask);
+}
+/// One entry made in `epoch`, or in any of its parity.
+constexpr std::uint64_t one(std::uint32_t epoch) {
+  return 1ULL << (kEpochBits + (epoch & 1) * kCountBits);
+}
+/// Logical processors inside whose entry was made in an epoch of that parity.
+constexpr std::uint32_t inside(std::uint64_t word, std::uint32_t epoch) {
+  return static_cast<std::uint32_t>((word >> (kEpochBits + (epoch & 1) * kCountBits)) & kCountMask);
+}
+}  // namespace tracking_word
+
 /// A logical processor enters (EENTER, ERESUME). Returns the epoch to pass to tracking_leave().
 inline std::uint32_t tracking_enter(Secs& secs) noexcept {
-  const std::atomic_ref epoch(secs.internal.epoch);
-  for (;;) {
-    const std::uint32_t seen = epoch.load();
-    const std::atomic_ref count(secs.internal.inside[seen & 1]);
-    count.fetch_add(1);
-    // An ETRACK between the two would have missed us. To be counted for a moment in the wrong epoch does no
-    // harm: somebody may see "not yet" once more.
-    if (epoch.load() == seen) {
-      return seen;
-    }
-    count.fetch_sub(1);
+  const std::atomic_ref word(secs.internal.tracking);
+  std::uint64_t seen = word.load(std::memory_order_relaxed);
+  while (!word.compare_exchange_weak(seen, seen + tracking_word::one(tracking_word::epoch(seen)))) {
   }
+  return tracking_word::epoch(seen);
 }
 
 /// The logical processor leaves (EEXIT, AEX), or will never come back because its thread is dead.
 inline void tracking_leave(Secs& secs, std::uint32_t entry_epoch) noexcept {
-  std::atomic_ref(secs.internal.inside[entry_epoch & 1]).fetch_sub(1);
+  std::atomic_ref(secs.internal.tracking).fetch_sub(tracking_word::one(entry_epoch));
 }
 
 /// Logical processors inside the enclave.
 [[nodiscard]] inline std::uint32_t tracking_inside(Secs& secs) noexcept {
-  return std::atomic_ref(secs.internal.inside[0]).load() + std::atomic_ref(secs.internal.inside[1]).load();
+  const std::uint64_t word = std::atomic_ref(secs.internal.tracking).load();
+  return tracking_word::inside(word, 0) + tracking_word::inside(word, 1);
 }
 
 [[nodiscard]] inline std::uint32_t tracking_epoch(Secs& secs) noexcept {
-  return std::atomic_ref(secs.internal.epoch).load();
+  return tracking_word::epoch(std::atomic_ref(secs.internal.tracking).load());
 }
 
 /// Begins the next epoch. False (PREV_TRK_INCMPL) while logical processors that entered before the previous
-/// call are inside. The caller holds the SECS' tracking lock: only one at a time.
+/// call are inside.
 [[nodiscard]] inline bool tracking_advance(Secs& secs) noexcept {
-  const std::atomic_ref epoch(secs.internal.epoch);
-  const std::uint32_t now = epoch.load();
-  if (std::atomic_ref(secs.internal.inside[(now + 1) & 1]).load() != 0) {
-    return false;
-  }
-  epoch.store(now + 1);
+  const std::atomic_ref word(secs.internal.tracking);
+  std::uint64_t seen = word.load();
+  std::uint64_t next = 0;
+  do {
+    const std::uint32_t now = tracking_word::epoch(seen);
+    if (tracking_word::inside(seen, now + 1) != 0) {
+      return false;
+    }
+    next = (seen & ~tracking_word::kEpochMask) | ((now + 1) & tracking_word::kEpochMask);
+  } while (!word.compare_exchange_weak(seen, next));
   return true;
 }
 
@@ -64,23 +87,25 @@ inline void tracking_leave(Secs& secs, std::uint32_t entry_epoch) noexcept {
 /// whoever enters later sees the change, whoever entered before counts in this epoch or an earlier one.
 inline void tracking_mark(Secs& secs, EpcmEntry& entry) noexcept {
   // Reads by a locked operation: the load may not pass the store to the EPCM entry.
-  const std::uint32_t now = std::atomic_ref(secs.internal.epoch).fetch_add(0);
-  entry.blocked_epoch.store(now, std::memory_order_release);
+  const std::uint64_t word = std::atomic_ref(secs.internal.tracking).fetch_add(0);
+  entry.blocked_epoch.store(tracking_word::epoch(word), std::memory_order_release);
 }
 
 /// For a page that is new in the EPC, or back in it: there is nothing to wait for.
 inline void tracking_clear(Secs& secs, EpcmEntry& entry) noexcept {
-  entry.blocked_epoch.store(tracking_epoch(secs) - 2, std::memory_order_release);
+  const std::uint64_t long_ago = (tracking_epoch(secs) - 2) & tracking_word::kEpochMask;
+  entry.blocked_epoch.store(static_cast<std::uint32_t>(long_ago), std::memory_order_release);
 }
 
 /// Whether a page marked in `blocked_epoch` can have no stale translations any more.
 [[nodiscard]] inline bool is_tracked(Secs& secs, std::uint32_t blocked_epoch) noexcept {
-  const std::uint32_t passed = tracking_epoch(secs) - blocked_epoch;
+  const std::uint64_t word = std::atomic_ref(secs.internal.tracking).load();
+  const std::uint64_t passed = (tracking_word::epoch(word) - blocked_epoch) & tracking_word::kEpochMask;
   if (passed == 0) {
     return false;
   }
   // Two epochs on, ETRACK itself has made sure that nobody is left.
-  return passed > 1 || std::atomic_ref(secs.internal.inside[blocked_epoch & 1]).load() == 0;
+  return passed > 1 || tracking_word::inside(word, blocked_epoch) == 0;
 }
 
 }  // namespace enclume::arch

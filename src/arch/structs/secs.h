@@ -27,11 +27,10 @@ struct SecsInternal {
   std::array<std::uint32_t, 8> hash_state;  ///< SHA-256 chaining value after these
   std::uint32_t child_count;                ///< (a) valid EPC pages of the enclave besides the SECS
   std::uint32_t virtual_child_count;        ///< (a) VIRTCHILDCNT, for leaves under virtualisation
-  std::uint32_t epoch;                      ///< (a) tracking epoch, see arch/epc/tracking.h
-  std::array<std::uint32_t, 2> inside;      ///< (a) logical processors inside, by parity of entry epoch
+  std::uint64_t tracking;                   ///< (a) epoch and entries, see arch/epc/tracking.h
   std::uint32_t measurement_lock;           ///< (a) 1 while EADD, EEXTEND or EINIT works on the hash
   std::uint32_t tracking_lock;              ///< (a) 1 while ETRACK works
-  std::uint32_t reserved;
+  Bytes<8> reserved;
   Bytes<16> isv_ext_prod_id;  ///< from SIGSTRUCT at EINIT
   Bytes<16> isv_family_id;    ///< from SIGSTRUCT at EINIT
   Bytes<352> padding;         ///< PADDING: upper 352 bytes of the verified PKCS#1 block

@@ -209,11 +209,12 @@ TEST_F(Tracking, APageBlockedAfterTheEtrackNeedsAnother) {
 }
 
 TEST_F(Tracking, SurvivesTheEpochsWraparound) {
-  secs_.internal.epoch = ~0U;
+  secs_.internal.tracking = tracking_word::kEpochMask;
   const std::uint32_t a = tracking_enter(secs_);
   const std::uint32_t epoch = mark();
   ASSERT_EQ(etrack_now(), leaf_success());
-  EXPECT_EQ(secs_.internal.epoch, 0U);
+  EXPECT_EQ(tracking_epoch(secs_), 0U);
+  EXPECT_EQ(tracking_inside(secs_), 1U) << "the carry stays out of the counts";
   EXPECT_FALSE(is_tracked(secs_, epoch));
   tracking_leave(secs_, a);
   EXPECT_TRUE(is_tracked(secs_, epoch));

@@ -2,6 +2,7 @@
 // SIGSTRUCT's signature against OpenSSL's arithmetic.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 
 #include "arch/identity/signature.h"
@@ -112,11 +113,71 @@ TEST_F(Signature, OfAnotherPaddingIsRefused) {
   EXPECT_TRUE(verify_signature(genuine).has_value());
 }
 
-TEST_F(Signature, NotBelowTheModulusIsRefused) {
+// Nobody needs a private key to make one pair of modulus and signature that fit: with S = 2^1020 the modulus
+// S^3 - block does. Its numbers are small enough that wrong ones with the same cube fit into 384 bytes, too.
+class SmallSignature : public Signature {
+ protected:
+  SmallSignature() {
+    sig_.signature = {};
+    sig_.signature[1020 / 8] = std::byte{1 << (1020 % 8)};
+    auto block = Signer::pkcs1_block(sig_);
+    std::reverse(block.begin(), block.end());
+    sig_.modulus = {};
+    sig_.modulus[3060 / 8] = std::byte{1 << (3060 % 8)};
+    subtract(sig_.modulus, block);
+    Signer::fill_quotients(sig_);
+  }
+  static void subtract(Bytes<kRsaSize>& a, const Bytes<kRsaSize>& b) {
+    int borrow = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      const int difference = std::to_integer<int>(a[i]) - std::to_integer<int>(b[i]) - borrow;
+      a[i] = static_cast<std::byte>(difference & 0xff);
+      borrow = difference < 0 ? 1 : 0;
+    }
+  }
+  static void add_number(Bytes<kRsaSize>& a, const Bytes<kRsaSize>& b) {
+    int carry = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      const int sum = std::to_integer<int>(a[i]) + std::to_integer<int>(b[i]) + carry;
+      a[i] = static_cast<std::byte>(sum & 0xff);
+      carry = sum >> 8;
+    }
+    ASSERT_EQ(carry, 0);
+  }
+};
+
+TEST_F(SmallSignature, IsAccepted) {
+  EXPECT_TRUE(verify_signature(sig_).has_value());
+}
+
+TEST_F(SmallSignature, PlusTheModulusIsRefusedThoughItsCubeIsTheSame) {
+  add_number(sig_.signature, sig_.modulus);
+  Signer::fill_quotients(sig_);
+  EXPECT_FALSE(verify_signature(sig_).has_value());
+}
+
+TEST_F(SmallSignature, WithQuotientsThatMakeUpForEachOtherIsRefused) {
+  // S = M - T with T = 2^1020 and the modulus T^3 + block also fits; here Q1 is not 0.
+  // (R1 + M) * S - (Q2 + S) * M is the block as well, but R1 + M is no remainder.
+  sig_.modulus = {};
+  sig_.modulus[3060 / 8] = std::byte{1 << (3060 % 8)};
+  auto block = Signer::pkcs1_block(sig_);
+  std::reverse(block.begin(), block.end());
+  add_number(sig_.modulus, block);
+  const Bytes<kRsaSize> t = sig_.signature;
+  sig_.signature = sig_.modulus;
+  subtract(sig_.signature, t);
+  Signer::fill_quotients(sig_);
+  ASSERT_TRUE(verify_signature(sig_).has_value());
+  add(sig_.q1, -1);
+  add_number(sig_.q2, sig_.signature);
+  EXPECT_FALSE(verify_signature(sig_).has_value());
+}
+
+TEST_F(Signature, EqualToTheModulusIsRefused) {
   Sigstruct changed = sig_;
-  // S + M has the same cube mod M; with S that large no quotient can make up for it.
   changed.signature = changed.modulus;
-  changed.q1 = changed.modulus;  // S = M: S*S - M*M = 0
+  changed.q1 = changed.modulus;  // S * S - M * M = 0
   changed.q2.fill(std::byte{0});
   EXPECT_FALSE(verify_signature(changed).has_value());
 }
