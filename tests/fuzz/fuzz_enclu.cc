@@ -178,7 +178,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   options.miscselect = in.below(2);
   options.attributes |= in.take<std::uint8_t>() & 0xb0;
   World w(options);
-  for (unsigned step = 0; step < 64 && !in.empty(); ++step) {
+  for (unsigned step = 0; step < 32 && !in.empty(); ++step) {
     switch (in.below(4)) {
       case 0:
         run_aex(w, in);

@@ -10,7 +10,6 @@ namespace {
 
 using arch::Access;
 using arch::EpcmState;
-using arch::PageType;
 
 constexpr std::uint32_t kErrorCode[] = {0x8005, 0x8007, 0x8015};  // read, write, execute
 

@@ -46,7 +46,7 @@ inline std::string describe(const arch::LeafResult& r) {
 /// A leaf with the registers as they are. RAX is restored after a fault: to load it was the test's doing.
 inline arch::LeafResult execute(World& w, arch::EncluLeaf leaf) {
   const std::uint64_t rax = std::exchange(w.cpu[arch::Reg::Rax], static_cast<std::uint64_t>(leaf));
-  const arch::LeafResult r = arch::enclu(w.fake.machine(), w.lp, w.cpu, w.fake);
+  arch::LeafResult r = arch::enclu(w.fake.machine(), w.lp, w.cpu, w.fake);
   if (!r.has_value()) {
     w.cpu[arch::Reg::Rax] = rax;
   }

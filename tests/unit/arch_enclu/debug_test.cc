@@ -8,8 +8,6 @@
 namespace enclume::test {
 namespace {
 
-using arch::Reg;
-
 constexpr std::uint64_t kTf = arch::rflags::kTf;
 
 struct Row {

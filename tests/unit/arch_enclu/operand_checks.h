@@ -64,6 +64,7 @@ inline std::vector<Check> page_list_checks(const OperandUnderTest& o, int rank) 
     refusals.push_back({"not readable", editing([](arch::EpcmState& s) { s.r = false; })});
   }
   std::vector<Check> checks;
+  checks.reserve(refusals.size());
   for (const Refusal& r : refusals) {
     checks.push_back(
         {r.name, [r, o](World& w) { r.apply(w.epcm_at(o.offset)); }, epcm_pf(o.address(), o.write()), rank});

@@ -29,6 +29,7 @@
 
 namespace enclume::arch {
 
+// GoogleTest finds these by name. NOLINTBEGIN(readability-identifier-naming)
 inline void PrintTo(const Fault& f, std::ostream* os) {
   *os << "#" << static_cast<int>(f.vector) << " error 0x" << std::hex << f.error_code << " at 0x"
       << f.address.value() << std::dec;
@@ -36,6 +37,7 @@ inline void PrintTo(const Fault& f, std::ostream* os) {
 inline void PrintTo(const LeafStatus& s, std::ostream* os) {
   *os << "RAX " << static_cast<unsigned>(s.code) << " ZF " << s.zf << " CF " << s.cf;
 }
+// NOLINTEND(readability-identifier-naming)
 
 }  // namespace enclume::arch
 
