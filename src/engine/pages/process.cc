@@ -7,6 +7,7 @@
 
 #include <string_view>
 
+#include "arch/epc/tracking.h"
 #include "base/format.h"
 #include "base/syscall.h"
 #include "engine/engine.h"
@@ -82,7 +83,29 @@ void Process::revoke(kernel::Enclave& enclave, std::uint64_t first_page, std::ui
   engine().sgx->native().apply(enclave, first_page, count);
 }
 
+namespace {
+
+bool anyone_inside(const kernel::Enclave& enclave) {
+  return arch::tracking_inside(*reinterpret_cast<arch::Secs*>(enclave.secs_page().data)) != 0;
+}
+
+bool used_by_another_process(const kernel::Enclave& enclave, int pid) {
+  const kernel::KernelShared& shared = engine().sgx->kernel().shared;
+  for (const kernel::Attachment& a : shared.attachments) {
+    if (a.number.load(std::memory_order_relaxed) == enclave.number() &&
+        a.process.load(std::memory_order_relaxed) != pid) {
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
 void Process::kick(kernel::Enclave& enclave) noexcept {
+  if (!anyone_inside(enclave)) {
+    return;
+  }
   // Threads of this process: known by their blocks. Who enters from now on has not used the stale
   // translations that the caller is after.
   const std::uint64_t secs = enclave.secs_page().address.value;
@@ -109,7 +132,9 @@ void Process::kick(kernel::Enclave& enclave) noexcept {
     }
     block.kicked_by.store(0, std::memory_order_relaxed);
   });
-  kick_other_processes(enclave);
+  if (anyone_inside(enclave) && used_by_another_process(enclave, pid)) {
+    kick_other_processes(enclave);
+  }
 }
 
 void Process::kick_other_processes(kernel::Enclave& enclave) noexcept {
