@@ -171,7 +171,8 @@ TEST(LifetimeTest, CreatedByAnotherProcess) {
   });
   EXPECT_TRUE(e.created());
   EXPECT_FALSE(e.mapped());
-  const auto& [offset, page] = *test_image().pages().begin();
+  const EnclaveImage image = test_image();
+  const auto& [offset, page] = *image.pages().begin();
   EXPECT_EQ(w.add(e, offset, page), 0);
   EXPECT_TRUE(e.mapped());
 }
