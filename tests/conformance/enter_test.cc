@@ -207,7 +207,7 @@ TEST_F(VdsoTest, TcsAtAnUnmappedAddressIsAnOrdinaryPageFaultAtEenter) {
 }
 
 TEST_F(VdsoTest, EresumeWithoutAnAexIsAGeneralProtectionFault) {
-  EXPECT_EQ(probe_.resume(run_), 0);
+  EXPECT_EQ(enclume_test_call_vdso(0, 0, 0, kEresume, 0, 0, &run_, vdso_function()), 0);
   EXPECT_EQ(run_.function, kEresume);
   EXPECT_EQ(run_.exception_vector, kVectorGp);
 }
@@ -429,7 +429,8 @@ TEST_F(VdsoTest, NestedEntryFindsCssaInRaxAndGoesToTheSameEntryPoint) {
 
 TEST_F(VdsoTest, ExceptionInTheInnerLevelUsesTheNextFrame) {
   ASSERT_TRUE(probe_.call(PROBE_OP_RAISE, {PROBE_RAISE_UD2}).faulted());
-  ASSERT_TRUE(probe_.call(PROBE_OP_RAISE, {PROBE_RAISE_DIVIDE}).faulted());
+  const CallResult inner = probe_.call(PROBE_OP_RAISE, {PROBE_RAISE_DIVIDE});  // Its arguments are used again below.
+  ASSERT_TRUE(inner.faulted());
   // At CSSA = 2 the newest frame is that of the division.
   EXPECT_EQ(probe_.ssa_registers().rip, probe_.base() + raise_site(PROBE_RAISE_DIVIDE).instruction);
   probe_.set_ssa_rip(probe_.base() + raise_site(PROBE_RAISE_DIVIDE).next);

@@ -3,6 +3,7 @@
  * Ways into an enclave from C++; prototypes and contracts are in call_enclave.h.
  */
 
+#include "probe_abi.h"
 #include "register_file.inc"
 
 	.macro push_callee_saved
@@ -129,6 +130,33 @@ enclume_test_call_vdso_registers:
 	ret
 	.cfi_endproc
 	.size	enclume_test_call_vdso_registers, . - enclume_test_call_vdso_registers
+
+/* int enclume_test_adopt_and_resume(run, function, probe_args) */
+	.globl	enclume_test_adopt_and_resume
+	.type	enclume_test_adopt_and_resume, @function
+	.hidden	enclume_test_adopt_and_resume
+enclume_test_adopt_and_resume:
+	.cfi_startproc
+	push_callee_saved
+	push	%rdi		/* -56: run */
+	push	%rsi		/* -64: the function */
+	push	$0
+	push	%rdi		/* the function's stack argument, for both calls */
+	mov	%rdx, %rsi
+	mov	$PROBE_OP_ADOPT, %edi
+	mov	$2, %ecx
+	call	*-64(%rbp)
+	mov	-56(%rbp), %rcx
+	cmpl	$4, 8(%rcx)	/* run->function: EEXIT */
+	mov	$-1000, %eax
+	jne	1f
+	mov	$3, %ecx
+	call	*-64(%rbp)
+1:
+	pop_callee_saved
+	ret
+	.cfi_endproc
+	.size	enclume_test_adopt_and_resume, . - enclume_test_adopt_and_resume
 
 /* int enclume_test_call_vdso_xstate(in, out, run, function, state_in, state_out, mask) */
 	.globl	enclume_test_call_vdso_xstate

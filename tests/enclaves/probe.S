@@ -386,6 +386,24 @@ op_exit_to:
 	mov	%rax, REG_RCX(%r12)
 	jmp	exit
 
+/*
+ * A host may resume from another stack frame than the one that entered. ERESUME does not write URSP and URBP anew, and
+ * the exit below uses the host's registers saved at entry: put this entry's in their place.
+ */
+op_adopt:
+	mov	REG_RSP(%r12), %rcx
+	mov	REG_RBP(%r12), %rdx
+	mov	REG_RCX(%r12), %r8
+	mov	%rcx, REG_RSP - 0x100(%r12)	/* the save area one level down */
+	mov	%rdx, REG_RBP - 0x100(%r12)
+	mov	%r8, REG_RCX - 0x100(%r12)
+	mov	%r14, %rax
+	imul	PROBE_THREAD_PAGE + PROBE_T_SSA_FRAME_SIZE(%r13), %rax
+	lea	PROBE_SSA - 184(%r13, %rax), %rax	/* GPRSGX of frame CSSA-1 */
+	mov	%rcx, 144(%rax)			/* URSP */
+	mov	%rdx, 152(%rax)			/* URBP */
+	jmp	exit
+
 	/* The next word of the pattern in RAX: a 64-bit linear congruential generator. */
 	.macro	next_word
 	imul	%r8, %rax
@@ -761,6 +779,7 @@ operations:
 	.long	op_spin - operations, op_ocall - operations, op_ocall_return - operations
 	.long	op_ssa_read - operations, op_ssa_write - operations, op_host_push - operations
 	.long	op_work - operations, op_exit_to - operations, op_fill - operations, op_check - operations
+	.long	op_adopt - operations
 tails:
 	.long	tail_eexit - tails, enclume_probe_tail_ud2 - tails, tail_spin - tails, enclume_probe_tail_dump - tails
 

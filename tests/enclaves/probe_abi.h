@@ -55,7 +55,8 @@
 #define PROBE_OP_EXIT_TO 19      /* EEXIT to in0 */
 #define PROBE_OP_FILL 20         /* a pattern from seed in2 to in1 words at in0 */
 #define PROBE_OP_CHECK 21        /* out0 = how many of these words differ from that pattern */
-#define PROBE_OP_COUNT 22
+#define PROBE_OP_ADOPT 22        /* the level below shall leave to the stack that this entry came from */
+#define PROBE_OP_COUNT 23
 
 /*
  * LOAD_STATE (CSSA = 0 only): if in0, XRSTOR from there with mask in3; all general registers but RSP, and

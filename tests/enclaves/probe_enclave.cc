@@ -129,10 +129,10 @@ CallResult ProbeEnclave::call(std::uint64_t operation, const std::vector<std::ui
 }
 
 int ProbeEnclave::resume(sgx_enclave_run& run, unsigned thread) const {
+  const ProbeArgs args;
   run = {};
   run.tcs = tcs(thread);
-  return enclume_test_call_vdso(0, 0, 0, static_cast<std::uint32_t>(Leaf::kEresume), 0, 0, &run,
-                                vdso_function());
+  return enclume_test_adopt_and_resume(&run, vdso_function(), &args);
 }
 
 CallResult ProbeEnclave::must_exit(CallResult result) const {

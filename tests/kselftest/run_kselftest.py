@@ -94,8 +94,20 @@ def verdict_no_sgx(report: TapReport, status: int, at_least: int) -> list[str]:
     return wrong
 
 
+def kill_session(session: int) -> None:
+    """Kills what is left of a session: the kernel's harness gives each test a process group of its own."""
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            if os.getsid(int(entry)) == session:
+                os.kill(int(entry), signal.SIGKILL)
+        except OSError:
+            pass  # It has gone meanwhile.
+
+
 def run(command: list[str], directory: str, timeout: float) -> tuple[int, str]:
-    """Runs the command in a process group of its own, all of which is killed when the time is over."""
+    """Runs the command in a session of its own, all of which is killed when the time is over or we are told to end."""
     with subprocess.Popen(
         command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         start_new_session=True,
@@ -103,9 +115,11 @@ def run(command: list[str], directory: str, timeout: float) -> tuple[int, str]:
         try:
             output, _ = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            kill_session(process.pid)
             output, _ = process.communicate()
             output += f"\n# killed after {timeout:.0f} s\n"
+        finally:
+            kill_session(process.pid)
         return process.returncode, output
 
 
@@ -125,6 +139,8 @@ def main(arguments: list[str]) -> int:
         print("this machine has SGX: a failure without Enclume is not to be expected")
         return SKIPPED
 
+    # ctest ends us by SIGTERM: let the session go down with us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     program = os.path.join(os.path.abspath(options.directory), "test_sgx")
     status, output = run(launcher + [program], options.directory, options.timeout)
     sys.stdout.write(output)
