@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-# enclume_python_tests(FILE PREFIX prefix [LABELS labels...] [ENVIRONMENT settings...] [TIMEOUT seconds])
-# Makes one ctest entry of each test method in a file of unittest classes: PREFIX.Class.method.
+# enclume_python_tests(FILE PREFIX prefix [CLASS class] [LABELS labels...] [ENVIRONMENT settings...]
+#                      [TIMEOUT seconds])
+# Makes one ctest entry of each test method in a file of unittest classes, or in one class of it:
+# PREFIX.Class.method.
 function(enclume_python_tests file)
-  cmake_parse_arguments(ARG "" "PREFIX;TIMEOUT" "LABELS;ENVIRONMENT" ${ARGN})
+  cmake_parse_arguments(ARG "" "PREFIX;CLASS;TIMEOUT" "LABELS;ENVIRONMENT" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
   endif()
@@ -12,7 +14,7 @@ function(enclume_python_tests file)
   foreach(line IN LISTS lines)
     if(line MATCHES "^class ([A-Za-z0-9_]+)")
       set(class ${CMAKE_MATCH_1})
-    elseif(line MATCHES "def (test_([A-Za-z0-9_]+))")
+    elseif(line MATCHES "def (test_([A-Za-z0-9_]+))" AND (NOT ARG_CLASS OR class STREQUAL ARG_CLASS))
       set(name ${ARG_PREFIX}.${class}.${CMAKE_MATCH_2})
       add_test(NAME ${name}
         COMMAND ${Python3_EXECUTABLE} -B -m unittest -v ${module}.${class}.${CMAKE_MATCH_1}
