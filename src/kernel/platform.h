@@ -54,6 +54,10 @@ class Platform {
   /// Gives the memory of whole pages back (MADV_REMOVE); they read as zeros afterwards, in every process.
   virtual void discard(std::byte* where, std::uint64_t length) noexcept = 0;
 
+  /// These pages are about to be written, all of them: a hint that saves their page faults
+  /// (MADV_POPULATE_WRITE).
+  virtual void prefault(std::byte* /*where*/, std::uint64_t /*length*/) noexcept {}
+
   // -- This process ----------------------------------------------------------------------------------------
   /// Zeroed private pages, never given back. Null if there are none.
   [[nodiscard]] virtual void* allocate_pages(std::size_t size) noexcept = 0;

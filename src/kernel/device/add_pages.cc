@@ -94,13 +94,55 @@ class PageAdder {
   PageAdder(const Kernel& kernel, Enclave& enclave, const arch::Secinfo& secinfo, bool measure) noexcept
       : kernel_(kernel), enclave_(enclave), secinfo_(secinfo), measure_(measure) {}
 
-  [[nodiscard]] SysResult<void> add(std::uint64_t number, Source& source, LinearAddress from) noexcept {
+  /// How far a batch got; `stopped` by an error, or by a signal that waits.
+  struct Progress {
+    std::uint64_t pages = 0;
+    bool stopped = false;
+    SysResult<void> result;
+  };
+
+  /// Adds up to `count` pages under one lock. At least one, unless it stops.
+  [[nodiscard]] Progress add(std::uint64_t first, std::uint64_t count, Source& source,
+                             LinearAddress from) noexcept {
+    Progress progress;
+    const auto stop = [&progress](SysResult<void> why) {
+      progress.stopped = true;
+      progress.result = why;
+      return progress;
+    };
+    count = std::min<std::uint64_t>(count, IoctlScratch::kSourcePages);
+    if (kernel_.platform.signal_pending()) {
+      return stop({});
+    }
     EpcReservation epc(kernel_, enclave_);
-    // growth_needs_va_page() can't change meanwhile: before INIT only this ioctl adds pages.
+    epc.prefer(count + 1);  // and a VA page, perhaps
+    // Only this ioctl adds pages before INIT, so the answer holds until the lock is taken.
     if (auto r = epc.ensure(growth_needs_va_page(enclave_) ? 2 : 1, true); !r) {
-      return r;
+      return stop(r);
     }
     const EnclaveLock lock(kernel_, enclave_);
+    prefault(first, count);
+    for (std::uint64_t i = 0; i < count; ++i) {
+      if (i > 0 && (epc.available() < 2 || kernel_.platform.signal_pending())) {
+        break;
+      }
+      if (auto r = add_one(first + i, source, from + i * kPageSize, epc); !r) {
+        return stop(r);
+      }
+      ++progress.pages;
+    }
+    return progress;
+  }
+
+ private:
+  void prefault(std::uint64_t first, std::uint64_t count) noexcept {
+    if (count > 1 && enclave_.index().next(first) >= first + count) {
+      kernel_.platform.prefault(enclave_.epc_page(first).data, count * kPageSize);
+    }
+  }
+
+  [[nodiscard]] SysResult<void> add_one(std::uint64_t number, Source& source, LinearAddress from,
+                                        EpcReservation& epc) noexcept {
     if (enclave_.index().contains(number)) {
       return fail(Errno::Busy);
     }
@@ -123,7 +165,6 @@ class PageAdder {
     return {};
   }
 
- private:
   /// EADD and the EEXTENDs. What a failed EEXTEND measured before stays measured, as in Linux.
   bool execute(std::uint64_t number, const std::byte* bytes) noexcept {
     Encls encls(kernel_, enclave_);
@@ -175,16 +216,17 @@ SysResult<long> ioctl_add_pages(const Kernel& kernel, Enclave& enclave, LinearAd
   PageAdder adder(kernel, enclave, secinfo, (arg.flags & uapi::kPageMeasure) != 0);
   SysResult<long> result = 0;
   std::uint64_t done = 0;
-  for (; done < arg.length; done += kPageSize) {
-    if (kernel.platform.signal_pending()) {
-      if (done == 0) {
+  while (done < arg.length) {
+    const auto progress =
+        adder.add((arg.offset + done) / kPageSize, (arg.length - done) / kPageSize, source, src + done);
+    done += progress.pages * kPageSize;
+    if (progress.stopped) {
+      if (!progress.result) {
+        result = fail(progress.result.error());
+      } else if (done == 0) {
         result = fail(Errno::Restart);
       }
-      break;  // later: success with a short count
-    }
-    if (auto r = adder.add((arg.offset + done) / kPageSize, source, src + done); !r) {
-      result = fail(r.error());
-      break;
+      break;  // a signal later than that: success with a short count
     }
   }
   arg.count = done;

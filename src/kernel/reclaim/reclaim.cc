@@ -49,12 +49,24 @@ void EpcReservation::use() noexcept {
   --available_;
 }
 
+bool EpcReservation::take_one() noexcept {
+  if (!take(kernel_.shared)) {
+    return false;
+  }
+  enclave_.record().epc_pages.fetch_add(1);
+  ++available_;
+  return true;
+}
+
+void EpcReservation::prefer(std::uint64_t pages) noexcept {
+  while (available_ < pages && take_one()) {
+  }
+}
+
 SysResult<void> EpcReservation::ensure(std::uint64_t pages, bool interruptible) noexcept {
   unsigned fruitless = 0;
   while (available_ < pages) {
-    if (take(kernel_.shared)) {
-      enclave_.record().epc_pages.fetch_add(1);
-      ++available_;
+    if (take_one()) {
       continue;
     }
     if (interruptible && kernel_.platform.signal_pending()) {

@@ -24,11 +24,15 @@ class EpcReservation {
   /// Makes sure that `pages` are at hand, reclaiming if the EPC is full. The enclave's lock must not be held.
   /// Errors: NoMemory (nothing left that could be evicted), Restart (a signal waits and `interruptible`).
   [[nodiscard]] SysResult<void> ensure(std::uint64_t pages, bool interruptible) noexcept;
+  /// Sets aside up to `pages` if they are free, without reclaiming. Never waits.
+  void prefer(std::uint64_t pages) noexcept;
   [[nodiscard]] std::uint64_t available() const noexcept { return available_; }
   /// One of them becomes an EPC page of the enclave.
   void use() noexcept;
 
  private:
+  [[nodiscard]] bool take_one() noexcept;
+
   const Kernel& kernel_;
   Enclave& enclave_;
   std::uint64_t available_ = 0;

@@ -29,11 +29,14 @@ Protection effective_protection(const Enclave& enclave, std::uint64_t page, Prot
   return of_known_page(enclave, page, vma_prot);
 }
 
-ProtectionRun ProtectionRuns::stretch(std::uint64_t page) const noexcept {
+ProtectionRun ProtectionRuns::stretch(std::uint64_t page) noexcept {
   if (vma_prot_.none() || page >= enclave_.pages()) {
     return {page, end_ - page, kProtNone};
   }
-  if (!enclave_.index().contains(page)) {
+  if (page >= present_until_) {
+    present_until_ = enclave_.index().next_absent(page, std::min(end_, enclave_.pages()));
+  }
+  if (page >= present_until_) {
     return {page, std::min(enclave_.index().next(page), end_) - page, kProtNone};
   }
   return {page, 1, of_known_page(enclave_, page, vma_prot_)};

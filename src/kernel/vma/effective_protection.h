@@ -32,12 +32,13 @@ class ProtectionRuns {
 
  private:
   /// Protection of the stretch that begins at `page`, and where its next different one may begin.
-  [[nodiscard]] ProtectionRun stretch(std::uint64_t page) const noexcept;
+  [[nodiscard]] ProtectionRun stretch(std::uint64_t page) noexcept;
 
   const Enclave& enclave_;
   std::uint64_t next_;
   std::uint64_t end_;
   Protection vma_prot_;
+  std::uint64_t present_until_ = 0;  ///< the index has every page from the last one looked at up to here
 };
 
 }  // namespace enclume::kernel
