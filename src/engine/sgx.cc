@@ -6,7 +6,7 @@
 #include "arch/enclu/enclu.h"
 #include "base/panic.h"
 #include "base/syscall.h"
-#include "engine/abort_page.h"
+#include "engine/abort_page/abort_page.h"
 #include "engine/bases.h"
 #include "engine/decode/decoder.h"
 #include "engine/engine.h"
@@ -377,7 +377,11 @@ bool Sgx::enclave_page_fault(Interruption& it, CpuState& cpu, siginfo_t& report)
       !allowed) {
     return raise(it, cpu, allowed.error(), false, {}, report);
   }
-  // Allowed: only the native permissions were behind. Hardware takes no fault here.
+  // Allowed: only the native permissions were behind, or the enclave has loaded a PKRU that closes the key which
+  // it knows nothing of. Hardware takes no fault here.
+  if (const int key = engine().features.epc_pkey; key >= 0 && (native & arch::pfec::kProtectionKey) != 0) {
+    set_frame_pkru(it.uc, frame_pkru(it.uc) & ~(3U << (2 * key)));
+  }
   const auto vma = vmas_.find(address);
   if (vma) {
     native_.apply(*vma->enclave, vma->enclave->page_number(address.page()), 1);
@@ -417,9 +421,24 @@ bool Sgx::host_page_fault(Interruption& it, siginfo_t& report) {
     // Host code fetches the abort page: FF FF is no instruction.
     return raise(it, cpu, arch::undefined_opcode(), false, {}, report);
   }
-  if (emulate_abort_page(cpu)) {
-    finish(it, cpu);
-    return true;
+  std::byte code[15];
+  const std::size_t size = code_bytes(it.block, LinearAddress(cpu.rip), code);
+  const auto is_abort_page = [](const void* vmas, LinearAddress at) {
+    return static_cast<const kernel::VmaTable*>(vmas)->find(at).has_value();
+  };
+  const AbortPageOutcome outcome =
+      emulate_abort_page(cpu, {{code, size}, address, it.block.slot, is_abort_page, &vmas_});
+  switch (outcome.end) {
+    case AbortPageEnd::Done:
+      if ((cpu.rflags & arch::rflags::kTf) != 0) {
+        return raise(it, cpu, {Vector::DB, 0, {}}, true, {}, report, kDr6SingleStep);
+      }
+      finish(it, cpu);
+      return true;
+    case AbortPageEnd::Fault:
+      return raise(it, cpu, outcome.fault, false, {}, report);
+    case AbortPageEnd::NotEmulated:
+      break;
   }
   return false;
 }

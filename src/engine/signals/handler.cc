@@ -4,6 +4,7 @@
 
 #include "base/panic.h"
 #include "base/syscall.h"
+#include "engine/abort_page/execute.h"
 #include "engine/cpuid_emulation.h"
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
@@ -38,7 +39,7 @@ bool fix_guarded_copy(UContext& uc) {
 /// still says "enclave" RSP proves nothing, it may be the enclave's; then only our own code counts.
 bool interrupted_engine(const ThreadBlock& block, const UContext& uc, const EntryFacts& facts) {
   const LinearAddress rip(uc.mcontext.rip);
-  if (!engine().text.contains(rip)) {
+  if (!engine().text.contains(rip) && !is_relocated_code(rip.value())) {
     return false;
   }
   return facts.enclave != 0 || engine().arena.of_stack(uc.mcontext.rsp) == &block;
@@ -65,7 +66,7 @@ void on_nested(int signo, const siginfo_t& info, UContext& uc, ThreadBlock& bloc
     plan.enclave = 0;
   }
   if (raised_by_instruction(signo, info)) {
-    if (!fix_guarded_copy(uc)) {
+    if (!fix_guarded_copy(uc) && !fix_relocated_fault(uc)) {
       engine_fault(signo, info, uc);
     }
     return;
