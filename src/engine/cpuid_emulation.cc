@@ -5,16 +5,15 @@
 
 #include "arch/cpuid/sgx_leaves.h"
 #include "base/syscall.h"
-#include "engine/start/host_cpuid.h"
+#include "engine/decode/decoder.h"
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
+#include "engine/start/host_cpuid.h"
 #include "engine/start/machine.h"
 
 namespace enclume::engine {
 
 namespace {
-
-constexpr std::uint64_t kCpuidLength = 2;
 
 arch::CpuidResult execute_cpuid(std::uint32_t leaf, std::uint32_t subleaf) {
   // Where CPUID faults, it has to be let through for this thread for a moment.
@@ -30,7 +29,7 @@ arch::CpuidResult execute_cpuid(std::uint32_t leaf, std::uint32_t subleaf) {
   return r;
 }
 
-void emulate(UContext& uc) {
+void emulate(UContext& uc, std::uint64_t length) {
   SigContext& m = uc.mcontext;
   const auto leaf = static_cast<std::uint32_t>(m.rax);
   const auto subleaf = static_cast<std::uint32_t>(m.rcx);
@@ -39,16 +38,17 @@ void emulate(UContext& uc) {
   m.rbx = r.ebx;
   m.rcx = r.ecx;
   m.rdx = r.edx;
-  m.rip += kCpuidLength;
+  m.rip += length;
 }
 
 }  // namespace
 
 bool emulate_patched_cpuid(UContext& uc) {
-  if (!host_cpuid().site_at(uc.mcontext.rip)) {
+  const auto site = host_cpuid().site_at(uc.mcontext.rip);
+  if (!site) {
     return false;
   }
-  emulate(uc);
+  emulate(uc, site->length);
   return true;
 }
 
@@ -56,12 +56,14 @@ bool emulate_faulting_cpuid(UContext& uc) {
   if (!engine().features.cpuid_faulting) {
     return false;
   }
-  std::byte code[2];
-  if (enclume_guarded_copy(code, reinterpret_cast<const void*>(uc.mcontext.rip), sizeof(code)) != 0 ||
-      code[0] != std::byte{0x0f} || code[1] != std::byte{0xa2}) {
+  std::byte code[decode::kMaxInstructionLength];
+  const std::size_t missing =
+      enclume_guarded_copy(code, reinterpret_cast<const void*>(uc.mcontext.rip), sizeof(code));
+  const auto instruction = decode::decode({code, sizeof(code) - missing});
+  if (!instruction || instruction->cls != decode::InstructionClass::Cpuid) {
     return false;
   }
-  emulate(uc);
+  emulate(uc, instruction->length);
   return true;
 }
 

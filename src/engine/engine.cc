@@ -7,6 +7,7 @@
 #include "engine/entry/entry.h"
 #include "engine/sgx.h"
 #include "engine/signals/mask.h"
+#include "engine/start/host_cpuid.h"
 
 namespace enclume::engine {
 
@@ -110,6 +111,7 @@ void Engine::after_fork() {
   const int tid = sys::gettid();
   arena.after_fork(block, tid);
   actions.reset_in_child();
+  host_cpuid().reset_in_child();
   if (block != nullptr) {
     block->lp.id = static_cast<std::uint32_t>(tid);
     arm_user_dispatch(*block);  // the kernel disarms it in the child
