@@ -10,6 +10,7 @@
 #include "base/types.h"
 #include "engine/signals/actions.h"
 #include "engine/threads/arena.h"
+#include "trace/stream.h"
 
 namespace enclume::engine {
 
@@ -33,6 +34,7 @@ class Engine {
   LinearRange text;                                     ///< the engine's own code
   bool active = false;                                  ///< set up; front doors pass through until then
   Sgx* sgx = nullptr;                                   ///< the machine; see sgx.h
+  trace::Stream events;                                 ///< told by trace/hooks.h
 
   /// The slot's alternate stack, as the kernel knows it.
   [[nodiscard]] AltStack signal_stack(const ThreadBlock& block) const;

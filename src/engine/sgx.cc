@@ -11,6 +11,7 @@
 #include "engine/decode/decoder.h"
 #include "engine/engine.h"
 #include "engine/signals/context.h"
+#include "engine/trace/hooks.h"
 #include "kernel/spaces.h"
 #include "kernel/vma/effective_protection.h"
 
@@ -173,7 +174,9 @@ bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report) {
       }
     }
     kernel::UserSpace space(kernel_);
+    TracedEnclu traced(block.lp, cpu);
     const arch::LeafResult result = arch::enclu(kernel_.machine(), block.lp, cpu, space);
+    traced.ended(result, block.lp, cpu);
     if (result) {
       if (!was_inside && block.lp.enclave_mode) {
         enter(block, it.uc);
@@ -219,17 +222,22 @@ bool Sgx::raise(Interruption& it, CpuState& cpu, Fault fault, bool trap_class,
     event.error_code = fault.error_code;
     event.address = fault.address;
     event.save_rf = !trap_class;
+    TracedAex traced(block.lp, cpu);
     trap.address = arch::aex(kernel_.machine(), block.lp, cpu, event);
     leave(block, it.uc);
+    traced.left(fault);
   }
   trap.rip = LinearAddress(cpu.rip);
   read_fpu_words(cpu.xsave, trap);
   trap.dr6 = dr6;
   if (fault.vector == Vector::PF) {
-    trap.page_fault =
-        resolution ? *resolution : kernel::handle_enclave_fault(kernel_, fault.address, fault.error_code);
+    const TracedPageFault traced(kernel_, fault);
+    trap.page_fault = resolution ? *resolution
+                                 : traced.decided(kernel::handle_enclave_fault(kernel_, fault.address,
+                                                                               fault.error_code));
   }
   const kernel::Delivery delivery = kernel::deliver(kernel::ExceptionDesign::Vdso, fixup_site, trap);
+  trace_delivery(delivery, trap.rip);
   bool settled = true;
   if (const auto* fixup = std::get_if<kernel::Fixup>(&delivery)) {
     cpu.rip = fixup->rip.value();
@@ -280,17 +288,19 @@ bool Sgx::host_enclu(Interruption& it, siginfo_t& report) {
 bool Sgx::enclave_interrupt(Interruption& it) {
   it.plan.fs = it.facts.fs;
   it.plan.gs = it.facts.gs;
-  leave_enclave(it.block, it.uc, it.plan);
+  leave_enclave(it.block, it.uc, it.plan, {it.info.si_signo, is_kick(it.info.si_signo, it.info)});
   return false;
 }
 
-void Sgx::leave_enclave(ThreadBlock& block, UContext& uc, ExitPlan& plan) {
+void Sgx::leave_enclave(ThreadBlock& block, UContext& uc, ExitPlan& plan, trace::Interrupt why) {
   CpuState cpu = load_state(uc, plan.fs, plan.gs);
   cpu.rflags = (cpu.rflags & ~(arch::rflags::kId | arch::rflags::kNt)) |
                (plan.flags & (arch::rflags::kId | arch::rflags::kNt));
   set_bases(block.host_fs, block.host_gs);
+  TracedAex traced(block.lp, cpu);
   arch::aex(kernel_.machine(), block.lp, cpu, arch::AexEvent{});
   leave(block, uc);
+  traced.left(why);
   store_state(uc, cpu, plan);
   plan.enclave = 0;
 }

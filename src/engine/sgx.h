@@ -16,6 +16,7 @@
 #include "kernel/fault/page_fault.h"
 #include "kernel/fixup/fixup.h"
 #include "kernel/kernel.h"
+#include "trace/event.h"
 
 namespace enclume::engine {
 
@@ -45,8 +46,8 @@ class Sgx {
   bool enclave_fault(int signo, Interruption& it, siginfo_t& report);
   /// Anything else that arrived while enclave code ran: AEX, then the signal takes its course. Returns false.
   bool enclave_interrupt(Interruption& it);
-  /// AEX on the way into the enclave: makes `plan` one for host code at the AEP.
-  void leave_enclave(ThreadBlock& block, UContext& uc, ExitPlan& plan);
+  /// AEX on the way into the enclave: makes `plan` one for host code at the AEP. `why` is for the trace.
+  void leave_enclave(ThreadBlock& block, UContext& uc, ExitPlan& plan, trace::Interrupt why = {});
 
   void after_fork();
 

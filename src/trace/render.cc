@@ -100,8 +100,9 @@ void put_argument(LineBuffer& line, const InitArgument& a) {
   if (a.fields) {
     line.text(", enclavehash=");
     for (const std::uint8_t byte : a.fields->enclave_hash) {
-      constexpr std::string_view kDigits = "0123456789abcdef";
-      line.text(kDigits.substr(byte >> 4, 1)).text(kDigits.substr(byte & 0xf, 1));
+      for (const int digit : {byte >> 4, byte & 0xf}) {
+        line.text({&"0123456789abcdef"[digit], 1});
+      }
     }
     line.text(", isvprodid=").dec(static_cast<unsigned>(a.fields->product_id));
     line.text(", isvsvn=").dec(static_cast<unsigned>(a.fields->security_version));

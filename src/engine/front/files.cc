@@ -15,6 +15,7 @@
 #include "engine/front/proc_files.h"
 #include "engine/front/real.h"
 #include "engine/signals/mask.h"
+#include "engine/trace/hooks.h"
 
 namespace enclume::engine {
 
@@ -29,7 +30,7 @@ int open_own(int dirfd, const char* path, int flags) {
       const SignalsBlocked blocked;
       release_unused_enclaves();
     }
-    const auto fd = open_device(device, flags);
+    const auto fd = traced(trace::Open{path, flags}, open_device(device, flags));
     if (!fd) {
       errno = static_cast<int>(fd.error());
       return -1;
@@ -65,6 +66,19 @@ FILE* open_stream(Real<FILE*(const char*, const char*)>& real, const char* path,
     }
   }
   return real(path, mode);
+}
+
+int close_file(int fd) {
+  if (!engine().active || !any_enclave() || device_of(fd) != Device::Enclave) {
+    return real_close(fd);
+  }
+  const int result = real_close(fd);
+  {
+    const SignalsBlocked blocked;
+    release_unused_enclaves();
+  }
+  (void)traced(trace::Close{fd}, result == 0 ? SysResult<long>(0L) : fail(static_cast<Errno>(errno)));
+  return result;
 }
 
 }  // namespace
@@ -133,12 +147,4 @@ ENCLUME_EXPORT int __openat64_2(int dirfd, const char* path, int flags) {
 ENCLUME_EXPORT FILE* fopen(const char* path, const char* mode) { return open_stream(real_fopen, path, mode); }
 ENCLUME_EXPORT FILE* fopen64(const char* path, const char* mode) { return open_stream(real_fopen64, path, mode); }
 
-ENCLUME_EXPORT int close(int fd) {
-  const bool enclave = engine().active && any_enclave() && device_of(fd) == Device::Enclave;
-  const int result = real_close(fd);
-  if (enclave) {
-    const SignalsBlocked blocked;
-    release_unused_enclaves();
-  }
-  return result;
-}
+ENCLUME_EXPORT int close(int fd) { return close_file(fd); }

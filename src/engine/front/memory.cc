@@ -17,6 +17,7 @@
 #include "engine/pages/process.h"
 #include "engine/sgx.h"
 #include "engine/signals/mask.h"
+#include "engine/trace/hooks.h"
 #include "kernel/uapi/sgx.h"
 #include "kernel/device/ioctl.h"
 #include "kernel/vma/may_map.h"
@@ -179,7 +180,9 @@ bool enclave_memory_concerned(std::uint64_t address, std::size_t length) {
 
 SysResult<long> front_mmap(void* address, std::size_t length, int prot, int flags, int fd, off_t offset) {
   if (engine().active && fd >= 0 && (flags & MAP_ANONYMOUS) == 0 && device_of(fd) == Device::Enclave) {
-    return map_enclave(reinterpret_cast<std::uint64_t>(address), length, prot, flags, fd);
+    const auto at = reinterpret_cast<std::uint64_t>(address);
+    return traced(trace::Mmap{LinearAddress(at), length, prot, flags, fd, static_cast<std::uint64_t>(offset)},
+                  map_enclave(at, length, prot, flags, fd));
   }
   if ((flags & MAP_FIXED) != 0 && enclave_memory_concerned(reinterpret_cast<std::uint64_t>(address), length)) {
     const SignalsBlocked blocked;
@@ -188,7 +191,8 @@ SysResult<long> front_mmap(void* address, std::size_t length, int prot, int flag
     if (r) {
       forget(writer, pages_of(static_cast<std::uint64_t>(*r), length));
     }
-    return r;
+    return traced(trace::Mmap{LinearAddress::of(address), length, prot, flags, fd, static_cast<std::uint64_t>(offset)},
+                  r);
   }
   forget_source_mapping();
   return sys::call(__NR_mmap, address, length, prot, flags, fd, offset);
@@ -210,27 +214,23 @@ SysResult<long> front_munmap(void* address, std::size_t length) {
     }
   }
   release_unused_enclaves();
-  return r;
+  return traced(trace::Munmap{LinearAddress(at), length}, r);
 }
 
 SysResult<long> front_mprotect(void* address, std::size_t length, int prot, int key) {
   const auto at = reinterpret_cast<std::uint64_t>(address);
   if (enclave_memory_concerned(at, length)) {
-    return protect(at, length, prot, key);
+    return traced(trace::Mprotect{LinearAddress(at), length, prot, key}, protect(at, length, prot, key));
   }
   return key < 0 ? sys::call(__NR_mprotect, address, length, prot)
                  : sys::call(__NR_pkey_mprotect, address, length, prot, key);
 }
 
-SysResult<long> front_mremap(void* address, std::size_t old_size, std::size_t new_size, int flags, void* to) {
-  forget_source_mapping();
+namespace {
+
+SysResult<long> move_mapping(void* address, std::size_t old_size, std::size_t new_size, int flags, void* to,
+                             bool source) {
   const auto from = reinterpret_cast<std::uint64_t>(address);
-  const bool source = enclave_memory_concerned(from, old_size != 0 ? old_size : kPageSize);
-  const bool target = (flags & MREMAP_FIXED) != 0 &&
-                      enclave_memory_concerned(reinterpret_cast<std::uint64_t>(to), new_size);
-  if (!source && !target) {
-    return sys::call(__NR_mremap, address, old_size, new_size, flags, to);
-  }
   const SignalsBlocked blocked;
   if (source) {
     if (const auto r = kernel::may_mremap(align_up(old_size, kPageSize), align_up(new_size, kPageSize)); !r) {
@@ -270,8 +270,7 @@ SysResult<long> front_mremap(void* address, std::size_t old_size, std::size_t ne
   return r;
 }
 
-SysResult<long> front_ioctl(int fd, unsigned long command, std::uint64_t argument) {
-  const auto cmd = static_cast<unsigned>(command);
+SysResult<long> ioctl_on_enclave(int fd, unsigned cmd, std::uint64_t argument) {
   ThreadBlock* block = engine().current_thread();
   const SignalSet mask = kernel_mask();
   const SignalsBlocked blocked;
@@ -301,6 +300,26 @@ SysResult<long> front_ioctl(int fd, unsigned long command, std::uint64_t argumen
     engine().sgx->native().apply_all(**enclave);
   }
   return result;
+}
+
+}  // namespace
+
+SysResult<long> front_mremap(void* address, std::size_t old_size, std::size_t new_size, int flags, void* to) {
+  forget_source_mapping();
+  const bool source = enclave_memory_concerned(reinterpret_cast<std::uint64_t>(address),
+                                               old_size != 0 ? old_size : kPageSize);
+  const bool target = (flags & MREMAP_FIXED) != 0 &&
+                      enclave_memory_concerned(reinterpret_cast<std::uint64_t>(to), new_size);
+  if (!source && !target) {
+    return sys::call(__NR_mremap, address, old_size, new_size, flags, to);
+  }
+  return traced(trace::Mremap{LinearAddress::of(address), old_size, new_size, flags, LinearAddress::of(to)},
+                move_mapping(address, old_size, new_size, flags, to, source));
+}
+
+SysResult<long> front_ioctl(int fd, unsigned long command, std::uint64_t argument) {
+  const auto cmd = static_cast<unsigned>(command);
+  return traced_ioctl(fd, cmd, argument, ioctl_on_enclave(fd, cmd, argument));
 }
 
 }  // namespace enclume::engine

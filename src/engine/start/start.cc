@@ -20,6 +20,7 @@
 #include "engine/start/machine.h"
 #include "engine/start/message.h"
 #include "engine/start/settings.h"
+#include "engine/start/trace.h"
 #include "engine/start/vdso.h"
 
 extern "C" {
@@ -104,6 +105,7 @@ void start(char** environment) {
   e.sgx = new (sgx_storage) Sgx(machine_config(), make_shared_machine(settings));
   e.actions.init();
   remember_environment(environment);
+  start_trace(settings);
   e.active = true;
 
   e.features.cpuid_faulting = enable_cpuid_faulting();
