@@ -6,6 +6,7 @@ Usage: check_format.py ROOT
 """
 
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -36,7 +37,11 @@ def check(root):
     result = subprocess.run(["clang-format", "--dry-run", "--Werror", *formatted],
                             stderr=subprocess.PIPE, text=True, cwd=root, check=False)
     if result.returncode != 0:
-        found.append(result.stderr.rstrip())
+        # One line a file: the fix is the same whatever is wrong in it.
+        bad = sorted(set(re.findall(r"^(/[^:]+):\d+:\d+: error: ", result.stderr, re.MULTILINE)))
+        found.extend(f"{path}: not formatted; run clang-format -i on it" for path in bad)
+        if not bad:
+            found.append(result.stderr.rstrip())
     return found
 
 
