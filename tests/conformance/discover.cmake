@@ -3,6 +3,7 @@
 #
 # Asks a GoogleTest program, without the launcher, for its tests, and writes a ctest file that runs each of them
 # in a process of its own behind the launcher. gtest_discover_tests would need the launcher at build time.
+cmake_policy(SET CMP0057 NEW)  # IN_LIST
 execute_process(COMMAND ${PROGRAM} --gtest_list_tests OUTPUT_VARIABLE listing RESULT_VARIABLE status)
 if(NOT status EQUAL 0)
   message(FATAL_ERROR "${PROGRAM} --gtest_list_tests: ${status}")
@@ -12,6 +13,21 @@ set(launcher "")
 foreach(word IN LISTS LAUNCHER)
   string(APPEND launcher " [==[${word}]==]")
 endforeach()
+
+# The names in known_deviations.txt, for a launcher other than none.
+set(deviations "")
+set(undecided "")
+if(LAUNCHER)
+  file(STRINGS ${CMAKE_CURRENT_LIST_DIR}/known_deviations.txt lines REGEX "^[^#]")
+  foreach(line IN LISTS lines)
+    string(REGEX REPLACE ": .*" "" line "${line}")
+    if(line MATCHES "^~(.*)")
+      list(APPEND undecided conformance.${CMAKE_MATCH_1})
+    else()
+      list(APPEND deviations conformance.${line})
+    endif()
+  endforeach()
+endif()
 
 set(script "")
 set(suite "")
@@ -23,10 +39,17 @@ foreach(line IN LISTS lines)
     set(suite ${CMAKE_MATCH_1})
   elseif(line MATCHES "^  ([^ ]+)$")
     set(test ${suite}${CMAKE_MATCH_1})
+    set(guard "")
+    if("${PREFIX}.${test}" IN_LIST deviations)
+      set(guard " [==[${CMAKE_CURRENT_LIST_DIR}/expect-failure]==]")
+    endif()
     string(APPEND script
-      "add_test([==[${PREFIX}.${test}]==]${launcher} [==[${PROGRAM}]==] [==[--gtest_filter=${test}]==])\n"
+      "add_test([==[${PREFIX}.${test}]==]${guard}${launcher} [==[${PROGRAM}]==] [==[--gtest_filter=${test}]==])\n"
       "set_tests_properties([==[${PREFIX}.${test}]==] PROPERTIES LABELS [==[${LABELS}]==] TIMEOUT ${TIMEOUT}"
       " SKIP_REGULAR_EXPRESSION \"\\\\[  SKIPPED \\\\]\")\n")
+    if("${PREFIX}.${test}" IN_LIST undecided)
+      string(APPEND script "set_tests_properties([==[${PREFIX}.${test}]==] PROPERTIES DISABLED TRUE)\n")
+    endif()
     math(EXPR count "${count} + 1")
   endif()
 endforeach()

@@ -429,7 +429,8 @@ TEST_F(VdsoTest, NestedEntryFindsCssaInRaxAndGoesToTheSameEntryPoint) {
 
 TEST_F(VdsoTest, ExceptionInTheInnerLevelUsesTheNextFrame) {
   ASSERT_TRUE(probe_.call(PROBE_OP_RAISE, {PROBE_RAISE_UD2}).faulted());
-  const CallResult inner = probe_.call(PROBE_OP_RAISE, {PROBE_RAISE_DIVIDE});  // Its arguments are used again below.
+  const CallResult inner =
+      probe_.call(PROBE_OP_RAISE, {PROBE_RAISE_DIVIDE});  // Its arguments are used again below.
   ASSERT_TRUE(inner.faulted());
   // At CSSA = 2 the newest frame is that of the division.
   EXPECT_EQ(probe_.ssa_registers().rip, probe_.base() + raise_site(PROBE_RAISE_DIVIDE).instruction);

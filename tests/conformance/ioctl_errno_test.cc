@@ -401,16 +401,6 @@ TEST_F(AddPagesTest, TcsWithReservedFieldsIsEio) {
   EXPECT_EQ(arguments_.count, 0u);
 }
 
-TEST_F(AddPagesTest, TcsWithReservedFlagsIsEio) {
-  create();
-  secinfo_.flags = kPtTcs;
-  Tcs tcs{};
-  tcs.fslimit = tcs.gslimit = 0xfff;
-  tcs.flags = 0x100;
-  std::memcpy(source_, &tcs, sizeof tcs);
-  EXPECT_EQ(add(), EIO);
-}
-
 TEST_F(AddPagesTest, UnknownFlagsAreIgnored) {
   create();
   arguments_.flags = ~std::uint64_t{0};

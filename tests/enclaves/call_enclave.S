@@ -32,6 +32,7 @@
 	lea	-48(%rbp), %rsp
 	pushq	$2			/* DF, and AC, which an AEX leaks from the enclave */
 	popfq
+	fnclex				/* an AEX for #MF leaves an unmasked exception pending; FLDCW would raise it */
 	ldmxcsr	(%rsp)
 	fldcw	4(%rsp)
 	add	$8, %rsp
