@@ -38,7 +38,7 @@ def check(root):
                             stderr=subprocess.PIPE, text=True, cwd=root, check=False)
     if result.returncode != 0:
         # One line a file: the fix is the same whatever is wrong in it.
-        bad = sorted(set(re.findall(r"^(/[^:]+):\d+:\d+: error: ", result.stderr, re.MULTILINE)))
+        bad = sorted(set(re.findall(r"^(/[^:\n]+):\d+:\d+: error: ", result.stderr, re.MULTILINE)))
         found.extend(f"{path}: not formatted; run clang-format -i on it" for path in bad)
         if not bad:
             found.append(result.stderr.rstrip())
