@@ -66,15 +66,16 @@ void requeue(const siginfo_t& info) {
 void hold(ThreadBlock& block, const siginfo_t& info) {
   const std::uint8_t bit = pack_owned(signal_bit(info.si_signo));
   block.held[static_cast<std::size_t>(__builtin_ctz(bit))] = info;
-  block.held_bits = static_cast<std::uint8_t>(block.held_bits | bit);
+  block.held_bits.fetch_or(bit, std::memory_order_relaxed);
 }
 
 void release_held(ThreadBlock& block) {
   const std::uint8_t mask = engine().arena.virtual_mask(block.tid);
   for (std::size_t i = 0; i < kOwnedSignals.size(); ++i) {
     const auto bit = static_cast<std::uint8_t>(1U << i);
-    if ((block.held_bits & ~mask & bit) != 0) {
-      block.held_bits = static_cast<std::uint8_t>(block.held_bits & ~bit);
+    if ((block.held_bits.load(std::memory_order_relaxed) & ~mask & bit) != 0) {
+      // On the program's stack another signal can come at any point, and be held beside this one.
+      block.held_bits.fetch_and(static_cast<std::uint8_t>(~bit), std::memory_order_relaxed);
       requeue(block.held[i]);
     }
   }

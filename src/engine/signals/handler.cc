@@ -52,14 +52,30 @@ bool interrupted_engine(const ThreadBlock& block, const UContext& uc, const Entr
                 {"address", uc.mcontext.cr2});
 }
 
-/// Something arrived while the engine was at work. Nothing of the program may run now: what can be sent again
-/// is sent again, blocked until the engine's own return restores the mask; the rest is noted.
+/// Keeps a signal for the exit code. The bit comes first: a nested handler that finds it set leaves the siginfo
+/// alone. False if there is one already.
+bool defer(ThreadBlock& block, std::size_t n, const siginfo_t& info) {
+  const std::uint32_t bit = kDeferredSignal << n;
+  if ((block.deferred.fetch_or(bit, std::memory_order_relaxed) & bit) != 0) {
+    return false;
+  }
+  block.deferred_signals[n] = info;
+  return true;
+}
+
+/// Something arrived while the engine was at work. Nothing of the program may run now: it is noted, and what can
+/// be blocked stays blocked until the engine's own return restores the mask. To send it again instead would put
+/// a real-time signal behind those queued after it.
 void on_nested(int signo, const siginfo_t& info, UContext& uc, ThreadBlock& block, const EntryFacts& facts,
                ExitPlan& plan) {
   plan.nested = 1;
   plan.enclave = facts.enclave;
   plan.fs = facts.fs;
   plan.gs = facts.gs;
+  // From here on nothing that can be blocked comes between, so that the order of what is noted stays the order in
+  // which it came: of several signals the kernel stacks the frames, and the last one runs first.
+  const SignalSet all = kBlockable;
+  sys::raw(__NR_rt_sigprocmask, SIG_BLOCK, sys::arg(&all), 0, sizeof(all));
   const bool window = in_exit_window(uc.mcontext.rip);
   if (window) {
     uc.mcontext.rip = address_of(enclume_exit_begin);
@@ -69,25 +85,21 @@ void on_nested(int signo, const siginfo_t& info, UContext& uc, ThreadBlock& bloc
     if (!fix_guarded_copy(uc) && !fix_relocated_fault(uc)) {
       engine_fault(signo, info, uc);
     }
-    return;
-  }
-  if (is_kick(signo, info)) {
+  } else if (is_kick(signo, info)) {
     block.deferred.fetch_or(kDeferredKick, std::memory_order_relaxed);
-    return;
+  } else if (is_owned(signo)) {
+    // One that was there already stands for both, as a pending signal does.
+    defer(block, static_cast<std::size_t>(__builtin_ctz(pack_owned(signal_bit(signo)))), info);
+  } else if (!defer(block, kDeferredOther, info)) {
+    requeue(info);  // another came between this entry and the line that blocks them
   }
-  if (is_owned(signo)) {
-    block.deferred_signal = info;
-    block.deferred.fetch_or(kDeferredSignal, std::memory_order_relaxed);
-    return;
+  if ((block.deferred.load(std::memory_order_relaxed) & (kDeferredSignal << kDeferredOther)) != 0) {
+    if (!window && (uc.sigmask & kBlockable) != kBlockable) {
+      block.mask = uc.sigmask;
+      block.mask_saved.store(1, std::memory_order_relaxed);
+    }
+    uc.sigmask |= kBlockable;
   }
-  const SignalSet all = kBlockable;
-  sys::raw(__NR_rt_sigprocmask, SIG_BLOCK, sys::arg(&all), 0, sizeof(all));
-  if (!window && block.mask_saved.load(std::memory_order_relaxed) == 0) {
-    block.mask = uc.sigmask;
-    block.mask_saved.store(1, std::memory_order_relaxed);
-  }
-  requeue(info);
-  uc.sigmask |= kBlockable;
 }
 
 /// The mask in force now, before a nested signal changed it.
@@ -214,12 +226,25 @@ extern "C" void enclume_on_unregistered_signal(int signo, siginfo_t* info, UCont
 }
 
 extern "C" void enclume_on_deferred(ThreadBlock* block, ExitPlan* plan) {
-  const std::uint32_t work = block->deferred.exchange(0, std::memory_order_relaxed);
   if (plan->enclave != 0) {
     engine().sgx->leave_enclave(*block, plan->frame->uc, *plan);
   }
-  if ((work & kDeferredSignal) != 0) {
-    deliver(*block, *plan->frame, block->deferred_signal, Cause::Sent, plan->frame->uc.sigmask);
+  block->deferred.fetch_and(~kDeferredKick, std::memory_order_relaxed);
+  SignalFrame& frame = *plan->frame;
+  // The one that was not blocked when it came goes first, lest the handlers of the others block it. As with
+  // several signals pending in the kernel, the last that is delivered here runs first.
+  for (std::size_t n = kDeferredOther + 1; n-- > 0;) {
+    const std::uint32_t bit = kDeferredSignal << n;
+    if ((block->deferred.load(std::memory_order_relaxed) & bit) == 0) {
+      continue;
+    }
+    const siginfo_t info = block->deferred_signals[n];
+    block->deferred.fetch_and(~bit, std::memory_order_relaxed);
+    if (n == kDeferredOther && (frame.uc.sigmask & signal_bit(info.si_signo)) != 0) {
+      requeue(info);  // the handler that starts now blocks it
+    } else {
+      deliver(*block, frame, info, Cause::Sent, frame.uc.sigmask);
+    }
   }
 }
 

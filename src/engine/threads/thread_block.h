@@ -15,7 +15,8 @@ namespace enclume::engine {
 
 /// Work found while the engine itself was interrupted.
 inline constexpr std::uint32_t kDeferredKick = 1;    ///< leave the enclave once: a reclaimer waits for it
-inline constexpr std::uint32_t kDeferredSignal = 2;  ///< ThreadBlock::deferred_signal
+inline constexpr std::uint32_t kDeferredSignal = 2;  ///< shifted by n: ThreadBlock::deferred_signals[n]
+inline constexpr std::size_t kDeferredOther = 6;     ///< n of a signal that is not owned; owned ones come first
 
 struct alignas(64) ThreadBlock {
   /// Syscall user dispatch reads it on each system call: SELECTOR_BLOCK exactly while enclave code runs.
@@ -37,9 +38,9 @@ struct alignas(64) ThreadBlock {
   std::uint32_t host_pkru;
   AltStack program_stack;  ///< what the program believes its alternate stack is
   SignalSet mask;          ///< see mask_saved
-  std::uint8_t held_bits;  ///< owned signals that wait for the program to unblock them
+  std::atomic<std::uint8_t> held_bits;  ///< owned signals that wait for the program to unblock them
   std::array<siginfo_t, 6> held;
-  siginfo_t deferred_signal;  ///< kDeferredSignal: one of the signals that are never blocked
+  std::array<siginfo_t, kDeferredOther + 1> deferred_signals;  ///< written once the bit in `deferred` is set
   SignalSet ioctl_mask;  ///< the program's mask around an ioctl that blocks signals
   /// For a reclaimer that must know that this thread has left once: the SECS that it is inside (its
   /// EpcAddress), how often it has left one, and who asked.

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Signals at each instruction boundary of the engine's own code. One iteration of the victim takes them at
+// one place; the next iteration at the next. Whatever the place, the program must see each signal once, in
+// order, with a context that is its own, and neither its registers nor the enclave's may differ afterwards.
+//
+// The C++ between the entry and the exit is sampled. ENCLUME_INTERRUPT_STRIDE=1 takes all of it, which lasts.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <string>
+
+#include "interrupt/tracer.h"
+
+namespace enclume::test {
+namespace {
+
+constexpr std::uint64_t kKickMagic = 0x4b43494b;
+
+// What is sent at the chosen place.
+enum class Injection {
+  kUser,
+  kTrap,
+  kKick,
+  kTrapAndFloat,
+  kRealTimePair,
+  kAll
+};
+
+std::string name_of(Injection injection) {
+  switch (injection) {
+    case Injection::kUser:
+      return "User";
+    case Injection::kTrap:
+      return "SentTrap";
+    case Injection::kKick:
+      return "Kick";
+    case Injection::kTrapAndFloat:
+      return "SentTrapAndFloat";
+    case Injection::kRealTimePair:
+      return "RealTimePair";
+    case Injection::kAll:
+      return "All";
+  }
+  return "";
+}
+
+unsigned stride() {
+  const char* text = std::getenv("ENCLUME_INTERRUPT_STRIDE");
+  const long value = text != nullptr ? std::strtol(text, nullptr, 10) : 0;
+  return value > 0 ? static_cast<unsigned>(value) : 61;
+}
+
+// Faults of one iteration, by their number: the first EENTER, the exception inside, the EENTER and the EEXIT
+// of a call while an SSA frame is in use, and the ones after it.
+constexpr unsigned kEvents[] = {0, 1, 2, 3, 6, 7};
+
+class SweepTest : public ::testing::TestWithParam<Injection> {
+ protected:
+  void inject() {
+    auto& expected = tracer_.page().expected;
+    const auto expect_one = [&](Sent kind) { ++expected[static_cast<unsigned>(kind)]; };
+    const Injection what = GetParam();
+    if (what == Injection::kUser || what == Injection::kAll) {
+      expect_one(Sent::kUser);
+      tracer_.send(SIGUSR1);
+    }
+    if (what == Injection::kTrap || what == Injection::kTrapAndFloat || what == Injection::kAll) {
+      expect_one(Sent::kTrap);
+      tracer_.send(SIGTRAP);
+    }
+    if (what == Injection::kTrapAndFloat || what == Injection::kAll) {
+      expect_one(Sent::kFloat);
+      tracer_.send(SIGFPE);
+    }
+    if (what == Injection::kKick || what == Injection::kAll) {
+      tracer_.send_queued(SIGSYS, SI_QUEUE, kKickMagic);
+    }
+    if (what == Injection::kRealTimePair || what == Injection::kAll) {
+      for (std::uint64_t payload = 1; payload <= 3; ++payload) {
+        expect_one(Sent::kRealTime);
+        tracer_.send_queued(SIGRTMIN, SI_QUEUE, payload);
+      }
+    }
+  }
+
+  // Steps `count` instructions; false if that leads out of [begin, end).
+  bool step_within(unsigned count, std::uint64_t begin, std::uint64_t end) {
+    for (unsigned i = 0; i < count; ++i) {
+      if (!tracer_.step() || tracer_.rip() < begin || tracer_.rip() >= end) return false;
+    }
+    return true;
+  }
+
+  bool step_in_engine(unsigned count) {
+    return step_within(count, tracer_.page().engine_begin, tracer_.page().engine_end);
+  }
+
+  // Takes the iteration to its end and says in what place it failed, if it did.
+  void finish(const char* place, unsigned event, unsigned index) {
+    try {
+      tracer_.finish();
+    } catch (const VictimError& error) {
+      throw VictimError(std::string(error.what()) + " (" + place + ", fault " + std::to_string(event) +
+                        ", instruction " + std::to_string(index) + ")");
+    }
+  }
+
+  Tracer tracer_;
+};
+
+TEST_P(SweepTest, EntryInstructions) {
+  const std::uint64_t begin = tracer_.symbol("enclume_signal_entry");
+  const std::uint64_t end = tracer_.symbol("enclume_exit_begin");
+  for (const unsigned event : kEvents) {
+    unsigned index = 0;
+    for (;; ++index) {
+      tracer_.run_to_handler(event);
+      const bool there = step_within(index, begin, end);
+      if (there) inject();
+      finish("entry", event, index);
+      if (!there) break;
+    }
+    EXPECT_GE(index, 20u) << "fault " << event;
+  }
+}
+
+TEST_P(SweepTest, ExitInstructions) {
+  const std::uint64_t begin = tracer_.symbol("enclume_exit_begin");
+  for (const unsigned event : kEvents) {
+    unsigned index = 0;
+    for (;; ++index) {
+      tracer_.run_to_handler(event);
+      ASSERT_TRUE(tracer_.run_to(begin));
+      const bool there = step_within(index, begin, tracer_.symbol("enclume_exit_end"));
+      if (there) inject();
+      finish("exit", event, index);
+      if (!there) break;
+    }
+    EXPECT_GE(index, 10u) << "fault " << event;
+  }
+}
+
+// A signal just before the exit gives it work to do first; more come while it does.
+TEST_P(SweepTest, ExitWithDeferredWork) {
+  for (const unsigned event : {0U, 1U}) {
+    unsigned index = 0;
+    for (;; index += 1 + index / 40 * (stride() / 8)) {
+      tracer_.run_to_handler(event);
+      ASSERT_TRUE(tracer_.run_to(tracer_.symbol("enclume_exit_begin")));
+      tracer_.send_queued(SIGSYS, SI_QUEUE, kKickMagic);
+      const bool there = step_in_engine(index);
+      if (there) inject();
+      finish("deferred work", event, index);
+      if (!there) break;
+    }
+    EXPECT_GE(index, 40u) << "fault " << event;
+  }
+}
+
+TEST_P(SweepTest, HandlerSampled) {
+  for (const unsigned event : {0U, 1U, 7U}) {
+    unsigned index = event;  // Other residues for each.
+    for (;; index += stride()) {
+      tracer_.run_to_handler(event);
+      const bool there = step_in_engine(index);
+      if (there) inject();
+      finish("handler", event, index);
+      if (!there) break;
+    }
+    EXPECT_GE(index, 300u) << "fault " << event;
+  }
+}
+
+TEST_P(SweepTest, ReturnFromTheProgramsHandler) {
+  const std::uint64_t begin = tracer_.symbol("enclume_restorer");
+  for (unsigned index = 0;; index += 1 + index / 60) {
+    ASSERT_TRUE(tracer_.run_to(begin));
+    const bool there = step_in_engine(index);
+    tracer_.page().may_see_engine = true;
+    if (there) inject();
+    finish("restorer", 0, index);
+    if (!there) {
+      EXPECT_GE(index, 20u);
+      break;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Interrupt, SweepTest,
+                         ::testing::Values(Injection::kUser, Injection::kTrap, Injection::kKick,
+                                           Injection::kTrapAndFloat, Injection::kRealTimePair,
+                                           Injection::kAll),
+                         [](const auto& given) { return name_of(given.param); });
+
+}  // namespace
+}  // namespace enclume::test

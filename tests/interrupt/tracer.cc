@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "interrupt/tracer.h"
+
+#include <elf.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <sstream>
+#include <vector>
+
+namespace enclume::test {
+namespace {
+
+constexpr const char* kSettings =
+    "ENCLUME_SETTINGS=v1;epc_size=33554432;sgx=2;debug=0;"
+    "secret=000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+constexpr std::uint64_t kTrapFlag = 0x100;
+constexpr std::uint8_t kPushf = 0x9c;
+constexpr std::uint8_t kPopf = 0x9d;
+
+template <typename T>
+T read_at(const std::vector<char>& bytes, std::size_t offset) {
+  T value;
+  if (offset + sizeof value > bytes.size()) throw VictimError("the engine's library is cut off");
+  std::memcpy(&value, bytes.data() + offset, sizeof value);
+  return value;
+}
+
+// The names in .symtab, with their offsets from the load address.
+std::map<std::string, std::uint64_t> read_symbols(const char* path) {
+  std::ifstream file(path, std::ios::binary);
+  const std::vector<char> bytes{std::istreambuf_iterator<char>(file), {}};
+  std::map<std::string, std::uint64_t> symbols;
+  const auto header = read_at<Elf64_Ehdr>(bytes, 0);
+  for (unsigned i = 0; i < header.e_shnum; ++i) {
+    const auto section = read_at<Elf64_Shdr>(bytes, header.e_shoff + i * sizeof(Elf64_Shdr));
+    if (section.sh_type != SHT_SYMTAB) continue;
+    const auto names = read_at<Elf64_Shdr>(bytes, header.e_shoff + section.sh_link * sizeof(Elf64_Shdr));
+    for (std::uint64_t at = 0; at < section.sh_size; at += sizeof(Elf64_Sym)) {
+      const auto symbol = read_at<Elf64_Sym>(bytes, section.sh_offset + at);
+      symbols[bytes.data() + names.sh_offset + symbol.st_name] = symbol.st_value;
+    }
+  }
+  return symbols;
+}
+
+void start_victim(int fd) {
+  ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
+  dup2(fd, kVictimFd);
+  std::string preload = "LD_PRELOAD=" ENCLUME_TEST_ENGINE;
+  std::string settings = kSettings;
+  char program[] = ENCLUME_TEST_VICTIM;
+  char* const argv[] = {program, nullptr};
+  char* const envp[] = {preload.data(), settings.data(), nullptr};
+  execve(program, argv, envp);
+  _exit(127);
+}
+
+}  // namespace
+
+Tracer::Tracer() : symbols_(read_symbols(ENCLUME_TEST_ENGINE)) {
+  const int fd = memfd_create("victim", 0);
+  if (fd < 0 || ftruncate(fd, sizeof(VictimPage)) != 0) throw VictimError("memfd_create");
+  page_ =
+      static_cast<VictimPage*>(mmap(nullptr, sizeof(VictimPage), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+  pid_ = fork();
+  if (pid_ == 0) start_victim(fd);
+  close(fd);
+  int status = 0;
+  if (waitpid(pid_, &status, 0) != pid_ || !WIFSTOPPED(status)) give_up("the victim did not start");
+  ptrace(PTRACE_SETOPTIONS, pid_, nullptr, PTRACE_O_EXITKILL);
+  for (;;) {
+    resume(PTRACE_CONT, pending_);
+    const Stop stop = wait();
+    pending_ = stop.is_trap ? 0 : stop.signal;
+    if (stop.signal == SIGSTOP) break;
+  }
+  pending_ = 0;
+  find_engine();
+}
+
+Tracer::~Tracer() {
+  if (pid_ > 0) {
+    kill(pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+  }
+  munmap(page_, sizeof(VictimPage));
+}
+
+void Tracer::find_engine() {
+  std::ifstream maps("/proc/" + std::to_string(pid_) + "/maps");
+  std::string line;
+  while (std::getline(maps, line)) {
+    if (line.find(ENCLUME_TEST_ENGINE) == std::string::npos) continue;
+    unsigned long long begin = 0, end = 0;
+    char rights[5] = {};
+    if (std::sscanf(line.c_str(), "%llx-%llx %4s", &begin, &end, rights) != 3) continue;
+    if (engine_base_ == 0) engine_base_ = begin;
+    if (rights[2] == 'x') {
+      page_->engine_begin = begin;
+      page_->engine_end = end;
+    }
+  }
+  if (page_->engine_end == 0) give_up("the engine is not loaded");
+}
+
+std::uint64_t Tracer::symbol(const std::string& name) const {
+  const auto found = symbols_.find(name);
+  if (found == symbols_.end()) throw VictimError("the engine's library has no symbol " + name);
+  return engine_base_ + found->second;
+}
+
+void Tracer::give_up(const std::string& what) {
+  std::ostringstream text;
+  text << what;
+  if (page_ != nullptr && page_->failure[0] != '\0') text << "; the victim says: " << page_->failure;
+  throw VictimError(text.str());
+}
+
+Tracer::Stop Tracer::wait() {
+  int status = 0;
+  if (waitpid(pid_, &status, 0) != pid_) give_up("waitpid");
+  if (!WIFSTOPPED(status)) {
+    pid_ = 0;
+    give_up(WIFSIGNALED(status) ? "killed by signal " + std::to_string(WTERMSIG(status))
+                                : "exit status " + std::to_string(WEXITSTATUS(status)));
+  }
+  const int signal = WSTOPSIG(status);
+  siginfo_t info{};
+  ptrace(PTRACE_GETSIGINFO, pid_, nullptr, &info);
+  // Steps and breakpoints have codes above zero; one sent by kill or tgkill has not.
+  return {.signal = signal, .is_trap = signal == SIGTRAP && info.si_code > 0};
+}
+
+void Tracer::resume(int request, int signal) {
+  if (ptrace(static_cast<__ptrace_request>(request), pid_, nullptr, signal) != 0) give_up("ptrace");
+}
+
+void Tracer::set_breakpoint(std::uint64_t address) {
+  const auto debug_register = [&](std::size_t number, std::uint64_t value) {
+    const std::size_t offset = offsetof(struct user, u_debugreg) + number * sizeof(user::u_debugreg[0]);
+    if (ptrace(PTRACE_POKEUSER, pid_, offset, value) != 0) give_up("no debug registers");
+  };
+  debug_register(7, 0);
+  debug_register(0, address);
+  debug_register(7, address != 0 ? 1 : 0);
+}
+
+std::uint64_t Tracer::rip() {
+  user_regs_struct registers{};
+  ptrace(PTRACE_GETREGS, pid_, nullptr, &registers);
+  return registers.rip;
+}
+
+bool Tracer::step() {
+  user_regs_struct registers{};
+  ptrace(PTRACE_GETREGS, pid_, nullptr, &registers);
+  const long code = ptrace(PTRACE_PEEKTEXT, pid_, registers.rip, nullptr);
+  const bool pushf = static_cast<std::uint8_t>(code) == kPushf && pending_ == 0;
+  if (static_cast<std::uint8_t>(code) == kPopf && pending_ == 0) {
+    // Linux takes the TF of a stepped POPF for the program's own from then on (is_setting_trap_flag()). So
+    // the instruction is done here.
+    const long flags = ptrace(PTRACE_PEEKDATA, pid_, registers.rsp, nullptr);
+    registers.eflags = static_cast<std::uint64_t>(flags) & ~kTrapFlag;
+    registers.rsp += 8;
+    registers.rip += 1;
+    ptrace(PTRACE_SETREGS, pid_, nullptr, &registers);
+    return true;
+  }
+  resume(PTRACE_SINGLESTEP, pending_);
+  pending_ = 0;
+  const Stop stop = wait();
+  if (!stop.is_trap) {
+    pending_ = stop.signal;
+    if (stop.signal == SIGSTOP) {
+      at_end_ = true;
+      pending_ = 0;
+    }
+    return !at_end_;
+  }
+  if (pushf) {
+    // What it pushed has the tracer's TF in it, and POPF would make it the program's own.
+    const std::uint64_t where = registers.rsp - 8;
+    const long flags = ptrace(PTRACE_PEEKDATA, pid_, where, nullptr);
+    ptrace(PTRACE_POKEDATA, pid_, where, static_cast<std::uint64_t>(flags) & ~kTrapFlag);
+  }
+  return true;
+}
+
+void Tracer::run_to_handler(unsigned event) {
+  for (;;) {
+    resume(PTRACE_CONT, pending_);
+    const Stop stop = wait();
+    if (stop.signal == SIGSTOP) give_up("the iteration has not that many faults");
+    pending_ = stop.is_trap ? 0 : stop.signal;
+    if ((stop.signal == SIGSEGV || stop.signal == SIGILL) && event-- == 0) break;
+  }
+  step();
+  if (rip() != symbol("enclume_signal_entry")) give_up("a fault does not lead to the engine");
+}
+
+bool Tracer::run_to(std::uint64_t address) {
+  set_breakpoint(address);
+  for (;;) {
+    resume(PTRACE_CONT, pending_);
+    const Stop stop = wait();
+    pending_ = stop.is_trap ? 0 : stop.signal;
+    if (stop.signal == SIGSTOP) {
+      at_end_ = true;
+      pending_ = 0;
+    }
+    if (at_end_ || (stop.is_trap && rip() == address)) break;
+  }
+  set_breakpoint(0);
+  return !at_end_;
+}
+
+void Tracer::send(int signal) {
+  if (syscall(SYS_tgkill, pid_, pid_, signal) != 0) give_up("tgkill");
+}
+
+void Tracer::send_queued(int signal, int code, std::uint64_t value) {
+  siginfo_t info{};
+  info.si_signo = signal;
+  info.si_code = code;
+  info.si_pid = getpid();
+  info.si_uid = getuid();
+  info.si_value.sival_ptr = reinterpret_cast<void*>(value);
+  if (syscall(SYS_rt_tgsigqueueinfo, pid_, pid_, signal, &info) != 0) give_up("rt_tgsigqueueinfo");
+}
+
+void Tracer::finish() {
+  while (!at_end_) {
+    resume(PTRACE_CONT, pending_);
+    const Stop stop = wait();
+    pending_ = stop.is_trap ? 0 : stop.signal;
+    if (stop.signal == SIGSTOP) {
+      at_end_ = true;
+      pending_ = 0;
+    }
+  }
+  at_end_ = false;
+  for (;;) {
+    resume(PTRACE_CONT, pending_);
+    const Stop stop = wait();
+    pending_ = stop.is_trap ? 0 : stop.signal;
+    if (stop.signal == SIGSTOP) break;
+  }
+  pending_ = 0;
+  std::memset(page_->expected, 0, sizeof page_->expected);
+  page_->may_see_engine = false;
+}
+
+}  // namespace enclume::test

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Runs the victim under the engine and under ptrace: instruction by instruction where that is wanted.
+#pragma once
+
+#include <sys/types.h>
+#include <sys/user.h>
+
+#include <csignal>
+#include <cstdint>
+#include <map>
+#include <stdexcept>
+#include <string>
+
+#include "interrupt/victim_abi.h"
+
+namespace enclume::test {
+
+// The victim ended, or did something that it must not.
+class VictimError : public std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+class Tracer {
+ public:
+  // Starts the victim and brings it to the stop before its first iteration.
+  Tracer();
+  ~Tracer();
+  Tracer(const Tracer&) = delete;
+  Tracer& operator=(const Tracer&) = delete;
+
+  VictimPage& page() { return *page_; }
+  // A symbol of the engine's library, hidden ones too.
+  std::uint64_t symbol(const std::string& name) const;
+  bool in_engine(std::uint64_t address) const {
+    return address >= page_->engine_begin && address < page_->engine_end;
+  }
+
+  // From the stop before an iteration: on until the fault number `event` (0: the first EENTER) is about to be
+  // delivered, then to the first instruction of the engine's handler.
+  void run_to_handler(unsigned event);
+  // On until the instruction at `address` is next; false if the iteration ended before.
+  bool run_to(std::uint64_t address);
+  // One instruction. False if the iteration is over.
+  bool step();
+  std::uint64_t rip();
+
+  void send(int signal);  // tgkill
+  void send_queued(int signal, int code, std::uint64_t value);
+
+  // On to the stop at the end of the iteration, passing every signal on, and to the one before the next.
+  void finish();
+
+ private:
+  struct Stop {
+    int signal;
+    bool is_trap;  // A step or a breakpoint, not a signal.
+  };
+  Stop wait();
+  void resume(int request, int signal);
+  void set_breakpoint(std::uint64_t address);
+  void find_engine();
+  [[noreturn]] void give_up(const std::string& what);
+
+  pid_t pid_ = 0;
+  VictimPage* page_ = nullptr;
+  std::uint64_t engine_base_ = 0;
+  int pending_ = 0;  // A signal to hand over when the victim next runs.
+  bool at_end_ = false;
+  std::map<std::string, std::uint64_t> symbols_;
+};
+
+}  // namespace enclume::test

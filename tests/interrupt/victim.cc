@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The traced program: an ordinary user of an enclave that stops itself (SIGSTOP) around each iteration. An
+// iteration enters, takes an exception, looks at it, resumes, and takes a signal of its own; all registers
+// and bases are compared with what they must be, and each signal that the tracer sent must have come once.
+#include <asm/prctl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+
+#include "enclaves/probe_enclave.h"
+#include "interrupt/victim_abi.h"
+
+namespace enclume::test {
+namespace {
+
+constexpr std::uint64_t kHostGs = 0x0000'1234'5678'9000;
+constexpr std::uint64_t kStatusFlags = 0x8d5;
+constexpr std::uint64_t kThreadMagic = 0x5449'4d41'4749'4300;
+
+VictimPage* g_page;
+const ProbeEnclave* g_probe;
+std::uint32_t g_seen[kSentKinds];
+std::uint32_t g_own;
+int g_last_payload;
+thread_local volatile std::uint64_t t_magic = kThreadMagic;
+
+[[noreturn]] void fail(const char* what, std::uint64_t is, std::uint64_t should) {
+  std::snprintf(g_page->failure, sizeof g_page->failure, "%s: %#llx, not %#llx", what,
+                static_cast<unsigned long long>(is), static_cast<unsigned long long>(should));
+  _exit(1);
+}
+
+void expect(const char* what, std::uint64_t is, std::uint64_t should) {
+  if (is != should) fail(what, is, should);
+}
+
+std::uint64_t gs_base() {
+  std::uint64_t value = 0;
+  syscall(SYS_arch_prctl, ARCH_GET_GS, &value);
+  return value;
+}
+
+void check_host(const char* where) {
+  expect(where, t_magic, kThreadMagic);  // through FS
+  expect(where, gs_base(), kHostGs);
+}
+
+// What a program may see of itself in a handler: neither the engine nor the enclave, and at the AEP the state
+// that an AEX leaves.
+void check_context(const ucontext_t& context) {
+  const auto reg = [&](int number) { return static_cast<std::uint64_t>(context.uc_mcontext.gregs[number]); };
+  const std::uint64_t rip = reg(REG_RIP);
+  if (rip >= g_page->engine_begin && rip < g_page->engine_end && !g_page->may_see_engine) {
+    fail("a handler sees the engine's code at offset", rip - g_page->engine_begin, 0);
+  }
+  const auto& enclave = const_cast<ProbeEnclave*>(g_probe)->enclave();
+  if (rip >= enclave.base() && rip < enclave.base() + enclave.size())
+    fail("a handler sees the enclave", rip, 0);
+  check_host("bases in a handler");
+  if (std::memcmp(reinterpret_cast<const void*>(rip), "\x0f\x01\xd7", 3) == 0 &&
+      reg(REG_RAX) == static_cast<std::uint64_t>(Leaf::kEresume)) {
+    expect("RBX at the AEP", reg(REG_RBX), g_probe->tcs());
+    expect("RCX at the AEP", reg(REG_RCX), rip);
+  }
+  expect("TF in a handler's context", reg(REG_EFL) & 0x100, 0);
+}
+
+void on_signal(int signal, siginfo_t* info, void* context) {
+  const int saved = errno;
+  check_context(*static_cast<const ucontext_t*>(context));
+  Sent kind = Sent::kUser;
+  if (signal == SIGUSR2) {
+    ++g_own;
+    errno = saved;
+    return;
+  }
+  if (signal == SIGTRAP) kind = Sent::kTrap;
+  if (signal == SIGFPE) kind = Sent::kFloat;
+  if (signal == SIGRTMIN) {
+    kind = Sent::kRealTime;
+    expect("order of the real-time signals", static_cast<unsigned>(info->si_value.sival_int),
+           static_cast<unsigned>(g_last_payload + 1));
+    g_last_payload = info->si_value.sival_int;
+  } else {
+    expect("si_code", static_cast<unsigned>(info->si_code), static_cast<unsigned>(SI_TKILL));
+  }
+  expect("si_pid", static_cast<unsigned>(info->si_pid), static_cast<unsigned>(getppid()));
+  ++g_seen[static_cast<unsigned>(kind)];
+  errno = saved;
+}
+
+RegisterFile pattern(std::uint64_t seed) {
+  RegisterFile file{};
+  std::uint64_t* words = &file.rax;
+  for (std::uint64_t i = 0; i < 16; ++i) words[i] = 0x0123'4567'89ab'0000 * (i % 7 + 1) + (seed << 8) + i;
+  file.rflags = kStatusFlags | 0x202;
+  return file;
+}
+
+sgx_enclave_run g_exception;
+
+// Called by the vDSO function on the program's stack, which is still as the interrupted code will want it.
+int on_exit(long, long, long, long, long, long, sgx_enclave_run* run) {
+  if (run->function == static_cast<std::uint32_t>(Leaf::kEexit)) return 0;
+  g_exception = *run;
+  check_host("bases after an exception");
+  g_probe->set_ssa_rip(g_probe->base() + probe_labels().tail_dump);
+  return static_cast<int>(Leaf::kEresume);
+}
+
+void iterate(const ProbeEnclave& probe, std::uint64_t number) {
+  // Registers go into the enclave, through an exception and out again.
+  const RegisterFile set = pattern(number);
+  RegisterFile dumped{};
+  ProbeArgs args{.in = {0, reinterpret_cast<std::uint64_t>(&set), PROBE_TAIL_UD2, 0, 0, 0,
+                        reinterpret_cast<std::uint64_t>(&dumped)},
+                 .out = {}};
+  sgx_enclave_run run{};
+  run.tcs = probe.tcs();
+  run.user_handler = reinterpret_cast<std::uint64_t>(&on_exit);
+  g_exception = {};
+  const int status =
+      enclume_test_call_vdso(PROBE_OP_LOAD_STATE, reinterpret_cast<std::uint64_t>(&args), 0,
+                             static_cast<std::uint32_t>(Leaf::kEenter), 0, 0, &run, vdso_function());
+  expect("status", static_cast<std::uint64_t>(status), 0);
+  expect("leaf of the fault", g_exception.function, static_cast<std::uint64_t>(Leaf::kEresume));
+  expect("vector", g_exception.exception_vector, kVectorUd);
+  expect("leaf at the end", run.function, static_cast<std::uint64_t>(Leaf::kEexit));
+  const std::uint64_t* was = &set.rax;
+  const std::uint64_t* is = &dumped.rax;
+  for (std::size_t i = 0; i < 16; ++i) {
+    if (&was[i] != &set.rsp) expect("a register of the enclave", is[i], was[i]);
+  }
+  expect("the enclave's flags", dumped.rflags & kStatusFlags, kStatusFlags);
+  check_host("bases after an exit");
+
+  // Its segments, which an entry sets.
+  CallResult result = probe.call(PROBE_OP_SEGMENTS);
+  expect("FS of the enclave", result.args.out[0], PROBE_FS_MAGIC);
+  expect("GS of the enclave", result.args.out[1], PROBE_GS_MAGIC);
+
+  g_own = 0;
+  syscall(SYS_tgkill, getpid(), gettid(), SIGUSR2);
+  expect("signals to itself", g_own, 1);
+  check_host("bases after a signal");
+
+  result = probe.call(PROBE_OP_SUM, {number, 5});
+  expect("the enclave's sum", result.args.out[0], number + 5);
+}
+
+void handle(int signal) {
+  struct sigaction action {};
+  action.sa_sigaction = on_signal;
+  action.sa_flags = SA_SIGINFO;
+  sigemptyset(&action.sa_mask);
+  if (sigaction(signal, &action, nullptr) != 0) fail("sigaction", static_cast<unsigned>(errno), 0);
+}
+
+void run() {
+  ProbeOptions options;
+  options.frames = 4;
+  const ProbeEnclave probe(options);
+  g_probe = &probe;
+  for (const int signal : {SIGUSR1, SIGUSR2, SIGTRAP, SIGFPE, SIGRTMIN}) handle(signal);
+  syscall(SYS_arch_prctl, ARCH_SET_GS, kHostGs);
+  for (std::uint64_t i = 0;; ++i) {
+    std::memset(g_seen, 0, sizeof g_seen);
+    g_last_payload = 0;
+    g_page->iterations = static_cast<std::uint32_t>(i);
+    raise(SIGSTOP);
+    if (g_page->quit) return;
+    iterate(probe, i);
+    raise(SIGSTOP);
+    static const char* const kNames[] = {"SIGUSR1 seen", "SIGTRAP seen", "SIGFPE seen", "SIGRTMIN seen"};
+    for (unsigned kind = 0; kind < kSentKinds; ++kind)
+      expect(kNames[kind], g_seen[kind], g_page->expected[kind]);
+  }
+}
+
+}  // namespace
+}  // namespace enclume::test
+
+int main() {
+  using namespace enclume::test;
+  void* page = mmap(nullptr, sizeof(VictimPage), PROT_READ | PROT_WRITE, MAP_SHARED, kVictimFd, 0);
+  if (page == MAP_FAILED) return 2;
+  g_page = static_cast<VictimPage*>(page);
+  try {
+    run();
+  } catch (const std::exception& error) {
+    std::snprintf(g_page->failure, sizeof g_page->failure, "%s", error.what());
+    return 1;
+  }
+  return 0;
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the traced program and its tracer share: one page of memory, inherited as a file descriptor.
+#pragma once
+
+#include <csignal>
+#include <cstdint>
+
+namespace enclume::test {
+
+inline constexpr int kVictimFd = 200;
+
+// Signals that the tracer sends, by their place in VictimPage::expected.
+enum class Sent : unsigned {
+  kUser,
+  kTrap,
+  kFloat,
+  kRealTime,
+  kCount
+};
+inline constexpr unsigned kSentKinds = static_cast<unsigned>(Sent::kCount);
+
+struct VictimPage {
+  // The tracer writes these while the victim stands still.
+  std::uint64_t engine_begin;
+  std::uint64_t engine_end;
+  // Where else than in the engine's handler its code may be seen: the restorer runs on the program's stack,
+  // as libc's does, and a signal there shows it.
+  bool may_see_engine;
+  bool quit;
+  std::uint32_t expected[kSentKinds];
+  // The victim writes this. A message means that it has failed.
+  std::uint32_t iterations;
+  char failure[256];
+};
+
+}  // namespace enclume::test
