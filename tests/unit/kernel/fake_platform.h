@@ -25,7 +25,14 @@ namespace enclume::test {
 
 class FakePlatform final : public kernel::Platform {
  public:
-  virtual ~FakePlatform() = default;
+  FakePlatform() = default;
+  FakePlatform(const FakePlatform&) = delete;
+  FakePlatform& operator=(const FakePlatform&) = delete;
+  virtual ~FakePlatform() {
+    for (const auto& [pages, size] : allocated_) {
+      munmap(pages, size);
+    }
+  }
 
   // -- What a test can turn --------------------------------------------------------------------------------
   /// How many more bytes copy_to_user() may write; then it fails.
@@ -90,7 +97,12 @@ class FakePlatform final : public kernel::Platform {
       return nullptr;
     }
     void* p = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return p == MAP_FAILED ? nullptr : p;
+    if (p == MAP_FAILED) {
+      return nullptr;
+    }
+    const std::lock_guard guard(native_lock);
+    allocated_.emplace_back(p, size);
+    return p;
   }
   void revoke(kernel::Enclave& enclave, std::uint64_t first, std::uint64_t count) noexcept override {
     ++revocations;
@@ -125,6 +137,8 @@ class FakePlatform final : public kernel::Platform {
     const iovec remote{reinterpret_cast<void*>(user.value()), size};
     return call(getpid(), &local, 1, &remote, 1, 0) == static_cast<ssize_t>(size);
   }
+
+  std::vector<std::pair<void*, std::size_t>> allocated_;
 };
 
 }  // namespace enclume::test
