@@ -6,7 +6,8 @@
 
 namespace enclume::engine {
 
-/// If the instruction at RIP is a CPUID that this engine patched: executes it on the frame. Signal context: safe.
+/// If the instruction at RIP is a CPUID that this engine patched: executes it on the frame. Signal context:
+/// safe.
 bool emulate_patched_cpuid(UContext& uc);
 
 /// If the instruction at RIP is a CPUID (which faulted): the same.

@@ -34,7 +34,9 @@ long set_alternate_stack(const AltStack& next, AltStack& previous, std::uint64_t
 
 }  // namespace
 
-Engine& engine() { return the_engine; }
+Engine& engine() {
+  return the_engine;
+}
 
 AltStack Engine::signal_stack(const ThreadBlock& block) const {
   const std::uint64_t slot = reinterpret_cast<std::uint64_t>(&block) - SLOT_BLOCK;
@@ -48,9 +50,9 @@ void Engine::arm_user_dispatch(ThreadBlock& block) {
   // The kernel compares the address behind the SYSCALL with [offset, offset + length).
   const auto begin = reinterpret_cast<std::uint64_t>(enclume_exempt_begin);
   const auto end = reinterpret_cast<std::uint64_t>(enclume_exempt_end);
-  block.sud_armed =
-      sys::call(__NR_prctl, kPrSetSyscallUserDispatch, kPrSysDispatchOn, begin, end - begin + 1, &block.selector)
-          .has_value();
+  block.sud_armed = sys::call(__NR_prctl, kPrSetSyscallUserDispatch, kPrSysDispatchOn, begin, end - begin + 1,
+                              &block.selector)
+                        .has_value();
 }
 
 ThreadBlock* Engine::register_thread() {
@@ -84,7 +86,8 @@ ThreadBlock* Engine::current_thread() {
 }
 
 bool Engine::init_fork_detection() {
-  const auto r = sys::call(__NR_mmap, 0, kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const auto r =
+      sys::call(__NR_mmap, 0, kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (!r || !sys::call(__NR_madvise, *r, kPageSize, MADV_WIPEONFORK)) {
     return false;
   }

@@ -132,7 +132,8 @@ void Sgx::after_fork() {
   vmas_.after_fork_in_child();
 }
 
-// -- Transitions -----------------------------------------------------------------------------------------------
+// -- Transitions
+// -----------------------------------------------------------------------------------------------
 
 void Sgx::enter(ThreadBlock& block, UContext& uc) {
   block.host_fs = block.lp.host_fs_base;
@@ -141,7 +142,8 @@ void Sgx::enter(ThreadBlock& block, UContext& uc) {
     block.host_pkru = frame_pkru(uc);
     set_frame_pkru(uc, block.host_pkru & ~(3U << (2 * key)));
   }
-  if (kernel::Enclave* enclave = enclaves_.find(static_cast<std::uint32_t>(block.lp.secs.address.value >> 36));
+  if (kernel::Enclave* enclave =
+          enclaves_.find(static_cast<std::uint32_t>(block.lp.secs.address.value >> 36));
       enclave != nullptr) {
     native_.sync(*enclave);
   }
@@ -205,11 +207,10 @@ bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report) {
   }
 }
 
-/// Raises `fault` where `cpu` stands: AEX if inside, then Linux's decision. True if the program goes on without
-/// a signal.
+/// Raises `fault` where `cpu` stands: AEX if inside, then Linux's decision. True if the program goes on
+/// without a signal.
 bool Sgx::raise(Interruption& it, CpuState& cpu, Fault fault, bool trap_class,
-                std::optional<kernel::FaultResolution> resolution, siginfo_t& report,
-                std::uint64_t dr6) {
+                std::optional<kernel::FaultResolution> resolution, siginfo_t& report, std::uint64_t dr6) {
   ThreadBlock& block = it.block;
   kernel::TrapFrame trap;
   trap.vector = fault.vector;
@@ -232,9 +233,9 @@ bool Sgx::raise(Interruption& it, CpuState& cpu, Fault fault, bool trap_class,
   trap.dr6 = dr6;
   if (fault.vector == Vector::PF) {
     const TracedPageFault traced(kernel_, fault);
-    trap.page_fault = resolution ? *resolution
-                                 : traced.decided(kernel::handle_enclave_fault(kernel_, fault.address,
-                                                                               fault.error_code));
+    trap.page_fault =
+        resolution ? *resolution
+                   : traced.decided(kernel::handle_enclave_fault(kernel_, fault.address, fault.error_code));
   }
   const kernel::Delivery delivery = kernel::deliver(kernel::ExceptionDesign::Vdso, fixup_site, trap);
   trace_delivery(delivery, trap.rip);
@@ -260,7 +261,8 @@ bool Sgx::raise(Interruption& it, CpuState& cpu, Fault fault, bool trap_class,
   return settled;
 }
 
-// -- What the handler asks -------------------------------------------------------------------------------------
+// -- What the handler asks
+// -------------------------------------------------------------------------------------
 
 bool may_be_enclu(int signo, const SigContext& m) {
   switch (static_cast<Vector>(m.trapno)) {
@@ -345,8 +347,8 @@ bool Sgx::enclave_fault(int signo, Interruption& it, siginfo_t& report) {
     }
     case Vector::BP:
       cpu.rip -= 1;  // natively a trap, in an enclave a fault
-      return raise(it, cpu, block.lp.dbgoptin ? Fault{Vector::BP, 0, {}} : arch::undefined_opcode(), false, {},
-                   report);
+      return raise(it, cpu, block.lp.dbgoptin ? Fault{Vector::BP, 0, {}} : arch::undefined_opcode(), false,
+                   {}, report);
     case Vector::DB: {
       std::byte before{};
       const arch::EpcPage page = epc_page_at(LinearAddress(cpu.rip - 1));
@@ -356,8 +358,8 @@ bool Sgx::enclave_fault(int signo, Interruption& it, siginfo_t& report) {
       const bool int1 = it.info.si_code == TRAP_BRKPT && before == std::byte{0xf1};
       if (int1) {
         cpu.rip -= 1;
-        return raise(it, cpu, block.lp.dbgoptin ? Fault{Vector::DB, 0, {}} : arch::undefined_opcode(), false, {},
-                     report);
+        return raise(it, cpu, block.lp.dbgoptin ? Fault{Vector::DB, 0, {}} : arch::undefined_opcode(), false,
+                     {}, report);
       }
       const std::uint64_t dr6 = it.info.si_code == TRAP_TRACE ? kDr6SingleStep : kDr6Breakpoint0;
       return raise(it, cpu, {Vector::DB, 0, {}}, true, {}, report, dr6);
@@ -383,12 +385,11 @@ bool Sgx::enclave_page_fault(Interruption& it, CpuState& cpu, siginfo_t& report)
   if (!operand) {
     return raise(it, cpu, operand.error(), false, {}, report);
   }
-  if (const auto allowed = arch::check_enclave_access(block.lp, operand->epc, address, access);
-      !allowed) {
+  if (const auto allowed = arch::check_enclave_access(block.lp, operand->epc, address, access); !allowed) {
     return raise(it, cpu, allowed.error(), false, {}, report);
   }
-  // Allowed: only the native permissions were behind, or the enclave has loaded a PKRU that closes the key which
-  // it knows nothing of. Hardware takes no fault here.
+  // Allowed: only the native permissions were behind, or the enclave has loaded a PKRU that closes the key
+  // which it knows nothing of. Hardware takes no fault here.
   if (const int key = engine().features.epc_pkey; key >= 0 && (native & arch::pfec::kProtectionKey) != 0) {
     set_frame_pkru(it.uc, frame_pkru(it.uc) & ~(3U << (2 * key)));
   }
@@ -418,7 +419,7 @@ bool Sgx::host_page_fault(Interruption& it, siginfo_t& report) {
     // Nothing keeps host code out of the EPC here (docs/fidelity.md), so let it in where enclave code may be.
     const std::uint64_t page = vma->enclave->page_number(address.page());
     const kernel::Protection now = kernel::effective_protection(*vma->enclave, page, vma->prot);
-    const kernel::Protection need = access == Access::Write ? kernel::kProtWrite
+    const kernel::Protection need = access == Access::Write     ? kernel::kProtWrite
                                     : access == Access::Execute ? kernel::kProtExec
                                                                 : kernel::kProtRead;
     if (now.covers(need)) {
@@ -453,8 +454,8 @@ bool Sgx::host_page_fault(Interruption& it, siginfo_t& report) {
   return false;
 }
 
-/// The bytes at RIP, for telling instructions apart: EPC contents through the alias (the page may be execute-only
-/// for the program), everything else as far as it can be read.
+/// The bytes at RIP, for telling instructions apart: EPC contents through the alias (the page may be
+/// execute-only for the program), everything else as far as it can be read.
 std::size_t Sgx::code_bytes(const ThreadBlock& block, LinearAddress rip, std::byte (&out)[15]) {
   if (block.lp.enclave_mode && block.lp.elrange.contains(rip)) {
     std::size_t done = 0;

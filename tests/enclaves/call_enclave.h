@@ -37,16 +37,17 @@ int enclume_test_call_vdso(std::uint64_t rdi, std::uint64_t rsi, std::uint64_t r
 int enclume_test_call_vdso_registers(const enclume::test::RegisterFile* in, enclume::test::RegisterFile* out,
                                      sgx_enclave_run* run, vdso_sgx_enter_enclave_t function);
 
-// For the probe enclave, after an AEX: enters once with PROBE_OP_ADOPT, so that the interrupted level finds the stack of
-// this call and not one that may be gone, then resumes from exactly the same stack pointer. The status of the resuming
-// call; -1000 if the enclave could not be entered.
-int enclume_test_adopt_and_resume(sgx_enclave_run* run, vdso_sgx_enter_enclave_t function, const void* probe_args);
+// For the probe enclave, after an AEX: enters once with PROBE_OP_ADOPT, so that the interrupted level finds
+// the stack of this call and not one that may be gone, then resumes from exactly the same stack pointer. The
+// status of the resuming call; -1000 if the enclave could not be entered.
+int enclume_test_adopt_and_resume(sgx_enclave_run* run, vdso_sgx_enter_enclave_t function,
+                                  const void* probe_args);
 
-// enclume_test_call_vdso_registers between an XRSTOR of *state_in and an XSAVE to *state_out (either may be null),
-// both with `mask`.
+// enclume_test_call_vdso_registers between an XRSTOR of *state_in and an XSAVE to *state_out (either may be
+// null), both with `mask`.
 int enclume_test_call_vdso_xstate(const enclume::test::RegisterFile* in, enclume::test::RegisterFile* out,
-                                  sgx_enclave_run* run, vdso_sgx_enter_enclave_t function, const void* state_in,
-                                  void* state_out, std::uint64_t mask);
+                                  sgx_enclave_run* run, vdso_sgx_enter_enclave_t function,
+                                  const void* state_in, void* state_out, std::uint64_t mask);
 
 // ENCLU with RAX (the leaf) and RBX (the TCS) of *in, at enclume_test_enclu; RCX = enclume_test_aep, where an
 // ENCLU resumes. An EEXIT to the address after either ENCLU comes back here. A signal handler that wants to

@@ -80,8 +80,8 @@ class ProbeEnclave {
   // EENTER by the vDSO function with an operation and its arguments.
   CallResult call(std::uint64_t operation, const std::vector<std::uint64_t>& in = {},
                   unsigned thread = 0) const;
-  // ERESUME after an exception, from this stack. The interrupted operation goes on using the ProbeArgs that it was
-  // called with, so those must still be there.
+  // ERESUME after an exception, from this stack. The interrupted operation goes on using the ProbeArgs that
+  // it was called with, so those must still be there.
   int resume(sgx_enclave_run& run, unsigned thread = 0) const;
 
   // Operations that must succeed; they throw std::runtime_error with the exception's facts otherwise.

@@ -23,13 +23,13 @@ static_assert(offsetof(EntryFacts, gs) == FACTS_GS && sizeof(EntryFacts) == FACT
 
 /// How to leave the handler.
 struct ExitPlan {
-  SignalFrame* frame;      ///< rt_sigreturn reads this one
-  std::uint64_t enclave;   ///< 1: to enclave code, with these bases
+  SignalFrame* frame;     ///< rt_sigreturn reads this one
+  std::uint64_t enclave;  ///< 1: to enclave code, with these bases
   std::uint64_t fs;
   std::uint64_t gs;
-  std::uint64_t flags;     ///< RFLAGS.ID and NT, which rt_sigreturn leaves alone
-  std::uint64_t handler;   ///< nonzero: run this handler of the program on the frame as it stands
-  std::uint64_t nested;    ///< 1: back into the engine's own code
+  std::uint64_t flags;    ///< RFLAGS.ID and NT, which rt_sigreturn leaves alone
+  std::uint64_t handler;  ///< nonzero: run this handler of the program on the frame as it stands
+  std::uint64_t nested;   ///< 1: back into the engine's own code
 };
 static_assert(offsetof(ExitPlan, frame) == PLAN_FRAME && offsetof(ExitPlan, enclave) == PLAN_ENCLAVE);
 static_assert(offsetof(ExitPlan, fs) == PLAN_FS && offsetof(ExitPlan, gs) == PLAN_GS);
@@ -50,9 +50,9 @@ extern std::uint64_t enclume_arena_size;
 extern std::uint8_t enclume_has_fsgsbase;
 
 // Addresses in the assembly.
-extern const char enclume_exit_begin[];   ///< the roll-back point of the exit sequence
+extern const char enclume_exit_begin[];  ///< the roll-back point of the exit sequence
 extern const char enclume_exit_end[];
-extern const char enclume_exempt_begin[]; ///< system calls from here are never dispatched
+extern const char enclume_exempt_begin[];  ///< system calls from here are never dispatched
 extern const char enclume_exempt_end[];
 extern const char enclume_copy_fault_begin[];
 extern const char enclume_copy_fault_end[];

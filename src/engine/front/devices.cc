@@ -28,6 +28,16 @@ constexpr std::uint64_t kProvisionLength = kernel::kFileLength + kPageSize;
 
 std::atomic<bool> seen_enclave{false};
 
+// One bit a descriptor number; numbers beyond share the last one.
+constexpr std::size_t kHintedDescriptors = 65536;
+std::array<std::atomic<std::uint64_t>, kHintedDescriptors / 64> device_hints{};
+
+void hint_device(int fd) {
+  const auto n = static_cast<std::size_t>(fd) < kHintedDescriptors ? static_cast<std::size_t>(fd)
+                                                                   : kHintedDescriptors - 1;
+  device_hints[n / 64].fetch_or(1ULL << (n % 64), std::memory_order_relaxed);
+}
+
 struct Name {
   std::string_view path;
   Device device;
@@ -46,7 +56,9 @@ Device device_of_name(std::string_view path) {
   return Device::None;
 }
 
-bool file_status(int fd, struct stat& st) { return sys::raw(__NR_fstat, fd, sys::arg(&st)) == 0; }
+bool file_status(int fd, struct stat& st) {
+  return sys::raw(__NR_fstat, fd, sys::arg(&st)) == 0;
+}
 
 Device device_of_status(const struct stat& st) {
   if (!S_ISREG(st.st_mode)) {
@@ -62,7 +74,9 @@ Device device_of_status(const struct stat& st) {
   }
 }
 
-kernel::FileIdentity identity_of(const struct stat& st) { return {st.st_dev, st.st_ino}; }
+kernel::FileIdentity identity_of(const struct stat& st) {
+  return {st.st_dev, st.st_ino};
+}
 
 /// Whether a descriptor of this process is open on the file. /proc may be missing: then it is said to be.
 bool has_descriptor(kernel::FileIdentity identity) {
@@ -106,8 +120,8 @@ Device device_of_path(int dirfd, const char* path) {
     // Most paths differ in the first bytes; only what begins like ours is looked at whole.
     return std::strncmp(path, "/dev/sgx", 8) == 0 ? device_of_name(path) : Device::None;
   }
-  if (std::strncmp(path, "sgx", 3) != 0 && std::strncmp(path, "./", 2) != 0 && std::strcmp(path, "enclave") != 0 &&
-      std::strcmp(path, "provision") != 0) {
+  if (std::strncmp(path, "sgx", 3) != 0 && std::strncmp(path, "./", 2) != 0 &&
+      std::strcmp(path, "enclave") != 0 && std::strcmp(path, "provision") != 0) {
     return Device::None;
   }
   std::array<char, 64> link;
@@ -158,10 +172,22 @@ SysResult<int> open_device(Device device, int flags) {
   if (device == Device::Enclave) {
     seen_enclave.store(true, std::memory_order_relaxed);
   }
+  hint_device(static_cast<int>(*fd));
   return static_cast<int>(*fd);
 }
 
-bool any_enclave() { return seen_enclave.load(std::memory_order_relaxed); }
+bool may_be_device(int fd) {
+  if (fd < 0) {
+    return false;
+  }
+  const auto n = static_cast<std::size_t>(fd) < kHintedDescriptors ? static_cast<std::size_t>(fd)
+                                                                   : kHintedDescriptors - 1;
+  return (device_hints[n / 64].load(std::memory_order_relaxed) >> (n % 64) & 1) != 0;
+}
+
+bool any_enclave() {
+  return seen_enclave.load(std::memory_order_relaxed);
+}
 
 SysResult<kernel::Enclave*> enclave_of(int fd) {
   struct stat st;
@@ -169,6 +195,7 @@ SysResult<kernel::Enclave*> enclave_of(int fd) {
     return fail(Errno::BadFile);
   }
   seen_enclave.store(true, std::memory_order_relaxed);
+  hint_device(fd);
   auto enclave = engine().sgx->kernel().enclaves.attach(identity_of(st), {fd});
   if (enclave) {
     (*enclave)->use_file({fd});

@@ -11,14 +11,21 @@
 
 namespace enclume::engine {
 
-enum class Device : std::uint8_t { None, Enclave, Provision };
+enum class Device : std::uint8_t {
+  None,
+  Enclave,
+  Provision
+};
 
-/// Which device a path names: /dev/sgx_enclave, /dev/sgx/enclave, /dev/sgx_provision, /dev/sgx/provision; also
-/// as `name` relative to directory `dirfd`. Signal context: safe.
+/// Which device a path names: /dev/sgx_enclave, /dev/sgx/enclave, /dev/sgx_provision, /dev/sgx/provision;
+/// also as `name` relative to directory `dirfd`. Signal context: safe.
 [[nodiscard]] Device device_of_path(int dirfd, const char* path);
 
 /// Which device a descriptor is open on. Signal context: safe.
 [[nodiscard]] Device device_of(int fd);
+
+/// Whether a descriptor of this number was ever open on a device: a hint that costs a load.
+[[nodiscard]] bool may_be_device(int fd);
 
 /// open(2) of a device: a new descriptor, with the flags that were asked for. Errors: as memfd_create(2).
 [[nodiscard]] SysResult<int> open_device(Device device, int flags);

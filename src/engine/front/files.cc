@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Opening and looking at files: the SGX devices that this machine does not have, and the few files in /proc that
-// say what it has.
+// Opening and looking at files: the SGX devices that this machine does not have, and the few files in /proc
+// that say what it has.
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -12,6 +12,7 @@
 #include "base/syscall.h"
 #include "engine/engine.h"
 #include "engine/front/devices.h"
+#include "engine/front/files.h"
 #include "engine/front/proc_files.h"
 #include "engine/front/real.h"
 #include "engine/signals/mask.h"
@@ -37,11 +38,14 @@ int open_own(int dirfd, const char* path, int flags) {
     }
     return *fd;
   }
-  return path != nullptr && engine().active && std::strncmp(path, "/proc/", 6) == 0 ? open_proc_file(path, flags)
-                                                                                    : kNotOurs;
+  return path != nullptr && engine().active && std::strncmp(path, "/proc/", 6) == 0
+             ? open_proc_file(path, flags)
+             : kNotOurs;
 }
 
-bool needs_mode(int flags) { return (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE; }
+bool needs_mode(int flags) {
+  return (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE;
+}
 
 Real<int(const char*, int, ...)> real_open{"open"};
 Real<int(const char*, int, ...)> real_open64{"open64"};
@@ -57,7 +61,8 @@ Real<int(int)> real_close{"close"};
 
 FILE* open_stream(Real<FILE*(const char*, const char*)>& real, const char* path, const char* mode) {
   if (path != nullptr && mode != nullptr && mode[0] == 'r') {
-    const int fd = open_own(AT_FDCWD, path, std::strchr(mode, 'e') != nullptr ? O_RDONLY | O_CLOEXEC : O_RDONLY);
+    const int fd =
+        open_own(AT_FDCWD, path, std::strchr(mode, 'e') != nullptr ? O_RDONLY | O_CLOEXEC : O_RDONLY);
     if (fd == -1) {
       return nullptr;
     }
@@ -94,17 +99,24 @@ SysResult<long> front_open(int dirfd, const char* path, int flags, unsigned mode
   return static_cast<long>(fd);
 }
 
+SysResult<long> front_close(int fd) {
+  if (close_file(fd) < 0) {
+    return fail(static_cast<Errno>(errno));
+  }
+  return 0L;
+}
+
 }  // namespace enclume::engine
 
 using namespace enclume::engine;  // the exported names below are C's
 
-#define ENCLUME_MODE(last)                         \
-  mode_t mode = 0;                                 \
-  if (needs_mode(flags)) {                         \
-    va_list arguments;                             \
-    va_start(arguments, last);                     \
-    mode = va_arg(arguments, mode_t);              \
-    va_end(arguments);                             \
+#define ENCLUME_MODE(last)            \
+  mode_t mode = 0;                    \
+  if (needs_mode(flags)) {            \
+    va_list arguments;                \
+    va_start(arguments, last);        \
+    mode = va_arg(arguments, mode_t); \
+    va_end(arguments);                \
   }
 
 ENCLUME_EXPORT int open(const char* path, int flags, ...) {
@@ -144,7 +156,13 @@ ENCLUME_EXPORT int __openat64_2(int dirfd, const char* path, int flags) {
   const int fd = open_own(dirfd, path, flags);
   return fd == kNotOurs ? real_openat64_2(dirfd, path, flags) : fd;
 }
-ENCLUME_EXPORT FILE* fopen(const char* path, const char* mode) { return open_stream(real_fopen, path, mode); }
-ENCLUME_EXPORT FILE* fopen64(const char* path, const char* mode) { return open_stream(real_fopen64, path, mode); }
+ENCLUME_EXPORT FILE* fopen(const char* path, const char* mode) {
+  return open_stream(real_fopen, path, mode);
+}
+ENCLUME_EXPORT FILE* fopen64(const char* path, const char* mode) {
+  return open_stream(real_fopen64, path, mode);
+}
 
-ENCLUME_EXPORT int close(int fd) { return close_file(fd); }
+ENCLUME_EXPORT int close(int fd) {
+  return close_file(fd);
+}

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// mmap and its kin: mappings of enclaves follow Linux's rules for them, all others go to the kernel as they are.
+// mmap and its kin: mappings of enclaves follow Linux's rules for them, all others go to the kernel as they
+// are.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/personality.h>
@@ -18,8 +19,8 @@
 #include "engine/sgx.h"
 #include "engine/signals/mask.h"
 #include "engine/trace/hooks.h"
-#include "kernel/uapi/sgx.h"
 #include "kernel/device/ioctl.h"
+#include "kernel/uapi/sgx.h"
 #include "kernel/vma/may_map.h"
 #include "kernel/vma/vma_table.h"
 
@@ -34,7 +35,9 @@ using kernel::VmaTable;
 
 constexpr unsigned long kSgxMagic = 0xa4;
 
-Kernel& kernel_half() { return engine().sgx->kernel(); }
+Kernel& kernel_half() {
+  return engine().sgx->kernel();
+}
 
 bool read_implies_exec() {
   const long p = sys::raw(__NR_personality, 0xffffffff);
@@ -65,7 +68,8 @@ SysResult<long> map_enclave(std::uint64_t address, std::size_t length, int prot,
   if (length == 0) {
     return fail(Errno::Invalid);
   }
-  if (auto r = (*enclave)->created() ? (*enclave)->ensure_mapped(kernel_half().platform) : SysResult<void>{}; !r) {
+  if (auto r = (*enclave)->created() ? (*enclave)->ensure_mapped(kernel_half().platform) : SysResult<void>{};
+      !r) {
     return fail(r.error());
   }
   const long file_flags = sys::raw(__NR_fcntl, fd, F_GETFL);
@@ -73,7 +77,8 @@ SysResult<long> map_enclave(std::uint64_t address, std::size_t length, int prot,
   VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
 
   // The kernel finds the place: an inaccessible reservation, over which the file is laid.
-  const int placement = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_32BIT));
+  const int placement =
+      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_32BIT));
   const bool fixed = (flags & MAP_FIXED) != 0 && (flags & MAP_FIXED_NOREPLACE) == 0;
   if (fixed && (address & kPageMask) != 0) {
     return fail(Errno::Invalid);
@@ -184,15 +189,17 @@ SysResult<long> front_mmap(void* address, std::size_t length, int prot, int flag
     return traced(trace::Mmap{LinearAddress(at), length, prot, flags, fd, static_cast<std::uint64_t>(offset)},
                   map_enclave(at, length, prot, flags, fd));
   }
-  if ((flags & MAP_FIXED) != 0 && enclave_memory_concerned(reinterpret_cast<std::uint64_t>(address), length)) {
+  if ((flags & MAP_FIXED) != 0 &&
+      enclave_memory_concerned(reinterpret_cast<std::uint64_t>(address), length)) {
     const SignalsBlocked blocked;
     VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
     const auto r = sys::call(__NR_mmap, address, length, prot, flags, fd, offset);
     if (r) {
       forget(writer, pages_of(static_cast<std::uint64_t>(*r), length));
     }
-    return traced(trace::Mmap{LinearAddress::of(address), length, prot, flags, fd, static_cast<std::uint64_t>(offset)},
-                  r);
+    return traced(
+        trace::Mmap{LinearAddress::of(address), length, prot, flags, fd, static_cast<std::uint64_t>(offset)},
+        r);
   }
   forget_source_mapping();
   return sys::call(__NR_mmap, address, length, prot, flags, fd, offset);
@@ -308,8 +315,8 @@ SysResult<long> front_mremap(void* address, std::size_t old_size, std::size_t ne
   forget_source_mapping();
   const bool source = enclave_memory_concerned(reinterpret_cast<std::uint64_t>(address),
                                                old_size != 0 ? old_size : kPageSize);
-  const bool target = (flags & MREMAP_FIXED) != 0 &&
-                      enclave_memory_concerned(reinterpret_cast<std::uint64_t>(to), new_size);
+  const bool target =
+      (flags & MREMAP_FIXED) != 0 && enclave_memory_concerned(reinterpret_cast<std::uint64_t>(to), new_size);
   if (!source && !target) {
     return sys::call(__NR_mremap, address, old_size, new_size, flags, to);
   }
@@ -355,9 +362,9 @@ ENCLUME_EXPORT int ioctl(int fd, unsigned long command, ...) {
   void* argument = va_arg(arguments, void*);
   va_end(arguments);
   // The magic number of SGX decides; no other device is looked at.
-  if (engine().active && ((command >> 8) & 0xff) == kSgxMagic &&
-      device_of(fd) == Device::Enclave) {
+  if (engine().active && ((command >> 8) & 0xff) == kSgxMagic && device_of(fd) == Device::Enclave) {
     return static_cast<int>(libc_result(front_ioctl(fd, command, reinterpret_cast<std::uint64_t>(argument))));
   }
-  return static_cast<int>(enclume::engine::libc_result(enclume::sys::call(__NR_ioctl, fd, command, argument)));
+  return static_cast<int>(
+      enclume::engine::libc_result(enclume::sys::call(__NR_ioctl, fd, command, argument)));
 }

@@ -4,8 +4,9 @@
 
 namespace enclume::engine {
 
-/// Opens an edited copy of /proc/cpuinfo ("sgx sgx_lc" among the flags) or of /proc/self/auxv (AT_SYSINFO_EHDR as
-/// the program has it). Returns a descriptor, -1 with errno, or -2 if the path is none of these.
+/// Opens an edited copy of /proc/cpuinfo ("sgx sgx_lc" among the flags) or of /proc/self/auxv
+/// (AT_SYSINFO_EHDR as the program has it). Returns a descriptor, -1 with errno, or -2 if the path is none of
+/// these.
 int open_proc_file(const char* path, int flags);
 
 }  // namespace enclume::engine

@@ -137,8 +137,8 @@ Real<int(const char*, char* const*, char* const*)> real_execve{"execve"};
 Real<int(const char*, char* const*, char* const*)> real_execvpe{"execvpe"};
 Real<int(int, char* const*, char* const*)> real_fexecve{"fexecve"};
 Real<int(int, const char*, char* const*, char* const*, int)> real_execveat{"execveat"};
-using Spawn = int(pid_t*, const char*, const posix_spawn_file_actions_t*, const posix_spawnattr_t*, char* const*,
-                  char* const*);
+using Spawn = int(pid_t*, const char*, const posix_spawn_file_actions_t*, const posix_spawnattr_t*,
+                  char* const*, char* const*);
 Real<Spawn> real_posix_spawn{"posix_spawn"};
 Real<Spawn> real_posix_spawnp{"posix_spawnp"};
 
@@ -187,8 +187,12 @@ using namespace enclume::engine;  // the exported names below are C's
 ENCLUME_EXPORT int execve(const char* path, char* const argv[], char* const envp[]) noexcept {
   return exec_path(path, argv, envp);
 }
-ENCLUME_EXPORT int execv(const char* path, char* const argv[]) noexcept { return exec_path(path, argv, environ); }
-ENCLUME_EXPORT int execvp(const char* file, char* const argv[]) noexcept { return exec_search(file, argv, environ); }
+ENCLUME_EXPORT int execv(const char* path, char* const argv[]) noexcept {
+  return exec_path(path, argv, environ);
+}
+ENCLUME_EXPORT int execvp(const char* file, char* const argv[]) noexcept {
+  return exec_search(file, argv, environ);
+}
 ENCLUME_EXPORT int execvpe(const char* file, char* const argv[], char* const envp[]) noexcept {
   return exec_search(file, argv, envp);
 }
@@ -197,24 +201,25 @@ ENCLUME_EXPORT int fexecve(int fd, char* const argv[], char* const envp[]) noexc
   const ExecState state;
   return real_fexecve(fd, argv, environment.get());
 }
-ENCLUME_EXPORT int execveat(int fd, const char* path, char* const argv[], char* const envp[], int flags) noexcept {
+ENCLUME_EXPORT int execveat(int fd, const char* path, char* const argv[], char* const envp[],
+                            int flags) noexcept {
   const ChildEnvironment environment(envp);
   const ExecState state;
   return real_execveat(fd, path, argv, environment.get(), flags);
 }
 
 // The variadic ones gather their arguments on the stack: they may run between vfork and exec.
-#define ENCLUME_GATHER(first)                                             \
-  va_list counted;                                                        \
-  va_start(counted, first);                                               \
-  const std::size_t count = count_arguments(counted);                     \
-  va_end(counted);                                                        \
+#define ENCLUME_GATHER(first)                                                       \
+  va_list counted;                                                                  \
+  va_start(counted, first);                                                         \
+  const std::size_t count = count_arguments(counted);                               \
+  va_end(counted);                                                                  \
   auto** argv = static_cast<char**>(__builtin_alloca((count + 1) * sizeof(char*))); \
-  va_list arguments;                                                      \
-  va_start(arguments, first);                                             \
-  argv[0] = const_cast<char*>(first);                                     \
-  for (std::size_t i = 1; i <= count; ++i) {                              \
-    argv[i] = va_arg(arguments, char*);                                   \
+  va_list arguments;                                                                \
+  va_start(arguments, first);                                                       \
+  argv[0] = const_cast<char*>(first);                                               \
+  for (std::size_t i = 1; i <= count; ++i) {                                        \
+    argv[i] = va_arg(arguments, char*);                                             \
   }
 
 ENCLUME_EXPORT int execl(const char* path, const char* first, ...) noexcept {

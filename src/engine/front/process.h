@@ -4,7 +4,8 @@
 
 namespace enclume::engine {
 
-/// Keeps what `enclume run` put into the environment, for children that are given another one. Once, at start.
+/// Keeps what `enclume run` put into the environment, for children that are given another one. Once, at
+/// start.
 void remember_environment(char** environment);
 
 }  // namespace enclume::engine

@@ -37,7 +37,8 @@ class Real {
   std::atomic<F*> function_{nullptr};
 };
 
-/// libc's way to fail: errno and -1. A front door is an ordinary libc call, so errno is the program's to lose.
+/// libc's way to fail: errno and -1. A front door is an ordinary libc call, so errno is the program's to
+/// lose.
 inline int libc_result(const SysResult<void>& r) {
   if (r) {
     return 0;

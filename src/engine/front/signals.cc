@@ -72,7 +72,9 @@ sighandler_t simple_signal(int signo, sighandler_t handler, int flags) {
   return reinterpret_cast<sighandler_t>(previous.handler);
 }
 
-constexpr bool reserved_by_libc(int signo) { return signo == 32 || signo == 33; }
+constexpr bool reserved_by_libc(int signo) {
+  return signo == 32 || signo == 33;
+}
 
 }  // namespace
 
@@ -91,7 +93,8 @@ SysResult<void> front_sigprocmask(int how, const SignalSet* set, SignalSet* prev
   if (set != nullptr) {
     wanted = *set;
     const SignalSet kernel_part = wanted & ~kOwnedSet;
-    if (const auto r = sys::call(__NR_rt_sigprocmask, how, &kernel_part, &kernel_before, sizeof(SignalSet)); !r) {
+    if (const auto r = sys::call(__NR_rt_sigprocmask, how, &kernel_part, &kernel_before, sizeof(SignalSet));
+        !r) {
       return fail(r.error());
     }
     SignalSet owned = owned_before;
@@ -109,7 +112,8 @@ SysResult<void> front_sigprocmask(int how, const SignalSet* set, SignalSet* prev
     if (ThreadBlock* block = e.arena.find(tid); block != nullptr && block->held_bits != 0) {
       release_held(*block);
     }
-  } else if (const auto r = sys::call(__NR_rt_sigprocmask, SIG_BLOCK, 0, &kernel_before, sizeof(SignalSet)); !r) {
+  } else if (const auto r = sys::call(__NR_rt_sigprocmask, SIG_BLOCK, 0, &kernel_before, sizeof(SignalSet));
+             !r) {
     return fail(r.error());
   }
   if (previous != nullptr) {
@@ -233,7 +237,19 @@ ENCLUME_EXPORT int sigaltstack(const stack_t* next, stack_t* previous) noexcept 
     static Real<int(const stack_t*, stack_t*)> real{"sigaltstack"};
     return real(next, previous);
   }
-  return libc_result(front_sigaltstack(reinterpret_cast<const AltStack*>(next), reinterpret_cast<AltStack*>(previous)));
+  return libc_result(
+      front_sigaltstack(reinterpret_cast<const AltStack*>(next), reinterpret_cast<AltStack*>(previous)));
+}
+
+ENCLUME_EXPORT int sigpending(sigset_t* set) noexcept {
+  static Real<int(sigset_t*)> real{"sigpending"};
+  const int r = real(set);
+  if (r == 0 && engine().active) {
+    if (const ThreadBlock* block = engine().arena.find(sys::gettid()); block != nullptr) {
+      from_set(to_set(*set) | unpack_owned(block->held_bits), *set);
+    }
+  }
+  return r;
 }
 
 ENCLUME_EXPORT int sigsuspend(const sigset_t* mask) {
@@ -241,25 +257,28 @@ ENCLUME_EXPORT int sigsuspend(const sigset_t* mask) {
   sigset_t storage;
   return real(without_owned(mask, storage));
 }
-ENCLUME_EXPORT int ppoll(struct pollfd* fds, nfds_t count, const struct timespec* timeout, const sigset_t* mask) {
+ENCLUME_EXPORT int ppoll(struct pollfd* fds, nfds_t count, const struct timespec* timeout,
+                         const sigset_t* mask) {
   static Real<int(struct pollfd*, nfds_t, const struct timespec*, const sigset_t*)> real{"ppoll"};
   sigset_t storage;
   return real(fds, count, timeout, without_owned(mask, storage));
 }
-ENCLUME_EXPORT int pselect(int count, fd_set* read, fd_set* write, fd_set* except, const struct timespec* timeout,
-                           const sigset_t* mask) {
+ENCLUME_EXPORT int pselect(int count, fd_set* read, fd_set* write, fd_set* except,
+                           const struct timespec* timeout, const sigset_t* mask) {
   static Real<int(int, fd_set*, fd_set*, fd_set*, const struct timespec*, const sigset_t*)> real{"pselect"};
   sigset_t storage;
   return real(count, read, write, except, timeout, without_owned(mask, storage));
 }
-ENCLUME_EXPORT int epoll_pwait(int fd, struct epoll_event* events, int count, int timeout, const sigset_t* mask) {
+ENCLUME_EXPORT int epoll_pwait(int fd, struct epoll_event* events, int count, int timeout,
+                               const sigset_t* mask) {
   static Real<int(int, struct epoll_event*, int, int, const sigset_t*)> real{"epoll_pwait"};
   sigset_t storage;
   return real(fd, events, count, timeout, without_owned(mask, storage));
 }
 ENCLUME_EXPORT int epoll_pwait2(int fd, struct epoll_event* events, int count, const struct timespec* timeout,
                                 const sigset_t* mask) {
-  static Real<int(int, struct epoll_event*, int, const struct timespec*, const sigset_t*)> real{"epoll_pwait2"};
+  static Real<int(int, struct epoll_event*, int, const struct timespec*, const sigset_t*)> real{
+      "epoll_pwait2"};
   sigset_t storage;
   return real(fd, events, count, timeout, without_owned(mask, storage));
 }

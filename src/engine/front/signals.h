@@ -8,8 +8,8 @@
 
 namespace enclume::engine {
 
-/// sigaction(2), rt_sigprocmask(2), sigaltstack(2) with the program's view. Pointers may be null where the system
-/// calls allow it.
+/// sigaction(2), rt_sigprocmask(2), sigaltstack(2) with the program's view. Pointers may be null where the
+/// system calls allow it.
 SysResult<void> front_sigaction(int signo, const Action* next, Action* previous);
 SysResult<void> front_sigprocmask(int how, const SignalSet* set, SignalSet* previous);
 SysResult<void> front_sigaltstack(const AltStack* next, AltStack* previous);

@@ -41,8 +41,7 @@ void NativeProtection::apply(kernel::Enclave& enclave, std::uint64_t first_page,
   if (!enclave.mapped() || first_page >= enclave.pages()) {
     return;
   }
-  const std::uint64_t end_page =
-      count < enclave.pages() - first_page ? first_page + count : enclave.pages();
+  const std::uint64_t end_page = count < enclave.pages() - first_page ? first_page + count : enclave.pages();
   LinearAddress at = enclave.page_address(first_page);
   const LinearAddress end = at + (end_page - first_page) * kPageSize;
   while (at < end) {

@@ -60,8 +60,8 @@ std::optional<kernel::SourceMapping> Process::source_mapping(LinearAddress addre
 std::byte* Process::map_file(kernel::FileHandle file, kernel::FilePart part, std::uint64_t offset,
                              std::uint64_t length) noexcept {
   (void)part;
-  const auto r = sys::call(__NR_mmap, 0, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, file.value,
-                           offset);
+  const auto r =
+      sys::call(__NR_mmap, 0, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, file.value, offset);
   return r ? reinterpret_cast<std::byte*>(*r) : nullptr;
 }
 
@@ -153,8 +153,10 @@ void Process::kick_other_processes(kernel::Enclave& enclave) noexcept {
     const int process = process_of_thread(owner);
     if (process > 0) {
       kick_thread(process, owner);
-      for (int tries = 0; tries < 2000 && entry->owner.load(std::memory_order_acquire) ==
-                                              static_cast<std::uint32_t>(owner) && alive(owner); ++tries) {
+      for (int tries = 0;
+           tries < 2000 &&
+           entry->owner.load(std::memory_order_acquire) == static_cast<std::uint32_t>(owner) && alive(owner);
+           ++tries) {
         relax();
       }
     }
@@ -166,9 +168,15 @@ void Process::relax() noexcept {
   sys::raw(__NR_nanosleep, sys::arg(&pause), 0);
 }
 
-int Process::thread_id() noexcept { return sys::gettid(); }
-int Process::process_id() noexcept { return sys::getpid(); }
-bool Process::alive(int id) noexcept { return sys::raw(__NR_tkill, id, 0) != -ESRCH; }
+int Process::thread_id() noexcept {
+  return sys::gettid();
+}
+int Process::process_id() noexcept {
+  return sys::getpid();
+}
+bool Process::alive(int id) noexcept {
+  return sys::raw(__NR_tkill, id, 0) != -ESRCH;
+}
 
 bool Process::signal_pending() noexcept {
   // The caller has its signals blocked; what it had unblocked before decides.
@@ -178,6 +186,8 @@ bool Process::signal_pending() noexcept {
   return block != nullptr && (pending & ~block->ioctl_mask) != 0;
 }
 
-bool Process::is_provision_device(int fd) noexcept { return device_of(fd) == Device::Provision; }
+bool Process::is_provision_device(int fd) noexcept {
+  return device_of(fd) == Device::Provision;
+}
 
 }  // namespace enclume::engine

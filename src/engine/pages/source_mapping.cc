@@ -56,7 +56,8 @@ class Lines {
       }
       end_ -= begin_;
       begin_ = 0;
-      const long n = sys::raw(__NR_read, fd_, sys::arg(buffer_.data() + end_), static_cast<long>(buffer_.size() - end_));
+      const long n =
+          sys::raw(__NR_read, fd_, sys::arg(buffer_.data() + end_), static_cast<long>(buffer_.size() - end_));
       if (n <= 0) {
         return std::nullopt;
       }
@@ -131,7 +132,9 @@ std::optional<kernel::SourceMapping> look_up(LinearAddress address) {
 
 }  // namespace
 
-void forget_source_mapping() { generation.fetch_add(1, std::memory_order_relaxed); }
+void forget_source_mapping() {
+  generation.fetch_add(1, std::memory_order_relaxed);
+}
 
 std::optional<kernel::SourceMapping> find_source_mapping(LinearAddress address) {
   const OwnerLockGuard guard(cache_lock, sys::gettid());

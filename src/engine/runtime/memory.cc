@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The functions that a compiler, or std::string_view, may call on its own. Hidden, so that the engine's signal path never leaves
-// the engine: libc's are chosen by ld.so at run time, may be interposed by the program, and use vector registers.
+// The functions that a compiler, or std::string_view, may call on its own. Hidden, so that the engine's
+// signal path never leaves the engine: libc's are chosen by ld.so at run time, may be interposed by the
+// program, and use vector registers.
 #include <cstddef>
 #include <cstdint>
 

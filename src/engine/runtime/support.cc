@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the compiler and the static libraries expect to find and the engine must not take from libc or libstdc++.
+// What the compiler and the static libraries expect to find and the engine must not take from libc or
+// libstdc++.
 #include <cstddef>
 
 #include "base/panic.h"
@@ -7,21 +8,30 @@
 extern "C" {
 
 // A virtual function that is only declared: unreachable by construction.
-void __cxa_pure_virtual() { ENCLUME_PANIC("pure virtual call"); }
+void __cxa_pure_virtual() {
+  ENCLUME_PANIC("pure virtual call");
+}
 
 // libnettle is built with the stack protector; its canary is ours (start/start.cc).
-[[noreturn]] void __stack_chk_fail() { ENCLUME_PANIC("stack smashed in a library of the engine"); }
+[[noreturn]] void __stack_chk_fail() {
+  ENCLUME_PANIC("stack smashed in a library of the engine");
+}
 
-[[noreturn]] void __assert_fail(const char* assertion, const char* file, unsigned line, const char* function) {
+[[noreturn]] void __assert_fail(const char* assertion, const char* file, unsigned line,
+                                const char* function) {
   (void)function;
   enclume::panic(file, static_cast<int>(line), assertion);
 }
 
-[[noreturn]] void abort() { ENCLUME_PANIC("abort called in a library of the engine"); }
+[[noreturn]] void abort() {
+  ENCLUME_PANIC("abort called in a library of the engine");
+}
 
 }  // extern "C"
 
 namespace std {
 // std::string_view::substr() behind the end.
-[[noreturn]] void __throw_out_of_range_fmt(const char* format, ...) { ENCLUME_PANIC(format); }
+[[noreturn]] void __throw_out_of_range_fmt(const char* format, ...) {
+  ENCLUME_PANIC(format);
+}
 }  // namespace std

@@ -15,8 +15,9 @@ constexpr std::uint64_t kSaRestorer = 0x04000000;
 constexpr std::uint64_t kKernelFlags = SA_NOCLDSTOP | SA_NOCLDWAIT | SA_RESTART | SA_NODEFER;
 
 Action engine_action(std::uint64_t flags, SignalSet mask) {
-  return {reinterpret_cast<std::uint64_t>(&enclume_signal_entry), flags | SA_SIGINFO | SA_ONSTACK | kSaRestorer,
-          reinterpret_cast<std::uint64_t>(&enclume_restorer), mask & ~kOwnedSet};
+  return {reinterpret_cast<std::uint64_t>(&enclume_signal_entry),
+          flags | SA_SIGINFO | SA_ONSTACK | kSaRestorer, reinterpret_cast<std::uint64_t>(&enclume_restorer),
+          mask & ~kOwnedSet};
 }
 
 long kernel_sigaction(int signo, const Action* next, Action* previous) {
@@ -33,7 +34,8 @@ void set_kernel_default(int signo) {
 long ActionTable::tell_kernel(int signo, const Action& program) {
   if (is_owned(signo)) {
     // Without a handler of the program nothing of it may be interrupted for good.
-    const std::uint64_t restart = program.is_handler() ? program.flags & SA_RESTART : std::uint64_t{SA_RESTART};
+    const std::uint64_t restart =
+        program.is_handler() ? program.flags & SA_RESTART : std::uint64_t{SA_RESTART};
     const Action ours = engine_action(restart | SA_NODEFER, 0);
     return kernel_sigaction(signo, &ours, nullptr);
   }
@@ -76,8 +78,9 @@ Action ActionTable::get(int signo) const {
   for (;;) {
     // A writer has its signals blocked, so it is another thread and gets on.
     const std::uint32_t version = slot.version.load(std::memory_order_acquire);
-    const Action action{slot.handler.load(std::memory_order_relaxed), slot.flags.load(std::memory_order_relaxed),
-                        slot.restorer.load(std::memory_order_relaxed), slot.mask.load(std::memory_order_relaxed)};
+    const Action action{
+        slot.handler.load(std::memory_order_relaxed), slot.flags.load(std::memory_order_relaxed),
+        slot.restorer.load(std::memory_order_relaxed), slot.mask.load(std::memory_order_relaxed)};
     std::atomic_thread_fence(std::memory_order_acquire);
     if ((version & 1) == 0 && slot.version.load(std::memory_order_relaxed) == version) {
       return action;

@@ -28,7 +28,9 @@ std::uint64_t load_u64(const std::byte* p) {
   std::memcpy(&v, p, sizeof(v));
   return v;
 }
-void store_u64(std::byte* p, std::uint64_t v) { std::memcpy(p, &v, sizeof(v)); }
+void store_u64(std::byte* p, std::uint64_t v) {
+  std::memcpy(p, &v, sizeof(v));
+}
 
 }  // namespace
 

@@ -46,8 +46,8 @@ std::uint64_t write_frame(std::uint64_t sp, const SignalFrame& kernel_frame, con
   if (enclume_guarded_copy(reinterpret_cast<void*>(address), &out, sizeof(out)) != 0) {
     return 0;
   }
-  if (extended != 0 && enclume_guarded_copy(reinterpret_cast<void*>(fpstate), kernel_frame.uc.mcontext.fpstate,
-                                            extended) != 0) {
+  if (extended != 0 && enclume_guarded_copy(reinterpret_cast<void*>(fpstate),
+                                            kernel_frame.uc.mcontext.fpstate, extended) != 0) {
     return 0;
   }
   return address;
@@ -89,7 +89,8 @@ void end_by_default(const siginfo_t& info) {
   requeue(info);
 }
 
-void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Cause cause, SignalSet current_mask) {
+void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Cause cause,
+             SignalSet current_mask) {
   const int signo = info.si_signo;
   const SignalSet self = signal_bit(signo);
   UContext& uc = frame.uc;

@@ -23,7 +23,8 @@ enum class Cause : std::uint8_t {
 /// the program's handler, whose frame is written to the program's stack. `handler_mask` is the mask in force
 /// outside the handler. With the default disposition the process ends as the program would.
 /// Signal context: safe.
-void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Cause cause, SignalSet current_mask);
+void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Cause cause,
+             SignalSet current_mask);
 
 /// Sends the signal to this thread again, to be taken by the kernel's default action once the handler has
 /// returned: the process ends with the right status and, where the signal does that, a core of the program's

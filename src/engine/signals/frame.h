@@ -14,7 +14,9 @@ namespace enclume::engine {
 /// 64 signals; bit n is signal n + 1, as in the kernel's sigset_t.
 using SignalSet = std::uint64_t;
 
-constexpr SignalSet signal_bit(int signo) { return 1ULL << (signo - 1); }
+constexpr SignalSet signal_bit(int signo) {
+  return 1ULL << (signo - 1);
+}
 
 /// struct sigaltstack
 struct AltStack {
@@ -78,7 +80,9 @@ static_assert(sizeof(FpxSwBytes) == 48);
 inline constexpr std::uint32_t kFpXstateMagic1 = 0x46505853;
 inline constexpr std::uint64_t kUcFpXstate = 1;  ///< uc_flags: fpstate is an XSAVE image
 
-inline FpxSwBytes& fpx_sw(std::byte* fpstate) { return *reinterpret_cast<FpxSwBytes*>(fpstate + 464); }
+inline FpxSwBytes& fpx_sw(std::byte* fpstate) {
+  return *reinterpret_cast<FpxSwBytes*>(fpstate + 464);
+}
 
 /// The frame around a ucontext that the kernel passed to a handler.
 inline SignalFrame& frame_of(UContext& uc) {

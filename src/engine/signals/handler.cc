@@ -18,9 +18,13 @@ namespace enclume::engine {
 
 namespace {
 
-std::uint64_t address_of(const char* label) { return reinterpret_cast<std::uint64_t>(label); }
+std::uint64_t address_of(const char* label) {
+  return reinterpret_cast<std::uint64_t>(label);
+}
 
-bool raised_by_instruction(int signo, const siginfo_t& info) { return is_owned(signo) && info.si_code > 0; }
+bool raised_by_instruction(int signo, const siginfo_t& info) {
+  return is_owned(signo) && info.si_code > 0;
+}
 
 bool in_exit_window(std::uint64_t rip) {
   return rip >= address_of(enclume_exit_begin) && rip < address_of(enclume_exit_end);
@@ -52,8 +56,8 @@ bool interrupted_engine(const ThreadBlock& block, const UContext& uc, const Entr
                 {"address", uc.mcontext.cr2});
 }
 
-/// Keeps a signal for the exit code. The bit comes first: a nested handler that finds it set leaves the siginfo
-/// alone. False if there is one already.
+/// Keeps a signal for the exit code. The bit comes first: a nested handler that finds it set leaves the
+/// siginfo alone. False if there is one already.
 bool defer(ThreadBlock& block, std::size_t n, const siginfo_t& info) {
   const std::uint32_t bit = kDeferredSignal << n;
   if ((block.deferred.fetch_or(bit, std::memory_order_relaxed) & bit) != 0) {
@@ -63,17 +67,17 @@ bool defer(ThreadBlock& block, std::size_t n, const siginfo_t& info) {
   return true;
 }
 
-/// Something arrived while the engine was at work. Nothing of the program may run now: it is noted, and what can
-/// be blocked stays blocked until the engine's own return restores the mask. To send it again instead would put
-/// a real-time signal behind those queued after it.
+/// Something arrived while the engine was at work. Nothing of the program may run now: it is noted, and what
+/// can be blocked stays blocked until the engine's own return restores the mask. To send it again instead
+/// would put a real-time signal behind those queued after it.
 void on_nested(int signo, const siginfo_t& info, UContext& uc, ThreadBlock& block, const EntryFacts& facts,
                ExitPlan& plan) {
   plan.nested = 1;
   plan.enclave = facts.enclave;
   plan.fs = facts.fs;
   plan.gs = facts.gs;
-  // From here on nothing that can be blocked comes between, so that the order of what is noted stays the order in
-  // which it came: of several signals the kernel stacks the frames, and the last one runs first.
+  // From here on nothing that can be blocked comes between, so that the order of what is noted stays the
+  // order in which it came: of several signals the kernel stacks the frames, and the last one runs first.
   const SignalSet all = kBlockable;
   sys::raw(__NR_rt_sigprocmask, SIG_BLOCK, sys::arg(&all), 0, sizeof(all));
   const bool window = in_exit_window(uc.mcontext.rip);
@@ -169,7 +173,8 @@ extern "C" void enclume_on_unregistered_signal(int signo, siginfo_t* info, UCont
   *plan = ExitPlan{&frame_of(*uc), 0, 0, 0, 0x202, 0, 0};
   if (raised_by_instruction(signo, *info)) {
     if (fix_guarded_copy(*uc) || emulate_patched_cpuid(*uc) ||
-        (uc->mcontext.trapno == static_cast<std::uint64_t>(arch::Vector::GP) && emulate_faulting_cpuid(*uc))) {
+        (uc->mcontext.trapno == static_cast<std::uint64_t>(arch::Vector::GP) &&
+         emulate_faulting_cpuid(*uc))) {
       return;
     }
     ThreadBlock* block = e.register_thread();

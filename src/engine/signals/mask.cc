@@ -20,6 +20,8 @@ SignalsBlocked::SignalsBlocked() : old_(0) {
   sys::raw(__NR_rt_sigprocmask, SIG_BLOCK, sys::arg(&all), sys::arg(&old_), sizeof(all));
 }
 
-SignalsBlocked::~SignalsBlocked() { set_kernel_mask(old_); }
+SignalsBlocked::~SignalsBlocked() {
+  set_kernel_mask(old_);
+}
 
 }  // namespace enclume::engine

@@ -45,7 +45,8 @@ std::uint64_t read_xcr0() {
 void random_bytes(std::span<std::byte> out) {
   std::size_t done = 0;
   while (done < out.size()) {
-    const long n = sys::raw(__NR_getrandom, sys::arg(out.data() + done), static_cast<long>(out.size() - done), 0);
+    const long n =
+        sys::raw(__NR_getrandom, sys::arg(out.data() + done), static_cast<long>(out.size() - done), 0);
     if (n <= 0 && n != -EINTR) {
       refuse("the kernel gives no random bytes (getrandom)");
     }
@@ -86,8 +87,12 @@ std::uint64_t probe_frame_features() {
   return probed_features;
 }
 
-arch::MachineConfig& machine_config() { return config; }
-const arch::CpuidProfile& cpuid_view() { return profile; }
+arch::MachineConfig& machine_config() {
+  return config;
+}
+const arch::CpuidProfile& cpuid_view() {
+  return profile;
+}
 
 void configure_machine(const Settings& settings, std::uint64_t frame_features) {
   config.sgx2 = settings.sgx2;
@@ -122,7 +127,9 @@ void load_secret(const Settings& settings, std::array<std::byte, 32>& secret) {
   if (settings.secret_file[0] != '\0') {
     const auto fd = sys::call(__NR_openat, AT_FDCWD, settings.secret_file.data(), O_RDONLY | O_CLOEXEC);
     if (!fd) {
-      refuse("the machine secret that ENCLUME_SETTINGS names can't be read; start the program with `enclume run`");
+      refuse(
+          "the machine secret that ENCLUME_SETTINGS names can't be read; start the program with `enclume "
+          "run`");
     }
     const long n = sys::raw(__NR_read, *fd, sys::arg(secret.data()), 32);
     sys::raw(__NR_close, *fd);

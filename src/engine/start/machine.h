@@ -9,8 +9,9 @@
 
 namespace enclume::engine {
 
-/// Fills the configuration: XFRM and frame layout from CPUID.0DH and the kernel's signal frame, attributes from
-/// the settings. `frame_features` is the xfeatures word of a signal frame. Once, before CPUID is made to fault.
+/// Fills the configuration: XFRM and frame layout from CPUID.0DH and the kernel's signal frame, attributes
+/// from the settings. `frame_features` is the xfeatures word of a signal frame. Once, before CPUID is made to
+/// fault.
 void configure_machine(const Settings& settings, std::uint64_t frame_features);
 
 [[nodiscard]] arch::MachineConfig& machine_config();
@@ -18,8 +19,8 @@ void configure_machine(const Settings& settings, std::uint64_t frame_features);
 /// What CPUID says to host code. Signal context: safe.
 [[nodiscard]] const arch::CpuidProfile& cpuid_view();
 
-/// Memory that the children of this process share, with a fresh machine in it. Ends the process with a message
-/// if there is none.
+/// Memory that the children of this process share, with a fresh machine in it. Ends the process with a
+/// message if there is none.
 [[nodiscard]] kernel::KernelShared& make_shared_machine(const Settings& settings);
 
 /// The machine secret: from the settings, from the file that they name, or random.

@@ -19,7 +19,9 @@ void say(std::string_view prefix, std::string_view text) {
 
 }  // namespace
 
-void warn(std::string_view text) { say("enclume: warning: ", text); }
+void warn(std::string_view text) {
+  say("enclume: warning: ", text);
+}
 
 void refuse(std::string_view text) {
   say("enclume: ", text);

@@ -18,7 +18,9 @@ int hex_digit(char c) {
   return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-int any_hex_digit(char c) { return c >= 'A' && c <= 'F' ? c - 'A' + 10 : hex_digit(c); }
+int any_hex_digit(char c) {
+  return c >= 'A' && c <= 'F' ? c - 'A' + 10 : hex_digit(c);
+}
 
 std::optional<std::uint64_t> number(std::string_view text) {
   std::uint64_t value = 0;
@@ -75,7 +77,14 @@ bool secret(std::string_view text, std::array<std::byte, 32>& out) {
 std::expected<Settings, std::string_view> parse_settings(std::string_view text) {
   using Error = std::unexpected<std::string_view>;
   Settings s;
-  enum : unsigned { kEpc = 1, kSgx = 2, kDebug = 4, kTrace = 8, kFile = 16, kSecret = 32 };
+  enum : unsigned {
+    kEpc = 1,
+    kSgx = 2,
+    kDebug = 4,
+    kTrace = 8,
+    kFile = 16,
+    kSecret = 32
+  };
   unsigned seen = 0;
   bool first = true;
   for (;;) {
@@ -83,7 +92,8 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
     const std::string_view field = text.substr(0, end);
     if (first) {
       if (field != "v1") {
-        return Error("ENCLUME_SETTINGS is of another version; is the engine the one that belongs to this enclume?");
+        return Error(
+            "ENCLUME_SETTINGS is of another version; is the engine the one that belongs to this enclume?");
       }
       first = false;
     } else {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The engine's beginning: before any other library's constructor (the linker sets DF_1_INITFIRST), so that the
-// first CPUID, the first open() and the first handler of the program meet it.
+// The engine's beginning: before any other library's constructor (the linker sets DF_1_INITFIRST), so that
+// the first CPUID, the first open() and the first handler of the program meet it.
 #include <asm/prctl.h>
 #include <elf.h>
+#include <pthread.h>
 #include <sys/mman.h>
 
 #include <cstring>
@@ -65,7 +66,9 @@ std::uint64_t enter_crypto() noexcept {
   set_bases(reinterpret_cast<std::uint64_t>(canary_block), gs_base());
   return before;
 }
-void leave_crypto(std::uint64_t before) noexcept { set_bases(before, gs_base()); }
+void leave_crypto(std::uint64_t before) noexcept {
+  set_bases(before, gs_base());
+}
 
 bool probe_user_dispatch() {
   // Turning it off is allowed exactly where the kernel has it.
@@ -77,9 +80,17 @@ int allocate_epc_key() {
   return key ? static_cast<int>(*key) : -1;
 }
 
-bool enable_cpuid_faulting() { return sys::call(__NR_arch_prctl, ARCH_SET_CPUID, 0).has_value(); }
+bool enable_cpuid_faulting() {
+  return sys::call(__NR_arch_prctl, ARCH_SET_CPUID, 0).has_value();
+}
 
 alignas(Sgx) std::byte sgx_storage[sizeof(Sgx)];
+
+/// At once in the child: its next thread must not be taken for the only one. (A child made by a raw system
+/// call finds out with its first signal or front door.)
+void in_forked_child() {
+  engine().sync_after_fork();
+}
 
 void start(char** environment) {
   Engine& e = engine();
@@ -104,6 +115,7 @@ void start(char** environment) {
   }
   e.sgx = new (sgx_storage) Sgx(machine_config(), make_shared_machine(settings));
   e.actions.init();
+  pthread_atfork(nullptr, nullptr, &in_forked_child);
   remember_environment(environment);
   start_trace(settings);
   e.active = true;

@@ -22,6 +22,7 @@ namespace {
 
 std::uint64_t address = 0;
 void* enter_function = nullptr;
+void* image_handle = nullptr;
 
 /// The auxiliary vector lies behind the environment's terminating null pointer.
 Elf64_auxv_t* auxiliary_vector(char** environment) {
@@ -40,8 +41,8 @@ Elf64_auxv_t* find_vdso_entry(char** environment) {
   return nullptr;
 }
 
-/// ld.so loads the image from a file in memory, so that dlsym(), dl_iterate_phdr(), unwinders and debuggers know
-/// it as they know any library.
+/// ld.so loads the image from a file in memory, so that dlsym(), dl_iterate_phdr(), unwinders and debuggers
+/// know it as they know any library.
 const link_map* load(std::span<const std::byte> image) {
   const auto fd = sys::call(__NR_memfd_create, "linux-vdso.so.1", MFD_CLOEXEC);
   if (!fd) {
@@ -57,12 +58,18 @@ const link_map* load(std::span<const std::byte> image) {
   if (handle == nullptr || dlinfo(handle, RTLD_DI_LINKMAP, &map) != 0) {
     return nullptr;
   }
+  image_handle = handle;
   return map;
 }
 
 }  // namespace
 
-std::uint64_t vdso_address() { return address; }
+std::uint64_t vdso_address() {
+  return address;
+}
+void* vdso_handle() {
+  return image_handle;
+}
 
 std::optional<kernel::FixupSite> install_vdso(char** environment) {
   Elf64_auxv_t* entry = find_vdso_entry(environment);
@@ -98,8 +105,8 @@ std::optional<kernel::FixupSite> install_vdso(char** environment) {
 
 }  // namespace enclume::engine
 
-// Programs that ld.so links against the symbol (weakly, or with dlsym(RTLD_DEFAULT)) find this one first, because
-// their relocations are done before our image exists. It is the same function.
+// Programs that ld.so links against the symbol (weakly, or with dlsym(RTLD_DEFAULT)) find this one first,
+// because their relocations are done before our image exists. It is the same function.
 extern "C" __attribute__((visibility("default"), naked)) int __vdso_sgx_enter_enclave() {
   __asm__("jmpq *%0" : : "m"(enclume::engine::enter_function));
 }

@@ -17,4 +17,7 @@ std::optional<kernel::FixupSite> install_vdso(char** environment);
 /// AT_SYSINFO_EHDR as the program has it, 0 before install_vdso().
 std::uint64_t vdso_address();
 
+/// ld.so's handle of the image, null without one. It is never unloaded.
+void* vdso_handle();
+
 }  // namespace enclume::engine

@@ -22,7 +22,8 @@ constexpr std::uint32_t kMinSlots = 16;
 constexpr int kMaxTid = 1 << 22;  // PID_MAX_LIMIT
 
 void* reserve(std::uint64_t size, int protection) {
-  const auto r = sys::call(__NR_mmap, 0, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  const auto r =
+      sys::call(__NR_mmap, 0, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   return r ? reinterpret_cast<void*>(*r) : nullptr;
 }
 

@@ -63,7 +63,7 @@ class ThreadArena {
   std::atomic<std::uint32_t> fresh_{0};  ///< slots never used begin here
   std::uint32_t in_use_ = 0;
   std::uint32_t reclaim_at_ = 64;  ///< look for dead threads when this many slots are in use
-  std::uint32_t free_ = 0;        ///< 1 + head of the list of free slots, linked through ThreadBlock::slot_link
+  std::uint32_t free_ = 0;  ///< 1 + head of the list of free slots, linked through ThreadBlock::slot_link
 };
 
 }  // namespace enclume::engine

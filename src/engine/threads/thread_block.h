@@ -16,7 +16,7 @@ namespace enclume::engine {
 /// Work found while the engine itself was interrupted.
 inline constexpr std::uint32_t kDeferredKick = 1;    ///< leave the enclave once: a reclaimer waits for it
 inline constexpr std::uint32_t kDeferredSignal = 2;  ///< shifted by n: ThreadBlock::deferred_signals[n]
-inline constexpr std::size_t kDeferredOther = 6;     ///< n of a signal that is not owned; owned ones come first
+inline constexpr std::size_t kDeferredOther = 6;  ///< n of a signal that is not owned; owned ones come first
 
 struct alignas(64) ThreadBlock {
   /// Syscall user dispatch reads it on each system call: SELECTOR_BLOCK exactly while enclave code runs.
@@ -36,8 +36,8 @@ struct alignas(64) ThreadBlock {
   std::uint32_t slot_link;  ///< in a free slot: 1 + the next free slot
   bool sud_armed;
   std::uint32_t host_pkru;
-  AltStack program_stack;  ///< what the program believes its alternate stack is
-  SignalSet mask;          ///< see mask_saved
+  AltStack program_stack;               ///< what the program believes its alternate stack is
+  SignalSet mask;                       ///< see mask_saved
   std::atomic<std::uint8_t> held_bits;  ///< owned signals that wait for the program to unblock them
   std::array<siginfo_t, 6> held;
   std::array<siginfo_t, kDeferredOther + 1> deferred_signals;  ///< written once the bit in `deferred` is set

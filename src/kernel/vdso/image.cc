@@ -56,9 +56,7 @@ class ImageBuilder {
  private:
   static constexpr std::size_t kMaxSections = 13 + kMaxVdsoNotes;
 
-  [[nodiscard]] std::size_t segment_count() const noexcept {
-    return 4 + machine_.notes().size();
-  }
+  [[nodiscard]] std::size_t segment_count() const noexcept { return 4 + machine_.notes().size(); }
 
   /// Adds a section whose content `write` appends. Returns its index.
   template <typename Write>
