@@ -381,6 +381,32 @@ TEST(ForkTest, TcsInUseInTheChildIsBusyInTheParent) {
   EXPECT_TRUE(probe.call(PROBE_OP_NOP).exited());
 }
 
+TEST(ForkTest, TcsOfAProcessThatWasKilledInsideIsFreeWithItsLevelKept) {
+  // To take a thread away, the processor leaves the enclave by an AEX: CSSA is one more, the TCS is not in
+  // use.
+  for (const int signal : {SIGKILL, SIGTERM}) {
+    ProbeEnclave probe;
+    auto* shared = static_cast<volatile std::uint64_t*>(
+        mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+    const pid_t child = fork();
+    if (child == 0) {
+      alarm(30);
+      probe.call(PROBE_OP_SPIN, {address_of(const_cast<std::uint64_t*>(shared)),
+                                 address_of(const_cast<std::uint64_t*>(shared + 1))});
+      _exit(0);
+    }
+    while (shared[1] == 0) usleep(1000);
+    kill(child, signal);
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == signal) << status;
+    RegisterFile seen{};
+    const CallResult look = probe.call(PROBE_OP_ENTRY_STATE, {address_of(&seen)});
+    EXPECT_TRUE(look.exited()) << "signal " << signal << ", vector " << look.run.exception_vector;
+    EXPECT_EQ(seen.rax, 1u) << "CSSA after signal " << signal;
+  }
+}
+
 TEST(ForkTest, EnclaveOutlivesTheParent) {
   // A grandchild goes on when the child that made the enclave has exited.
   int ends[2];

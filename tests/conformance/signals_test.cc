@@ -290,7 +290,7 @@ TEST_F(SignalTest, DefaultActionKillsAProgramThatIsInsideAnEnclave) {
                                   address_of(const_cast<std::uint64_t*>(&g_progress))});
       return 3;
     });
-    ASSERT_TRUE(WIFSIGNALED(status)) << "status " << status;
+    ASSERT_TRUE(WIFSIGNALED(status)) << "status " << status << " for signal " << signal;
     EXPECT_EQ(WTERMSIG(status), signal);
   }
 }
