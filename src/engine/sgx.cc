@@ -4,6 +4,8 @@
 #include <cstring>
 
 #include "arch/enclu/enclu.h"
+#include "arch/epc/tracking.h"
+#include "arch/structs/tcs.h"
 #include "base/panic.h"
 #include "base/syscall.h"
 #include "engine/abort_page/abort_page.h"
@@ -195,6 +197,10 @@ bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report) {
     if (!was_inside) {
       block.inside.store(0, std::memory_order_seq_cst);
     }
+    if (!was_inside && result.error() == arch::general_protection() &&
+        free_tcs_of_dead_thread(cpu.address(arch::Reg::Rbx))) {
+      continue;
+    }
     if (!raise(it, cpu, result.error(), false, {}, report)) {
       return false;
     }
@@ -205,6 +211,39 @@ bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report) {
       return true;
     }
   }
+}
+
+/// A thread that was killed inside an enclave which others share has not left it: on hardware the interrupt
+/// that brought the signal did that. Makes its TCS free, as that AEX would have. (The frame holds what an
+/// earlier exit left there; the dead thread's registers are gone.)
+bool Sgx::free_tcs_of_dead_thread(LinearAddress address) {
+  const arch::EpcPage page = epc_page_at(address.page());
+  if (!page || page.epcm->load().type != arch::PageType::Tcs) {
+    return false;
+  }
+  std::uint32_t owner = page.epcm->owner.load(std::memory_order_acquire);
+  if (owner == 0 || process_.alive(static_cast<int>(owner)) ||
+      !page.epcm->owner.compare_exchange_strong(owner, 0)) {
+    return false;
+  }
+  const auto vma = vmas_.find(address);
+  if (!vma) {
+    return false;
+  }
+  auto& secs = *reinterpret_cast<arch::Secs*>(vma->enclave->secs_page().data);
+  const std::uint32_t now = arch::tracking_epoch(secs);
+  // Which epoch it entered in is not known. Counts of the one before block the next ETRACK for good, so they
+  // go first.
+  const std::uint64_t word = std::atomic_ref(secs.internal.tracking).load();
+  if (arch::tracking_word::inside(word, now + 1) != 0) {
+    arch::tracking_leave(secs, now + 1);
+  } else if (arch::tracking_word::inside(word, now) != 0) {
+    arch::tracking_leave(secs, now);
+  }
+  auto& tcs = *reinterpret_cast<arch::Tcs*>(page.data);
+  std::atomic_ref(tcs.cssa).fetch_add(1);
+  std::atomic_ref(tcs.state).store(0);
+  return true;
 }
 
 /// Raises `fault` where `cpu` stands: AEX if inside, then Linux's decision. True if the program goes on

@@ -64,6 +64,7 @@ class Sgx {
   bool enclave_page_fault(Interruption& it, arch::CpuState& cpu, siginfo_t& report);
   void finish(Interruption& it, arch::CpuState& cpu);
   [[nodiscard]] arch::EpcPage epc_page_at(LinearAddress address) const;
+  bool free_tcs_of_dead_thread(LinearAddress address);
   void enter(ThreadBlock& block, UContext& uc);
   void leave(ThreadBlock& block, UContext& uc);
   [[nodiscard]] std::size_t code_bytes(const ThreadBlock& block, LinearAddress rip, std::byte (&out)[15]);

@@ -186,8 +186,9 @@ bool enclave_memory_concerned(std::uint64_t address, std::size_t length) {
 SysResult<long> front_mmap(void* address, std::size_t length, int prot, int flags, int fd, off_t offset) {
   if (engine().active && fd >= 0 && (flags & MAP_ANONYMOUS) == 0 && device_of(fd) == Device::Enclave) {
     const auto at = reinterpret_cast<std::uint64_t>(address);
+    const bool aligned = (static_cast<std::uint64_t>(offset) & kPageMask) == 0;
     return traced(trace::Mmap{LinearAddress(at), length, prot, flags, fd, static_cast<std::uint64_t>(offset)},
-                  map_enclave(at, length, prot, flags, fd));
+                  aligned ? map_enclave(at, length, prot, flags, fd) : fail(Errno::Invalid));
   }
   if ((flags & MAP_FIXED) != 0 &&
       enclave_memory_concerned(reinterpret_cast<std::uint64_t>(address), length)) {
