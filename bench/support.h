@@ -11,13 +11,16 @@
 namespace enclume::bench {
 
 // Main of a program that needs enclaves. Where the machine has no SGX it starts itself once more behind
-// "enclume run --". Before that, while no engine is in the process, it measures the bare SIGILL round trip:
-// an UD2, the kernel's signal delivery, a handler that steps over it, sigreturn. That is the unit of the
-// counter `per_signal`.
+// "enclume run --". Before that, while no engine is in the process, it measures the unit of the counter
+// `per_signal`: one bare signal round trip, that is an ENCLU that the machine refuses, the kernel's delivery,
+// a handler that steps over it, sigreturn. The signal is SIGILL where SGX is unknown, and SIGSEGV where the
+// processor has SGX and the hypervisor or the firmware hides it. ENCLU and not UD2: some hypervisors
+// intercept #UD, which makes UD2 several times as dear as what an ENCLU costs, and every ratio flattering.
 int main_with_enclaves(int argc, char** argv);
 
-// The unit, in seconds, as the bare process measured it.
+// The unit, in seconds, as the bare process measured it; and the same of an UD2, for comparison.
 double signal_round_trip();
+double ud2_round_trip();
 
 // Sets the counter per_signal: the time of one iteration over signal_round_trip(). To be called after the
 // loop, with the seconds that the loop took.
