@@ -22,6 +22,10 @@ if(ENCLUME_SANITIZE)
   target_compile_options(enclume_sanitize INTERFACE
     -fsanitize=${ENCLUME_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
   target_link_options(enclume_sanitize INTERFACE -fsanitize=${ENCLUME_SANITIZE})
+  if(ENCLUME_SANITIZE MATCHES "undefined")
+    # The rooms have no RTTI for it to look at.
+    target_compile_options(enclume_sanitize INTERFACE -fno-sanitize=vptr)
+  endif()
 endif()
 if(ENCLUME_FUZZ)
   target_compile_options(enclume_sanitize INTERFACE -fsanitize=fuzzer-no-link)

@@ -67,6 +67,15 @@ bool defer(ThreadBlock& block, std::size_t n, const siginfo_t& info) {
   return true;
 }
 
+bool defer_other(ThreadBlock& block, const siginfo_t& info) {
+  for (std::size_t n = kDeferredOwned; n < kDeferredSlots; ++n) {
+    if (defer(block, n, info)) {
+      return true;
+    }
+  }
+  return false;
+}
+
 /// Something arrived while the engine was at work. Nothing of the program may run now: it is noted, and what
 /// can be blocked stays blocked until the engine's own return restores the mask. To send it again instead
 /// would put a real-time signal behind those queued after it.
@@ -76,8 +85,8 @@ void on_nested(int signo, const siginfo_t& info, UContext& uc, ThreadBlock& bloc
   plan.enclave = facts.enclave;
   plan.fs = facts.fs;
   plan.gs = facts.gs;
-  // From here on nothing that can be blocked comes between, so that the order of what is noted stays the
-  // order in which it came: of several signals the kernel stacks the frames, and the last one runs first.
+  // Until here more can come: of several pending signals the kernel stacks the frames, and the last one's
+  // handler runs first. From here on nothing that can be blocked comes.
   const SignalSet all = kBlockable;
   sys::raw(__NR_rt_sigprocmask, SIG_BLOCK, sys::arg(&all), 0, sizeof(all));
   const bool window = in_exit_window(uc.mcontext.rip);
@@ -94,10 +103,10 @@ void on_nested(int signo, const siginfo_t& info, UContext& uc, ThreadBlock& bloc
   } else if (is_owned(signo)) {
     // One that was there already stands for both, as a pending signal does.
     defer(block, static_cast<std::size_t>(__builtin_ctz(pack_owned(signal_bit(signo)))), info);
-  } else if (!defer(block, kDeferredOther, info)) {
-    requeue(info);  // another came between this entry and the line that blocks them
+  } else if (!defer_other(block, info)) {
+    requeue(info);
   }
-  if ((block.deferred.load(std::memory_order_relaxed) & (kDeferredSignal << kDeferredOther)) != 0) {
+  if ((block.deferred.load(std::memory_order_relaxed) & kDeferredOthers) != 0) {
     if (!window && (uc.sigmask & kBlockable) != kBlockable) {
       block.mask = uc.sigmask;
       block.mask_saved.store(1, std::memory_order_relaxed);
@@ -171,7 +180,10 @@ extern "C" void enclume_on_unregistered_signal(int signo, siginfo_t* info, UCont
   Engine& e = engine();
   e.sync_after_fork();
   *plan = ExitPlan{&frame_of(*uc), 0, 0, 0, 0x202, 0, 0};
-  if (raised_by_instruction(signo, *info)) {
+  // Traps (INT3, single step, a filtered system call) lie behind their instruction: they don't come again.
+  const bool repeats = signo != SIGTRAP && signo != SIGSYS;
+  const bool raised = raised_by_instruction(signo, *info);
+  if (raised && repeats) {
     if (fix_guarded_copy(*uc) || emulate_patched_cpuid(*uc) ||
         (uc->mcontext.trapno == static_cast<std::uint64_t>(arch::Vector::GP) &&
          emulate_faulting_cpuid(*uc))) {
@@ -192,6 +204,11 @@ extern "C" void enclume_on_unregistered_signal(int signo, siginfo_t* info, UCont
   const int tid = sys::gettid();
   const SignalSet virtual_mask = unpack_owned(e.arena.virtual_mask(tid));
   const Action action = e.actions.get(signo);
+  if (raised && ((virtual_mask & self) != 0 || !action.is_handler())) {
+    end_by_default(*info);
+    uc->sigmask &= ~self;
+    return;
+  }
   const bool hold_it = (virtual_mask & self) != 0;
   const bool wants_other_stack =
       (action.flags & SA_ONSTACK) == 0 && (uc->stack.flags & SS_DISABLE) == 0 && uc->stack.size != 0;
@@ -236,16 +253,17 @@ extern "C" void enclume_on_deferred(ThreadBlock* block, ExitPlan* plan) {
   }
   block->deferred.fetch_and(~kDeferredKick, std::memory_order_relaxed);
   SignalFrame& frame = *plan->frame;
-  // The one that was not blocked when it came goes first, lest the handlers of the others block it. As with
-  // several signals pending in the kernel, the last that is delivered here runs first.
-  for (std::size_t n = kDeferredOther + 1; n-- > 0;) {
+  // As with several signals pending in the kernel, the last that is delivered here runs first. Those that can
+  // be blocked go before the owned ones, whose handlers might block them, and among them the one that came
+  // first, which is the last that was noted.
+  for (std::size_t n = kDeferredSlots; n-- > 0;) {
     const std::uint32_t bit = kDeferredSignal << n;
     if ((block->deferred.load(std::memory_order_relaxed) & bit) == 0) {
       continue;
     }
     const siginfo_t info = block->deferred_signals[n];
     block->deferred.fetch_and(~bit, std::memory_order_relaxed);
-    if (n == kDeferredOther && (frame.uc.sigmask & signal_bit(info.si_signo)) != 0) {
+    if (n >= kDeferredOwned && (frame.uc.sigmask & signal_bit(info.si_signo)) != 0) {
       requeue(info);  // the handler that starts now blocks it
     } else {
       deliver(*block, frame, info, Cause::Sent, frame.uc.sigmask);
