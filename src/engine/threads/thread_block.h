@@ -16,7 +16,12 @@ namespace enclume::engine {
 /// Work found while the engine itself was interrupted.
 inline constexpr std::uint32_t kDeferredKick = 1;    ///< leave the enclave once: a reclaimer waits for it
 inline constexpr std::uint32_t kDeferredSignal = 2;  ///< shifted by n: ThreadBlock::deferred_signals[n]
-inline constexpr std::size_t kDeferredOther = 6;  ///< n of a signal that is not owned; owned ones come first
+/// The owned signals have n = 0 to 5, the others share what follows: as many can come before the first of
+/// them has blocked the rest. One of a number blocks the next of that number, so they need no order.
+inline constexpr std::size_t kDeferredOwned = 6;
+inline constexpr std::size_t kDeferredSlots = 14;
+inline constexpr std::uint32_t kDeferredOthers =
+    (kDeferredSignal << kDeferredSlots) - (kDeferredSignal << kDeferredOwned);
 
 struct alignas(64) ThreadBlock {
   /// Syscall user dispatch reads it on each system call: SELECTOR_BLOCK exactly while enclave code runs.
@@ -40,7 +45,7 @@ struct alignas(64) ThreadBlock {
   SignalSet mask;                       ///< see mask_saved
   std::atomic<std::uint8_t> held_bits;  ///< owned signals that wait for the program to unblock them
   std::array<siginfo_t, 6> held;
-  std::array<siginfo_t, kDeferredOther + 1> deferred_signals;  ///< written once the bit in `deferred` is set
+  std::array<siginfo_t, kDeferredSlots> deferred_signals;  ///< written once the bit in `deferred` is set
   SignalSet ioctl_mask;  ///< the program's mask around an ioctl that blocks signals
   /// For a reclaimer that must know that this thread has left once: the SECS that it is inside (its
   /// EpcAddress), how often it has left one, and who asked.
