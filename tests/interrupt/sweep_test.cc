@@ -80,11 +80,13 @@ class SweepTest : public ::testing::TestWithParam<Injection> {
       tracer_.send_queued(SIGSYS, SI_QUEUE, kKickMagic);
     }
     if (what == Injection::kRealTimePair || what == Injection::kAll) {
-      for (std::uint64_t payload = 1; payload <= 3; ++payload) {
-        expect_one(Sent::kRealTime);
-        tracer_.send_queued(SIGRTMIN, SI_QUEUE, payload);
-      }
+      for (int count = 0; count < 3; ++count) send_payload();
     }
+  }
+
+  void send_payload() {
+    ++tracer_.page().expected[static_cast<unsigned>(Sent::kRealTime)];
+    tracer_.send_queued(SIGRTMIN, SI_QUEUE, ++payload_);
   }
 
   // Steps `count` instructions; false if that leads out of [begin, end).
@@ -130,6 +132,7 @@ class SweepTest : public ::testing::TestWithParam<Injection> {
 
   // Takes the iteration to its end and says in what place it failed, if it did.
   void finish(const char* place, unsigned event, unsigned index) {
+    payload_ = 0;
     try {
       tracer_.finish();
     } catch (const VictimError& error) {
@@ -139,6 +142,7 @@ class SweepTest : public ::testing::TestWithParam<Injection> {
   }
 
   Tracer tracer_;
+  std::uint64_t payload_ = 0;
 };
 
 TEST_P(SweepTest, EntryInstructions) {
@@ -180,6 +184,19 @@ TEST_P(SweepTest, ExitWithDeferredWork) {
       tracer_.run_to_handler(event);
       ASSERT_TRUE(tracer_.run_to(tracer_.symbol("enclume_exit_begin")));
       tracer_.send_queued(SIGSYS, SI_QUEUE, kKickMagic);
+    });
+  }
+}
+
+// More signals while the engine notes one that interrupted it: the later ones are noted first.
+TEST_P(SweepTest, NestedHandler) {
+  for (const unsigned event : {0U, 1U}) {
+    sweep_path("nested handler", event, (stride() + 3) / 4, [&] {
+      tracer_.run_to_handler(event);
+      ASSERT_TRUE(step_within(8, tracer_.page().engine_begin, tracer_.page().engine_end));
+      send_payload();
+      send_payload();
+      while (tracer_.rip() != tracer_.symbol("enclume_signal_entry")) ASSERT_TRUE(tracer_.step());
     });
   }
 }
