@@ -8,10 +8,11 @@
 #include <openssl/rsa.h>
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <stdexcept>
-#include <vector>
 
 namespace enclume::test {
 namespace {
@@ -77,9 +78,9 @@ void SigningKey::sign(Sigstruct& sigstruct) const {
 
   // What is signed: the 128 bytes before MODULUS and the 128 bytes from MISCSELECT to before Q1 (SDM 38.13).
   const auto* raw = reinterpret_cast<const std::uint8_t*>(&sigstruct);
-  std::vector<std::uint8_t> message(raw, raw + offsetof(Sigstruct, modulus));
-  message.insert(message.end(), raw + offsetof(Sigstruct, miscselect),
-                 raw + offsetof(Sigstruct, miscselect) + 128);
+  std::array<std::uint8_t, 256> message;
+  std::memcpy(message.data(), raw, 128);
+  std::memcpy(message.data() + 128, raw + offsetof(Sigstruct, miscselect), 128);
 
   const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
   std::array<std::uint8_t, 384> big_endian;
