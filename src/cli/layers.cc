@@ -73,6 +73,10 @@ bool apply(Resolved& resolved, std::string_view key, const std::string& text) {
     const auto value = parse_bool(text);
     if (!value) return false;
     settings.debug = *value;
+  } else if (key == "fixup") {
+    const auto design = kernel::exception_design(text);
+    if (!design) return false;
+    settings.fixup = *design;
   } else if (key == "machine-seed") {
     if (text.empty()) return false;
     resolved.machine_seed = text;

@@ -23,13 +23,14 @@ struct SettingName {
   std::string_view allowed;
 };
 
-inline constexpr std::array<SettingName, 5> kSettingNames = {{
+inline constexpr std::array<SettingName, 6> kSettingNames = {{
     {"epc-size", "ENCLUME_EPC_SIZE",
      "a size from 1M to 1T, a multiple of 4096 bytes; K, M, G and T may follow"},
     {"sgx", "ENCLUME_SGX", "1 or 2"},
     {"machine-seed", "ENCLUME_MACHINE_SEED", "any text that is not empty"},
     {"debug", "ENCLUME_DEBUG", "yes, no, true, false, on, off, 1 or 0"},
     {"trace", "ENCLUME_TRACE", "the name of a file, or - for standard error"},
+    {"fixup", "ENCLUME_FIXUP", "vdso, vdso-registers, per-mm or signals"},
 }};
 
 struct RawValue {

@@ -144,7 +144,8 @@ const Manual& RunVerb::manual() const {
                 {"ENCLUME_SGX=1 enclume run ./app", ""},
                 {"enclume run --machine-seed ci -- make test", ""}}},
               {"ENVIRONMENT",
-               {{"ENCLUME_EPC_SIZE, ENCLUME_SGX, ENCLUME_MACHINE_SEED, ENCLUME_DEBUG, ENCLUME_TRACE",
+               {{"ENCLUME_EPC_SIZE, ENCLUME_SGX, ENCLUME_MACHINE_SEED, ENCLUME_DEBUG, ENCLUME_TRACE, "
+                 "ENCLUME_FIXUP",
                  "The settings, as the options of the same names. ENCLUME_DEBUG is yes or no. An empty value "
                  "counts as none."},
                 {"ENCLUME_CONFIG", "The configuration file; it must exist."},
@@ -192,6 +193,10 @@ void RunVerb::add_options(CLI::App& app) {
   add(4, "FILE",
       "Write one line to FILE for each transition, asynchronous exit, ioctl and fixup; - is standard error. "
       "FILE is emptied first.");
+  add(5, "DESIGN",
+      "How a fault at an ENCLU is told to PROGRAM. vdso: as Linux does it, to the caller of "
+      "__vdso_sgx_enter_enclave. vdso-registers, per-mm: as two designs that were proposed in 2018 would. "
+      "signals: by signals only. docs/exception-designs.md compares them. Default: vdso.");
   app.add_option("--config", config_, "Read FILE instead of the usual configuration file.")
       ->type_name("FILE");
 }

@@ -91,8 +91,8 @@ std::optional<std::string_view> take(Fields& fields, std::string_view key) {
 }  // namespace
 
 std::string serialise(const Settings& settings) {
-  std::string out = fmt::format("{};epc_size={};sgx={};debug={}", kVersion, settings.epc_size, settings.sgx,
-                                settings.debug ? 1 : 0);
+  std::string out = fmt::format("{};epc_size={};sgx={};debug={};fixup={}", kVersion, settings.epc_size,
+                                settings.sgx, settings.debug ? 1 : 0, kernel::name_of(settings.fixup));
   if (settings.trace) out += ";trace=" + escape(*settings.trace);
   if (!settings.secret.file.empty()) {
     out += ";secret_file=" + escape(settings.secret.file);
@@ -123,6 +123,10 @@ std::optional<Settings> parse_settings(std::string_view text) {
   const auto debug = take(*fields, "debug");
   if (debug != "0" && debug != "1") return std::nullopt;
   settings.debug = debug == "1";
+
+  const auto fixup = kernel::exception_design(take(*fields, "fixup").value_or(""));
+  if (!fixup) return std::nullopt;
+  settings.fixup = *fixup;
 
   if (const auto trace = take(*fields, "trace")) {
     settings.trace = unescape(*trace);

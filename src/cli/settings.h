@@ -10,6 +10,8 @@
 #include <string>
 #include <string_view>
 
+#include "kernel/fixup/design.h"
+
 namespace enclume::cli {
 
 inline constexpr std::string_view kSettingsVariable = "ENCLUME_SETTINGS";
@@ -32,6 +34,7 @@ struct Settings {
   std::uint64_t epc_size = kDefaultEpcSize;  // bytes, a multiple of the page size
   unsigned sgx = 2;                          // 1: the SGX1 leaves only; 2: SGX2 as well
   bool debug = false;
+  kernel::ExceptionDesign fixup = kernel::ExceptionDesign::Vdso;
   std::optional<std::string> trace;  // absolute path, or "-" for standard error
   MachineSecret secret;
   friend bool operator==(const Settings&, const Settings&) = default;

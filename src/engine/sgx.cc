@@ -34,7 +34,8 @@ constexpr std::uint64_t kDr6Breakpoint0 = 1U << 0;
 constexpr std::uint32_t kKickMagic = 0x4b43494b;
 
 bool is_enclu(const std::byte* code, std::size_t size) {
-  return size >= 3 && code[0] == std::byte{0x0f} && code[1] == std::byte{0x01} && code[2] == std::byte{0xd7};
+  return size >= kernel::kEncluBytes.size() &&
+         std::memcmp(code, kernel::kEncluBytes.data(), kernel::kEncluBytes.size()) == 0;
 }
 
 /// Instructions that are illegal in an enclave but raise something else than #UD natively (SDM Vol. 3D,
@@ -276,14 +277,17 @@ bool Sgx::raise(Interruption& it, CpuState& cpu, Fault fault, bool trap_class,
         resolution ? *resolution
                    : traced.decided(kernel::handle_enclave_fault(kernel_, fault.address, fault.error_code));
   }
-  const kernel::Delivery delivery = kernel::deliver(kernel::ExceptionDesign::Vdso, fixup_site, trap);
-  trace_delivery(delivery, trap.rip);
+  const kernel::Delivery delivery = kernel::deliver(design, {fixup_site, {}}, trap);
+  trace_delivery(design, delivery, trap.rip);
   bool settled = true;
   if (const auto* fixup = std::get_if<kernel::Fixup>(&delivery)) {
     cpu.rip = fixup->rip.value();
     cpu[arch::Reg::Rdi] = fixup->rdi;
     cpu[arch::Reg::Rsi] = fixup->rsi;
     cpu[arch::Reg::Rdx] = fixup->rdx;
+    if (fixup->rcx) {
+      cpu[arch::Reg::Rcx] = *fixup->rcx;
+    }
   } else if (const auto* signal = std::get_if<kernel::TrapSignal>(&delivery)) {
     report = siginfo_t{};
     report.si_signo = signal->signo;

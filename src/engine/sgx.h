@@ -54,6 +54,8 @@ class Sgx {
   [[nodiscard]] kernel::Kernel& kernel() { return kernel_; }
   [[nodiscard]] NativeProtection& native() { return native_; }
 
+  /// Set once at start.
+  kernel::ExceptionDesign design = kernel::ExceptionDesign::Vdso;
   /// The ENCLU of the vDSO image that the program sees, once it is mapped.
   std::optional<kernel::FixupSite> fixup_site;
 

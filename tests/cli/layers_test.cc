@@ -93,12 +93,24 @@ TEST(Resolve, HasDefaults) {
   EXPECT_EQ(resolved.settings.epc_size, 256U << 20);
   EXPECT_EQ(resolved.settings.sgx, 2U);
   EXPECT_FALSE(resolved.settings.debug);
+  EXPECT_EQ(resolved.settings.fixup, kernel::ExceptionDesign::Vdso);
   EXPECT_FALSE(resolved.settings.trace.has_value());
+}
+
+TEST(Resolve, TakesEachDesignByItsName) {
+  for (const auto design : kernel::kExceptionDesigns) {
+    const std::array<Layer, 1> layers = {Layer{{"fixup", {std::string(kernel::name_of(design)), "o"}}}};
+    EXPECT_EQ(resolve(layers).settings.fixup, design);
+  }
 }
 
 TEST(Resolve, SaysWhereABadValueCameFromAndWhatIsAllowed) {
   const std::array<Layer, 1> layers = {Layer{{"sgx", {"3", "f:7"}}}};
   EXPECT_EQ(failure_of([&] { (void)resolve(layers); }), "f:7: '3' is not a value for sgx; allowed: 1 or 2");
+  const std::array<Layer, 1> design = {Layer{{"fixup", {"permm", "option --fixup"}}}};
+  EXPECT_EQ(
+      failure_of([&] { (void)resolve(design); }),
+      "option --fixup: 'permm' is not a value for fixup; allowed: vdso, vdso-registers, per-mm or signals");
 }
 
 }  // namespace

@@ -18,10 +18,11 @@ TEST(SettingsText, HasTheDocumentedForm) {
   settings.epc_size = 8 << 20;
   settings.sgx = 1;
   settings.debug = true;
+  settings.fixup = kernel::ExceptionDesign::PerMm;
   settings.trace = "/tmp/t";
   settings.secret.file = "/home/me/secret";
   EXPECT_EQ(serialise(settings),
-            "v1;epc_size=8388608;sgx=1;debug=1;trace=/tmp/t;secret_file=/home/me/secret");
+            "v1;epc_size=8388608;sgx=1;debug=1;fixup=per-mm;trace=/tmp/t;secret_file=/home/me/secret");
 }
 
 TEST(SettingsText, SurvivesTheRoundTrip) {
@@ -29,7 +30,10 @@ TEST(SettingsText, SurvivesTheRoundTrip) {
   EXPECT_EQ(parse_settings(serialise(settings)), settings);
   settings.trace = "-";
   settings.debug = true;
-  EXPECT_EQ(parse_settings(serialise(settings)), settings);
+  for (const auto design : kernel::kExceptionDesigns) {
+    settings.fixup = design;
+    EXPECT_EQ(parse_settings(serialise(settings)), settings);
+  }
   settings.trace = "/with;semicolon/and%percent/and=equals/and\nnewline/\xff";
   settings.secret = {.file = "/a;b%3bc", .bytes = {}};
   settings.epc_size = kMaxEpcSize;
@@ -52,23 +56,27 @@ TEST(SettingsText, RefusesWhatIsNotComplete) {
 
 TEST(SettingsText, RefusesEachWrongField) {
   const std::string secret = ";secret=" + std::string(64, 'a');
-  const std::string good = "v1;epc_size=1048576;sgx=1;debug=0";
+  const std::string good = "v1;epc_size=1048576;sgx=1;debug=0;fixup=vdso";
   ASSERT_TRUE(parse_settings(good + secret).has_value());
   for (const std::string& text : {
-           std::string("v2;epc_size=1048576;sgx=1;debug=0") + secret,
-           std::string("v1epc_size=1048576;sgx=1;debug=0") + secret,
-           std::string("v1;epc_size=1048575;sgx=1;debug=0") + secret,
-           std::string("v1;epc_size=1048577;sgx=1;debug=0") + secret,
-           std::string("v1;epc_size=0;sgx=1;debug=0") + secret,
-           std::string("v1;epc_size=99999999999999999999;sgx=1;debug=0") + secret,
-           std::string("v1;epc_size=1M;sgx=1;debug=0") + secret,
-           std::string("v1;epc_size=1048576;sgx=3;debug=0") + secret,
-           std::string("v1;epc_size=1048576;sgx=1;debug=2") + secret,
-           std::string("v1;epc_size=1048576;sgx=1") + secret,
+           std::string("v2;epc_size=1048576;sgx=1;debug=0;fixup=vdso") + secret,
+           std::string("v1epc_size=1048576;sgx=1;debug=0;fixup=vdso") + secret,
+           std::string("v1;epc_size=1048575;sgx=1;debug=0;fixup=vdso") + secret,
+           std::string("v1;epc_size=1048577;sgx=1;debug=0;fixup=vdso") + secret,
+           std::string("v1;epc_size=0;sgx=1;debug=0;fixup=vdso") + secret,
+           std::string("v1;epc_size=99999999999999999999;sgx=1;debug=0;fixup=vdso") + secret,
+           std::string("v1;epc_size=1M;sgx=1;debug=0;fixup=vdso") + secret,
+           std::string("v1;epc_size=1048576;sgx=3;debug=0;fixup=vdso") + secret,
+           std::string("v1;epc_size=1048576;sgx=1;debug=2;fixup=vdso") + secret,
+           std::string("v1;epc_size=1048576;sgx=1;fixup=vdso") + secret,
            good,
            good + secret + ";secret_file=/x",
            good + secret + ";sgx=1",
            good + secret + ";colour=red",
+           std::string("v1;epc_size=1048576;sgx=1;debug=0") + secret,
+           std::string("v1;epc_size=1048576;sgx=1;debug=0;fixup=") + secret,
+           std::string("v1;epc_size=1048576;sgx=1;debug=0;fixup=VDSO") + secret,
+           good + secret + ";fixup=vdso",
            good + secret + ";trace",
            good + secret + ";trace=relative",
            good + secret + ";trace=/a%2",
@@ -85,7 +93,8 @@ TEST(SettingsText, RefusesEachWrongField) {
 
 TEST(SettingsText, AcceptsFieldsInAnyOrder) {
   const std::string secret(64, '0');
-  EXPECT_TRUE(parse_settings("v1;secret=" + secret + ";debug=0;sgx=2;epc_size=1048576").has_value());
+  EXPECT_TRUE(
+      parse_settings("v1;secret=" + secret + ";fixup=signals;debug=0;sgx=2;epc_size=1048576").has_value());
 }
 
 TEST(SecretFromSeed, TellsSeedsApart) {

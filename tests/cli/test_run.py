@@ -168,7 +168,7 @@ class CommandLine(RunTest):
     def test_help_names_every_setting(self):
         result = self.run_enclume("--help")
         self.assertEqual(result.returncode, 0)
-        for word in ("--epc-size", "--sgx", "--machine-seed", "--debug", "--trace", "--config", "EXAMPLES",
+        for word in ("--epc-size", "--sgx", "--machine-seed", "--debug", "--trace", "--fixup", "--config", "EXAMPLES",
                      "ENVIRONMENT", "FILES", "EXIT STATUS", "ENCLUME_EPC_SIZE"):
             self.assertIn(word, result.stdout)
 
@@ -298,13 +298,16 @@ class Settings(RunTest):
     def test_defaults(self):
         settings = self.settings()
         secret = self.home / ".local/state/enclume/machine-secret"
-        self.assertEqual(settings, {"epc_size": str(256 << 20), "sgx": "2", "debug": "0", "secret_file": str(secret)})
+        self.assertEqual(settings, {"epc_size": str(256 << 20), "sgx": "2", "debug": "0", "fixup": "vdso",
+                                    "secret_file": str(secret)})
 
     def test_options(self):
-        settings = self.settings("--epc-size", "8M", "--sgx=1", "--debug", "--machine-seed", "x", "--trace", "t")
+        settings = self.settings("--epc-size", "8M", "--sgx=1", "--debug", "--machine-seed", "x", "--trace", "t",
+                                 "--fixup=signals")
         self.assertEqual(settings["epc_size"], str(8 << 20))
         self.assertEqual(settings["sgx"], "1")
         self.assertEqual(settings["debug"], "1")
+        self.assertEqual(settings["fixup"], "signals")
         self.assertEqual(settings["trace"], str(self.home / "t"))
         self.assertEqual((self.home / "t").read_bytes(), b"")
 
@@ -327,17 +330,20 @@ class Settings(RunTest):
 
     def test_every_setting_by_environment(self):
         self.environment |= {"ENCLUME_EPC_SIZE": "1M", "ENCLUME_SGX": "1", "ENCLUME_DEBUG": "1",
-                             "ENCLUME_MACHINE_SEED": "s", "ENCLUME_TRACE": "t"}
+                             "ENCLUME_MACHINE_SEED": "s", "ENCLUME_TRACE": "t", "ENCLUME_FIXUP": "per-mm"}
         settings = self.settings()
         secret = settings.pop("secret")
-        self.assertEqual(settings, {"epc_size": "1048576", "sgx": "1", "debug": "1", "trace": str(self.home / "t")})
+        self.assertEqual(settings, {"epc_size": "1048576", "sgx": "1", "debug": "1", "fixup": "per-mm",
+                                    "trace": str(self.home / "t")})
         self.assertEqual(secret, self.settings("--machine-seed", "s")["secret"])
 
     def test_every_setting_by_file(self):
-        config = self.file("c", "epc-size = 1M\nsgx = 1\ndebug = 1\nmachine-seed = a # b\ntrace = -\n")
+        config = self.file("c", "epc-size = 1M\nsgx = 1\ndebug = 1\nmachine-seed = a # b\ntrace = -\n"
+                           "fixup = vdso-registers\n")
         settings = self.settings("--config", config)
         secret = settings.pop("secret")
-        self.assertEqual(settings, {"epc_size": "1048576", "sgx": "1", "debug": "1", "trace": "-"})
+        self.assertEqual(settings, {"epc_size": "1048576", "sgx": "1", "debug": "1", "fixup": "vdso-registers",
+                                    "trace": "-"})
         self.assertEqual(secret, self.settings("--machine-seed", "a")["secret"])
 
     def test_which_file(self):
@@ -375,6 +381,10 @@ class Settings(RunTest):
                 self.refused(2, ["option --epc-size", value, "1M to 1T"], f"--epc-size={value}", "true")
         self.environment["ENCLUME_SGX"] = "SGX2"
         self.refused(2, ["environment variable ENCLUME_SGX", "SGX2", "1 or 2"], "true")
+        del self.environment["ENCLUME_SGX"]
+        for value in "", "VDSO", "permm", "vdso,per-mm":
+            with self.subTest(value):
+                self.refused(2, ["option --fixup", "vdso, vdso-registers, per-mm or signals"], f"--fixup={value}", "true")
 
     def test_an_empty_variable_counts_as_none(self):
         self.environment["ENCLUME_SGX"] = ""

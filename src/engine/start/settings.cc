@@ -83,7 +83,8 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
     kDebug = 4,
     kTrace = 8,
     kFile = 16,
-    kSecret = 32
+    kSecret = 32,
+    kFixup = 64
   };
   unsigned seen = 0;
   bool first = true;
@@ -123,6 +124,13 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
           return Error("ENCLUME_SETTINGS: debug is neither 0 nor 1");
         }
         s.debug = value == "1";
+      } else if (key == "fixup") {
+        which = kFixup;
+        const auto design = kernel::exception_design(value);
+        if (!design) {
+          return Error("ENCLUME_SETTINGS: fixup is no design that this engine knows");
+        }
+        s.fixup = *design;
       } else if (key == "trace") {
         which = kTrace;
         if (!path(value, s.trace)) {
@@ -152,7 +160,8 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
     }
     text.remove_prefix(end + 1);
   }
-  if ((seen & (kEpc | kSgx | kDebug)) != (kEpc | kSgx | kDebug)) {
+  constexpr unsigned kNeeded = kEpc | kSgx | kDebug | kFixup;
+  if ((seen & kNeeded) != kNeeded) {
     return Error("ENCLUME_SETTINGS lacks a field");
   }
   if (((seen & kFile) != 0) == ((seen & kSecret) != 0)) {

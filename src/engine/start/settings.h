@@ -8,12 +8,15 @@
 #include <expected>
 #include <string_view>
 
+#include "kernel/fixup/design.h"
+
 namespace enclume::engine {
 
 struct Settings {
   std::uint64_t epc_size = 256ULL << 20;  ///< bytes
   bool sgx2 = true;
   bool debug = false;
+  kernel::ExceptionDesign fixup = kernel::ExceptionDesign::Vdso;
   std::array<char, 4096> trace{};        ///< path or "-", empty: none
   std::array<char, 4096> secret_file{};  ///< path, empty: see has_secret
   bool has_secret = false;

@@ -114,6 +114,7 @@ void start(char** environment) {
     refuse("there is not enough address space for the engine's thread stacks (ulimit -v?)");
   }
   e.sgx = new (sgx_storage) Sgx(machine_config(), make_shared_machine(settings));
+  e.sgx->design = settings.fixup;
   e.actions.init();
   pthread_atfork(nullptr, nullptr, &in_forked_child);
   remember_environment(environment);

@@ -80,9 +80,10 @@ void TracedPageFault::before(const kernel::Kernel& kernel, const arch::Fault& fa
   }
 }
 
-void trace_delivery_now(const kernel::Delivery& delivery, LinearAddress rip) noexcept {
+void trace_delivery_now(kernel::ExceptionDesign design, const kernel::Delivery& delivery,
+                        LinearAddress rip) noexcept {
   if (const auto* fixup = std::get_if<kernel::Fixup>(&delivery)) {
-    engine().events.emit(trace::Fixup{"vdso", fixup->rdi, fixup->rsi, fixup->rdx, fixup->rip});
+    engine().events.emit(trace::Fixup{name_of(design), fixup->rdi, fixup->rsi, fixup->rdx, fixup->rip});
   } else if (const auto* signal = std::get_if<kernel::TrapSignal>(&delivery)) {
     engine().events.emit(trace::Signal{signal->signo, signal->si_code, signal->addr, rip});
   }

@@ -97,10 +97,12 @@ class TracedPageFault {
 };
 
 /// What became of an exception; `rip` is the program's.
-void trace_delivery_now(const kernel::Delivery& delivery, LinearAddress rip) noexcept;
-inline void trace_delivery(const kernel::Delivery& delivery, LinearAddress rip) noexcept {
+void trace_delivery_now(kernel::ExceptionDesign design, const kernel::Delivery& delivery,
+                        LinearAddress rip) noexcept;
+inline void trace_delivery(kernel::ExceptionDesign design, const kernel::Delivery& delivery,
+                           LinearAddress rip) noexcept {
   if (tracing()) [[unlikely]] {
-    trace_delivery_now(delivery, rip);
+    trace_delivery_now(design, delivery, rip);
   }
 }
 

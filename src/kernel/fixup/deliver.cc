@@ -5,20 +5,24 @@ namespace enclume::kernel {
 
 namespace {
 
-std::optional<Fixup> fixup_by(ExceptionDesign design, const std::optional<FixupSite>& site,
-                              const TrapFrame& frame) {
+std::optional<Fixup> fixup_by(ExceptionDesign design, const FixupState& state, const TrapFrame& frame) {
   switch (design) {
     case ExceptionDesign::Vdso:
-      return site ? vdso_fixup(*site, frame) : std::nullopt;
+      return vdso_fixup(state, frame);
+    case ExceptionDesign::VdsoRegisters:
+      return vdso_registers_fixup(state, frame);
+    case ExceptionDesign::PerMm:
+      return per_mm_fixup(state, frame);
+    case ExceptionDesign::Signals:
+      return no_fixup(state, frame);
   }
   return std::nullopt;
 }
 
 }  // namespace
 
-Delivery deliver(ExceptionDesign design, const std::optional<FixupSite>& site,
-                 const TrapFrame& frame) noexcept {
-  if (const auto fixup = fixup_by(design, site, frame)) {
+Delivery deliver(ExceptionDesign design, const FixupState& state, const TrapFrame& frame) noexcept {
+  if (const auto fixup = fixup_by(design, state, frame)) {
     return *fixup;
   }
   if (const auto signal = trap_signal(frame)) {

@@ -2,6 +2,8 @@
 // Which signal a user-mode exception becomes (Linux: arch/x86/kernel/traps.c, arch/x86/mm/fault.c).
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 
@@ -10,6 +12,9 @@
 #include "kernel/fault/page_fault.h"
 
 namespace enclume::kernel {
+
+/// ENCLU's three bytes. With a prefix it is another instruction or the same one at another address.
+inline constexpr std::array kEncluBytes = {std::byte{0x0f}, std::byte{0x01}, std::byte{0xd7}};
 
 /// An exception as the kernel's entry code finds it: after an AEX `rip` is the AEP and the floating-point
 /// words are the synthetic ones.
@@ -23,6 +28,7 @@ struct TrapFrame {
   std::uint32_t mxcsr = 0x1f80;                              ///< #XM
   std::uint64_t dr6 = 0;                                     ///< #DB: positive logic, 0 after INT1
   FaultResolution page_fault = FaultResolution::BadMapping;  ///< #PF: what handle_enclave_fault() said
+  std::array<std::byte, 3> code{};                           ///< bytes at `rip`, zeros where unreadable
 };
 
 /// siginfo of a forced signal; `addr` is si_addr (which <signal.h> makes a macro). si_code SI_KERNEL (0x80)

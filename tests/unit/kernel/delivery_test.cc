@@ -15,6 +15,7 @@ using kernel::Delivery;
 using kernel::ExceptionDesign;
 using kernel::Fixup;
 using kernel::FixupSite;
+using kernel::FixupState;
 using kernel::Nothing;
 using kernel::TrapFrame;
 using kernel::TrapSignal;
@@ -23,15 +24,15 @@ constexpr LinearAddress kEnclu{0x7fff'1000};
 constexpr LinearAddress kFixup{0x7fff'1010};
 constexpr LinearAddress kElsewhere{0x40'0000};
 constexpr LinearAddress kAddress{kTestBase + 0x5000};
-const FixupSite kSite{kEnclu, kFixup};
+const FixupState kState{.vdso = FixupSite{kEnclu, kFixup}, .handler = {}};
 
 Delivery at_enclu(TrapFrame f) {
   f.rip = kEnclu;
-  return deliver(ExceptionDesign::Vdso, kSite, f);
+  return deliver(ExceptionDesign::Vdso, kState, f);
 }
 Delivery elsewhere(TrapFrame f) {
   f.rip = kElsewhere;
-  return deliver(ExceptionDesign::Vdso, kSite, f);
+  return deliver(ExceptionDesign::Vdso, kState, f);
 }
 
 struct Row {
@@ -48,9 +49,9 @@ TEST_P(DeliveryTest, AsLinux) {
   TrapFrame f{.vector = row.vector, .error_code = row.error_code, .address = kAddress};
   EXPECT_EQ(elsewhere(f), Delivery(row.signal));
   f.rip = kElsewhere;
-  EXPECT_EQ(deliver(ExceptionDesign::Vdso, std::nullopt, f), Delivery(row.signal));
+  EXPECT_EQ(deliver(ExceptionDesign::Vdso, {}, f), Delivery(row.signal));
   if (row.fixed_up) {
-    const Fixup fixup{kFixup, static_cast<std::uint64_t>(row.vector), row.error_code, 0};
+    const Fixup fixup{kFixup, static_cast<std::uint64_t>(row.vector), row.error_code, 0, {}};
     EXPECT_EQ(at_enclu(f), Delivery(fixup));
   } else {
     TrapSignal signal = row.signal;
@@ -92,7 +93,7 @@ TEST(DeliveryPageFaultTest, BothSignalsBecomeVector14) {
   for (const auto& row : rows) {
     const TrapFrame f{
         .vector = Vector::PF, .error_code = 0x8007, .address = kAddress, .page_fault = row.outcome};
-    EXPECT_EQ(at_enclu(f), Delivery(Fixup{kFixup, 14, 0x8007, kAddress.value()}));
+    EXPECT_EQ(at_enclu(f), Delivery(Fixup{kFixup, 14, 0x8007, kAddress.value(), {}}));
     EXPECT_EQ(elsewhere(f), Delivery(row.signal));
   }
   const TrapFrame resolved{.vector = Vector::PF, .address = kAddress, .page_fault = Outcome::Resolved};
@@ -102,7 +103,7 @@ TEST(DeliveryPageFaultTest, BothSignalsBecomeVector14) {
 
 TEST(DeliveryPageFaultTest, KernelAddressesTellNothing) {
   TrapFrame f{.vector = Vector::PF, .error_code = 4, .address = LinearAddress(0xffff'8000'0000'0000)};
-  EXPECT_EQ(at_enclu(f), Delivery(Fixup{kFixup, 14, 5, f.address.value()}));
+  EXPECT_EQ(at_enclu(f), Delivery(Fixup{kFixup, 14, 5, f.address.value(), {}}));
   f.address = LinearAddress(0x7fff'ffff'f000);  // TASK_SIZE_MAX
   EXPECT_EQ(kernel::sanitized_error_code(f), 5);
   f.address = LinearAddress(0x7fff'ffff'efff);
@@ -118,7 +119,7 @@ TEST(DeliveryFpuTest, OnlyUnmaskedExceptionsCount) {
   for (const auto& row : rows) {
     TrapFrame xm{.vector = Vector::XM, .mxcsr = (0x1f80 & ~(row.flag << 7)) | row.flag};
     EXPECT_EQ(elsewhere(xm), Delivery(TrapSignal{SIGFPE, row.code, kElsewhere})) << row.flag;
-    EXPECT_EQ(at_enclu(xm), Delivery(Fixup{kFixup, 19, 0, 0}));
+    EXPECT_EQ(at_enclu(xm), Delivery(Fixup{kFixup, 19, 0, 0, {}}));
     xm.mxcsr = 0x1f80 | row.flag;  // masked: spurious
     EXPECT_EQ(elsewhere(xm), Delivery(Nothing{}));
     EXPECT_EQ(at_enclu(xm), Delivery(Nothing{}));
@@ -153,7 +154,7 @@ TEST(DeliveryTest2, OnlyTheOneInstruction) {
   TrapFrame f{.vector = Vector::GP};
   for (const std::uint64_t off : {~0ULL, 1ULL, 3ULL}) {
     f.rip = kEnclu + off;
-    EXPECT_TRUE(std::holds_alternative<TrapSignal>(deliver(ExceptionDesign::Vdso, kSite, f)));
+    EXPECT_TRUE(std::holds_alternative<TrapSignal>(deliver(ExceptionDesign::Vdso, kState, f)));
   }
 }
 
