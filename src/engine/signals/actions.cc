@@ -65,8 +65,8 @@ void ActionTable::write(int signo, const Action& action) {
   Slot& slot = slots_[static_cast<std::size_t>(signo)];
   const std::uint32_t version = slot.version.load(std::memory_order_relaxed);
   slot.version.store(version + 1, std::memory_order_relaxed);
-  // Release with acquire in get(): who reads a new field sees that the version is odd, or newer. (Fences would
-  // say the same, but the thread sanitizer does not know them.)
+  // Release with acquire in get(): who reads a new field sees that the version is odd, or newer. (Fences
+  // would say the same, but the thread sanitizer does not know them.)
   slot.handler.store(action.handler, std::memory_order_release);
   slot.flags.store(action.flags, std::memory_order_release);
   slot.restorer.store(action.restorer, std::memory_order_release);

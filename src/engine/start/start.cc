@@ -2,6 +2,7 @@
 // The engine's beginning: before any other library's constructor (the linker sets DF_1_INITFIRST), so that
 // the first CPUID, the first open() and the first handler of the program meet it.
 #include <asm/prctl.h>
+#include <dlfcn.h>
 #include <elf.h>
 #include <pthread.h>
 #include <sys/mman.h>
@@ -28,6 +29,10 @@ extern "C" {
 std::uint8_t enclume_has_fsgsbase = 0;
 extern const char __ehdr_start[] __attribute__((visibility("hidden")));
 extern const char etext[] __attribute__((visibility("hidden")));
+
+/// Exported, to be found by name.
+extern const char enclume_engine_present[];
+extern const char enclume_engine_present[] __attribute__((visibility("default"))) = "";
 }
 
 namespace enclume::engine {
@@ -128,10 +133,20 @@ void start(char** environment) {
   e.sgx->fixup_site = install_vdso(environment);
 }
 
+/// A process can have two engines: one of another build inherited by LD_PRELOAD, or a copy that the user
+/// preloads. The one whose functions the program finds is the machine; another stays asleep. (Awake, it would
+/// also find its CPUID instructions patched by the first.)
+bool is_second_engine() {
+  // As the program would: RTLD_DEFAULT begins with this library, which is linked symbolically.
+  void* program = dlopen(nullptr, RTLD_NOW);
+  const void* first = program != nullptr ? dlsym(program, "enclume_engine_present") : nullptr;
+  return first != nullptr && first != enclume_engine_present;
+}
+
 [[gnu::constructor]] void constructor(int argc, char** argv, char** environment) {
   (void)argc;
   (void)argv;
-  if (engine().active) {
+  if (engine().active || is_second_engine()) {
     return;
   }
   start(environment);
