@@ -393,14 +393,16 @@ bool Sgx::enclave_fault(int signo, Interruption& it, siginfo_t& report) {
       return raise(it, cpu, block.lp.dbgoptin ? Fault{Vector::BP, 0, {}} : arch::undefined_opcode(), false,
                    {}, report);
     case Vector::DB: {
-      std::byte before{};
-      const arch::EpcPage page = epc_page_at(LinearAddress(cpu.rip - 1));
-      if (page) {
-        before = page.data[(cpu.rip - 1) & kPageMask];
-      }
-      const bool int1 = it.info.si_code == TRAP_BRKPT && before == std::byte{0xf1};
+      const auto byte_at = [&](std::uint64_t at) {
+        const arch::EpcPage page = epc_page_at(LinearAddress(at));
+        return page ? page.data[at & kPageMask] : std::byte{};
+      };
+      // A trap behind the instruction; a hypervisor that intercepts #DB may hand it on as a fault at it.
+      constexpr std::byte kInt1{0xf1};
+      const bool behind = byte_at(cpu.rip - 1) == kInt1;
+      const bool int1 = it.info.si_code == TRAP_BRKPT && (behind || byte_at(cpu.rip) == kInt1);
       if (int1) {
-        cpu.rip -= 1;
+        cpu.rip -= behind ? 1 : 0;
         return raise(it, cpu, block.lp.dbgoptin ? Fault{Vector::DB, 0, {}} : arch::undefined_opcode(), false,
                      {}, report);
       }
