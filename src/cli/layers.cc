@@ -80,6 +80,9 @@ bool apply(Resolved& resolved, std::string_view key, const std::string& text) {
   } else if (key == "machine-seed") {
     if (text.empty()) return false;
     resolved.machine_seed = text;
+  } else if (key == "trace-format") {
+    if (text != "text" && text != "json") return false;
+    settings.trace_format = text == "json" ? TraceFormat::kJson : TraceFormat::kText;
   } else {
     if (text.empty()) return false;
     settings.trace = text;

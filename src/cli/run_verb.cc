@@ -24,9 +24,32 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// The beginning of a trace for tools: every later element stands behind a comma.
+std::string json_head() {
+  return fmt::format(
+      R"([{{"name":"process_labels","ph":"M","pid":{0},"tid":{0},"args":{{"labels":"enclume run"}}}})",
+      ::getpid());
+}
+
+void write_all(int fd, std::string_view text, const std::string& name) {
+  while (!text.empty()) {
+    const auto written = ::write(fd, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) {
+      throw Failure(ExitStatus::kInternal,
+                    fmt::format("cannot write the trace to {}: {}", name, std::strerror(errno)));
+    }
+    text.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+
 // Empties the trace file, or makes it, so that a mistake shows now and not inside the program.
-std::string prepare_trace(const std::string& name) {
-  if (name == "-") return name;
+std::string prepare_trace(const std::string& name, TraceFormat format) {
+  const std::string head = format == TraceFormat::kJson ? json_head() : "";
+  if (name == "-") {
+    write_all(STDERR_FILENO, head, "standard error");
+    return name;
+  }
   auto path = fs::absolute(name).string();
   const FileDescriptor file(
       ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666));
@@ -34,6 +57,7 @@ std::string prepare_trace(const std::string& name) {
     throw Failure(ExitStatus::kInternal,
                   fmt::format("cannot write the trace to {}: {}", path, std::strerror(errno)));
   }
+  write_all(file.get(), head, path);
   return path;
 }
 
@@ -145,7 +169,7 @@ const Manual& RunVerb::manual() const {
                 {"enclume run --machine-seed ci -- make test", ""}}},
               {"ENVIRONMENT",
                {{"ENCLUME_EPC_SIZE, ENCLUME_SGX, ENCLUME_MACHINE_SEED, ENCLUME_DEBUG, ENCLUME_TRACE, "
-                 "ENCLUME_FIXUP",
+                 "ENCLUME_FIXUP, ENCLUME_TRACE_FORMAT",
                  "The settings, as the options of the same names. ENCLUME_DEBUG is yes or no. An empty value "
                  "counts as none."},
                 {"ENCLUME_CONFIG", "The configuration file; it must exist."},
@@ -197,6 +221,9 @@ void RunVerb::add_options(CLI::App& app) {
       "How a fault at an ENCLU is told to PROGRAM. vdso: as Linux does it, to the caller of "
       "__vdso_sgx_enter_enclave. vdso-registers, per-mm: as two designs that were proposed in 2018 would. "
       "signals: by signals only. docs/exception-designs.md compares them. Default: vdso.");
+  add(6, "text|json",
+      "The form of the trace: text is lines for people; json is Chrome trace events, for ui.perfetto.dev and "
+      "other tools. Default: text.");
   app.add_option("--config", config_, "Read FILE instead of the usual configuration file.")
       ->type_name("FILE");
 }
@@ -236,7 +263,7 @@ ExitStatus RunVerb::run(const std::vector<std::string>& rest) {
   check_program(program);
   const auto engine = engine_path();
   check_engine(engine);
-  if (settings.trace) settings.trace = prepare_trace(*settings.trace);
+  if (settings.trace) settings.trace = prepare_trace(*settings.trace, settings.trace_format);
   settings.secret = choose_secret(seed);
 
   set_variable(std::string(kSettingsVariable), serialise(settings));

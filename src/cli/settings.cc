@@ -93,7 +93,10 @@ std::optional<std::string_view> take(Fields& fields, std::string_view key) {
 std::string serialise(const Settings& settings) {
   std::string out = fmt::format("{};epc_size={};sgx={};debug={};fixup={}", kVersion, settings.epc_size,
                                 settings.sgx, settings.debug ? 1 : 0, kernel::name_of(settings.fixup));
-  if (settings.trace) out += ";trace=" + escape(*settings.trace);
+  if (settings.trace) {
+    out += ";trace=" + escape(*settings.trace);
+    out += settings.trace_format == TraceFormat::kJson ? ";trace_format=json" : ";trace_format=text";
+  }
   if (!settings.secret.file.empty()) {
     out += ";secret_file=" + escape(settings.secret.file);
   } else {
@@ -131,6 +134,11 @@ std::optional<Settings> parse_settings(std::string_view text) {
   if (const auto trace = take(*fields, "trace")) {
     settings.trace = unescape(*trace);
     if (!settings.trace || (*settings.trace != "-" && !settings.trace->starts_with('/'))) return std::nullopt;
+  }
+
+  if (const auto format = take(*fields, "trace_format")) {
+    if (!settings.trace || (*format != "text" && *format != "json")) return std::nullopt;
+    settings.trace_format = *format == "json" ? TraceFormat::kJson : TraceFormat::kText;
   }
 
   const auto secret = take(*fields, "secret");

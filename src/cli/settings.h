@@ -30,12 +30,18 @@ struct MachineSecret {
   friend bool operator==(const MachineSecret&, const MachineSecret&) = default;
 };
 
+enum class TraceFormat {
+  kText,  // lines for people
+  kJson,  // Chrome trace events, for tools
+};
+
 struct Settings {
   std::uint64_t epc_size = kDefaultEpcSize;  // bytes, a multiple of the page size
   unsigned sgx = 2;                          // 1: the SGX1 leaves only; 2: SGX2 as well
   bool debug = false;
   kernel::ExceptionDesign fixup = kernel::ExceptionDesign::Vdso;
-  std::optional<std::string> trace;  // absolute path, or "-" for standard error
+  std::optional<std::string> trace;               // absolute path, or "-" for standard error
+  TraceFormat trace_format = TraceFormat::kText;  // counts if there is a trace
   MachineSecret secret;
   friend bool operator==(const Settings&, const Settings&) = default;
 };

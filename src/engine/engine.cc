@@ -123,6 +123,9 @@ void Engine::after_fork() {
     sgx->after_fork();
   }
   *same_process_ = 1;
+  if (events.on()) {
+    events.emit(trace::Fork{static_cast<int>(sys::raw(__NR_getppid))});
+  }
 }
 
 }  // namespace enclume::engine

@@ -278,7 +278,7 @@ bool Sgx::raise(Interruption& it, CpuState& cpu, Fault fault, bool trap_class,
                    : traced.decided(kernel::handle_enclave_fault(kernel_, fault.address, fault.error_code));
   }
   const kernel::Delivery delivery = kernel::deliver(design, {fixup_site, {}}, trap);
-  trace_delivery(design, delivery, trap.rip);
+  trace_delivery(delivery, design, trap, cpu, block, it.uc.sigmask);
   bool settled = true;
   if (const auto* fixup = std::get_if<kernel::Fixup>(&delivery)) {
     cpu.rip = fixup->rip.value();

@@ -22,6 +22,11 @@ struct Start {
   bool sgx2 = false;
 };
 
+/// The engine notices that the process is a forked child.
+struct Fork {
+  int parent = 0;
+};
+
 // -- System calls on the devices and on memory of enclaves
 // ------------------------------------------------------
 
@@ -171,6 +176,8 @@ struct Enclu {
   std::uint64_t rdx = 0;
   LinearAddress tcs;  ///< of the enclave that the instruction stands in; 0 outside
   std::variant<Entered, Exited, Completed, Exception> outcome;
+  LinearAddress rip;                  ///< of the instruction
+  std::optional<LinearAddress> base;  ///< of the enclave that is entered, or that the instruction stands in
 };
 
 /// A signal, or an interprocessor interrupt of the engine's own, made the thread leave.
@@ -186,18 +193,40 @@ struct Aex {
   LinearAddress tcs;
   std::uint32_t cssa = 0;      ///< before; one more after
   std::uint32_t exitinfo = 0;  ///< as the enclave finds it in the SSA frame
+  LinearAddress base;          ///< of the enclave
+  LinearAddress aep;
 };
 
 // -- What became of an exception
 // ----------------------------------------------------------------------------------
 
+/// Who learns of it, and where that code begins.
+struct Receiver {
+  enum class Who : std::uint8_t {
+    Function,  ///< the caller of the function that entered, by its return
+    Handler,   ///< a handler that was registered with the design: for this entry, or for the process
+    Signal,    ///< the program's signal handler
+    Default,   ///< nobody: the signal's default action
+    Blocked,   ///< nobody: blocked, so the kernel takes the default action in its place
+    Ignored,   ///< nobody: ignored, so the kernel takes the default action in its place
+  };
+  Who who = Who::Function;
+  LinearAddress address;  ///< of a handler
+};
+
+/// What the kernel's half had before it, and by which design it decided.
+struct Question {
+  std::string_view design;
+  Exception exception;                ///< `address` as in CR2: without the low bits after an AEX
+  LinearAddress rip;                  ///< the program's: of an ENCLU, or the AEP
+  std::optional<std::uint32_t> leaf;  ///< EAX, if RIP is at an ENCLU
+};
+
 /// The program goes on at a fixup instead of getting a signal.
 struct Fixup {
-  std::string_view design;
-  std::uint64_t vector = 0;
-  std::uint64_t error_code = 0;
-  std::uint64_t address = 0;
+  Question question;
   LinearAddress rip;
+  Receiver receiver;
 };
 
 /// The kernel's half has dealt with a page fault by itself.
@@ -214,20 +243,28 @@ struct PageFault {
 
 /// A signal that an exception at an ENCLU, in an enclave or at its memory becomes.
 struct Signal {
+  Question question;
   int signo = 0;
   int code = 0;
   LinearAddress address;
-  LinearAddress rip;  ///< in the context that the handler sees
+  Receiver receiver;
 };
 
-using What = std::variant<Start, Open, Close, Mmap, Mprotect, Munmap, Mremap, Ioctl, Enclu, Aex, Fixup,
-                          PageFault, Signal>;
+/// An exception that the kernel drops: the program goes on as if nothing had been.
+struct Dropped {
+  Question question;
+};
+
+using What = std::variant<Start, Fork, Open, Close, Mmap, Mprotect, Munmap, Mremap, Ioctl, Enclu, Aex, Fixup,
+                          PageFault, Signal, Dropped>;
 
 struct Event {
   int process = 0;
   int thread = 0;
   std::uint64_t nanoseconds = 0;  ///< since the engine started in this program
   What what;
+  std::uint64_t clock = 0;  ///< the same moment by CLOCK_MONOTONIC, which all processes share
+  std::uint64_t began = 0;  ///< by that clock; 0: what happened took no time
 };
 
 /// Calls `f` with the alternative that `value` holds. As std::visit, which wants exceptions.

@@ -7,16 +7,12 @@
 
 namespace enclume::trace {
 
-namespace {
-
 /// By the system call: the vDSO that the program sees may be replaced under a signal handler's feet.
-std::uint64_t now() {
+std::uint64_t Stream::now() noexcept {
   struct __kernel_timespec time {};
   sys::raw(__NR_clock_gettime, CLOCK_MONOTONIC, sys::arg(&time));
   return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(time.tv_nsec);
 }
-
-}  // namespace
 
 bool Stream::add(Sink& sink) noexcept {
   for (Sink*& place : sinks_) {
@@ -32,8 +28,9 @@ bool Stream::add(Sink& sink) noexcept {
   return false;
 }
 
-void Stream::emit(const What& what) const noexcept {
-  const Event event{sys::getpid(), sys::gettid(), now() - start_, what};
+void Stream::emit(const What& what, std::uint64_t began) const noexcept {
+  const std::uint64_t clock = now();
+  const Event event{sys::getpid(), sys::gettid(), clock - start_, what, clock, began};
   for (Sink* sink : sinks_) {
     if (sink != nullptr) {
       sink->take(event);

@@ -29,8 +29,12 @@ class Stream {
   /// Signal context: unsafe; before the program's first instruction.
   bool add(Sink& sink) noexcept;
 
-  /// Gives the event to every sink, with the thread and the time of now. Signal context: safe.
-  void emit(const What& what) const noexcept;
+  /// Gives the event to every sink, with the thread and the time of now. `began` is a now() of before, for
+  /// what takes time. Signal context: safe.
+  void emit(const What& what, std::uint64_t began = 0) const noexcept;
+
+  /// CLOCK_MONOTONIC in nanoseconds. Signal context: safe.
+  [[nodiscard]] static std::uint64_t now() noexcept;
 
   static constexpr std::size_t kMaxSinks = 4;
 

@@ -22,13 +22,19 @@ TEST(SettingsText, HasTheDocumentedForm) {
   settings.trace = "/tmp/t";
   settings.secret.file = "/home/me/secret";
   EXPECT_EQ(serialise(settings),
-            "v1;epc_size=8388608;sgx=1;debug=1;fixup=per-mm;trace=/tmp/t;secret_file=/home/me/secret");
+            "v1;epc_size=8388608;sgx=1;debug=1;fixup=per-mm;trace=/tmp/t;trace_format=text;secret_file=/home/"
+            "me/secret");
+  settings.trace_format = TraceFormat::kJson;
+  EXPECT_NE(serialise(settings).find(";trace_format=json;"), std::string::npos);
+  settings.trace.reset();
+  EXPECT_EQ(serialise(settings).find("trace"), std::string::npos);
 }
 
 TEST(SettingsText, SurvivesTheRoundTrip) {
   auto settings = some_settings();
   EXPECT_EQ(parse_settings(serialise(settings)), settings);
   settings.trace = "-";
+  settings.trace_format = TraceFormat::kJson;
   settings.debug = true;
   for (const auto design : kernel::kExceptionDesigns) {
     settings.fixup = design;
@@ -83,6 +89,8 @@ TEST(SettingsText, RefusesEachWrongField) {
            good + secret + ";trace=/a%00b",
            good + secret + ";trace=/a%zz",
            good + secret + ";trace=/a\nb",
+           good + secret + ";trace=/a;trace_format=xml",
+           good + secret + ";trace_format=json",
            good + ";secret_file=relative",
            good + ";secret=" + std::string(63, 'a'),
            good + ";secret=" + std::string(64, 'g'),

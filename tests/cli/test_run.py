@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`enclume run` from the outside. ENCLUME_BINARY is the program under test, ENCLUME_TEST_ENGINE what it loads."""
 
+import json
 import os
 import pathlib
 import pty
@@ -330,20 +331,21 @@ class Settings(RunTest):
 
     def test_every_setting_by_environment(self):
         self.environment |= {"ENCLUME_EPC_SIZE": "1M", "ENCLUME_SGX": "1", "ENCLUME_DEBUG": "1",
-                             "ENCLUME_MACHINE_SEED": "s", "ENCLUME_TRACE": "t", "ENCLUME_FIXUP": "per-mm"}
+                             "ENCLUME_MACHINE_SEED": "s", "ENCLUME_TRACE": "t", "ENCLUME_FIXUP": "per-mm",
+                             "ENCLUME_TRACE_FORMAT": "json"}
         settings = self.settings()
         secret = settings.pop("secret")
         self.assertEqual(settings, {"epc_size": "1048576", "sgx": "1", "debug": "1", "fixup": "per-mm",
-                                    "trace": str(self.home / "t")})
+                                    "trace": str(self.home / "t"), "trace_format": "json"})
         self.assertEqual(secret, self.settings("--machine-seed", "s")["secret"])
 
     def test_every_setting_by_file(self):
         config = self.file("c", "epc-size = 1M\nsgx = 1\ndebug = 1\nmachine-seed = a # b\ntrace = -\n"
-                           "fixup = vdso-registers\n")
+                           "fixup = vdso-registers\ntrace-format = json\n")
         settings = self.settings("--config", config)
         secret = settings.pop("secret")
         self.assertEqual(settings, {"epc_size": "1048576", "sgx": "1", "debug": "1", "fixup": "vdso-registers",
-                                    "trace": "-"})
+                                    "trace": "-", "trace_format": "json"})
         self.assertEqual(secret, self.settings("--machine-seed", "a")["secret"])
 
     def test_which_file(self):
@@ -396,6 +398,12 @@ class Trace(RunTest):
         trace = self.file("t", "old\n", 0o644)
         self.run_enclume("--trace", trace, "true")
         self.assertNotIn(b"old", trace.read_bytes())
+
+    def test_a_trace_for_tools_begins_as_a_json_array(self):
+        trace = self.file("t", "old\n", 0o644)
+        self.run_enclume("--trace", trace, "--trace-format=json", "true")
+        first = trace.read_text(encoding="utf-8").splitlines()[0]
+        self.assertEqual(json.loads(first.rstrip(",") + "]")[0]["args"], {"labels": "enclume run"})
 
     def test_the_path_is_made_absolute_and_escaped(self):
         self.assertEqual(self.settings("--trace", "a;b%c=d")["trace"], f"{self.home}/a%3bb%25c=d")

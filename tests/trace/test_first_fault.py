@@ -25,11 +25,12 @@ STEPS = [
     rf"mmap\({HEX}, 0x1000, PROT_READ\|PROT_WRITE, MAP_SHARED\|MAP_FIXED, {{fd}}, 0x0\) = {HEX}",
     rf"ioctl\({{fd}}, SGX_IOC_ENCLAVE_INIT, {{{{sigstruct={HEX}, enclavehash=[0-9a-f]{{{{64}}}}, isvprodid=0, "
     r"isvsvn=0}}\) = 0",
-    rf"ENCLU\[EENTER\] tcs={{base}} aep=(?P<aep>{HEX}) cssa=0 -> rip={{code}}",
+    rf"ENCLU\[EENTER\] tcs={{base}} aep=(?P<aep>{HEX}) cssa=0 -> rip={{code}} \(enclave {{base}}\+0x1000\)",
     rf"ENCLU\[EEXIT\] tcs={{base}} -> rip={HEX}",
-    r"ENCLU\[EENTER\] tcs={base} aep={aep} cssa=0 -> rip={code}",
-    rf"AEX #PF\(0x7\) at rip={HEX} addr={{code}} tcs={{base}} cssa 0->1 exitinfo=0x0",
-    rf"fixup vdso: vector=14 error=0x7 addr={{code}} -> rip={HEX}",
+    r"ENCLU\[EENTER\] tcs={base} aep={aep} cssa=0 -> rip={code} \(enclave {base}\+0x1000\)",
+    rf"AEX #PF\(0x7\) at rip={HEX} \(enclave {{base}}\+0x1018\) addr={{code}} tcs={{base}} aep={{aep}} cssa 0->1 "
+    r"exitinfo=0x0",
+    rf"fixup vdso: vector=14 error=0x7 addr={{code}} leaf=ERESUME at rip={{aep}} -> rip={HEX}, function returns",
 ]
 
 

@@ -85,7 +85,8 @@ os.execv({traced_run.FIRST_FAULT!r}, ['first-fault'])
         self.assertEqual(result.returncode, 0, result.stderr)
         parent, child = (int(word) for word in result.stdout.split()[:2])
         self.assertEqual({line.process for line in lines}, {parent, child})
-        self.assertEqual([line.text.split("(")[0] for line in lines if line.process == child], ["open"])
+        self.assertEqual([line.text.split("(")[0] for line in lines if line.process == child],
+                         [f"fork of {parent}", "open"])
         starts = [line for line in lines if line.text.startswith("start ")]
         self.assertEqual([line.process for line in starts], [parent, parent])
         self.assertIn("/first-fault ", starts[1].text)

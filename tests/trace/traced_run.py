@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 ENCLUME = os.environ["ENCLUME_BINARY"]
 FIRST_FAULT = os.environ["ENCLUME_TEST_FIRST_FAULT"]
+CONFORMANCE = os.environ["ENCLUME_TEST_CONFORMANCE"]
 
 LINE = re.compile(r"\[(?P<process>\d+)(?:/(?P<thread>\d+))?\] (?P<time>\d+\.\d{6}) (?P<text>\S.*)")
 

@@ -31,7 +31,7 @@ int open_own(int dirfd, const char* path, int flags) {
       const SignalsBlocked blocked;
       release_unused_enclaves();
     }
-    const auto fd = traced(trace::Open{path, flags}, open_device(device, flags));
+    const auto fd = traced(trace::Open{path, flags}, [&] { return open_device(device, flags); });
     if (!fd) {
       errno = static_cast<int>(fd.error());
       return -1;
@@ -77,12 +77,14 @@ int close_file(int fd) {
   if (!engine().active || !any_enclave() || device_of(fd) != Device::Enclave) {
     return real_close(fd);
   }
-  const int result = real_close(fd);
-  {
+  int result = 0;
+  (void)traced(trace::Close{fd}, [&]() -> SysResult<long> {
+    result = real_close(fd);
+    const int error = errno;
     const SignalsBlocked blocked;
     release_unused_enclaves();
-  }
-  (void)traced(trace::Close{fd}, result == 0 ? SysResult<long>(0L) : fail(static_cast<Errno>(errno)));
+    return result == 0 ? SysResult<long>(0L) : fail(static_cast<Errno>(error));
+  });
   return result;
 }
 

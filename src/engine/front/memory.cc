@@ -188,19 +188,23 @@ SysResult<long> front_mmap(void* address, std::size_t length, int prot, int flag
     const auto at = reinterpret_cast<std::uint64_t>(address);
     const bool aligned = (static_cast<std::uint64_t>(offset) & kPageMask) == 0;
     return traced(trace::Mmap{LinearAddress(at), length, prot, flags, fd, static_cast<std::uint64_t>(offset)},
-                  aligned ? map_enclave(at, length, prot, flags, fd) : fail(Errno::Invalid));
+                  [&]() -> SysResult<long> {
+                    return aligned ? map_enclave(at, length, prot, flags, fd) : fail(Errno::Invalid);
+                  });
   }
   if ((flags & MAP_FIXED) != 0 &&
       enclave_memory_concerned(reinterpret_cast<std::uint64_t>(address), length)) {
-    const SignalsBlocked blocked;
-    VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
-    const auto r = sys::call(__NR_mmap, address, length, prot, flags, fd, offset);
-    if (r) {
-      forget(writer, pages_of(static_cast<std::uint64_t>(*r), length));
-    }
     return traced(
         trace::Mmap{LinearAddress::of(address), length, prot, flags, fd, static_cast<std::uint64_t>(offset)},
-        r);
+        [&] {
+          const SignalsBlocked blocked;
+          VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
+          const auto r = sys::call(__NR_mmap, address, length, prot, flags, fd, offset);
+          if (r) {
+            forget(writer, pages_of(static_cast<std::uint64_t>(*r), length));
+          }
+          return r;
+        });
   }
   forget_source_mapping();
   return sys::call(__NR_mmap, address, length, prot, flags, fd, offset);
@@ -212,23 +216,26 @@ SysResult<long> front_munmap(void* address, std::size_t length) {
   if (!enclave_memory_concerned(at, length) || (at & kPageMask) != 0 || length == 0) {
     return sys::call(__NR_munmap, address, length);
   }
-  const SignalsBlocked blocked;
-  SysResult<long> r = 0L;
-  {
-    VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
-    r = sys::call(__NR_munmap, address, length);
-    if (r) {
-      forget(writer, pages_of(at, length));
+  return traced(trace::Munmap{LinearAddress(at), length}, [&] {
+    const SignalsBlocked blocked;
+    SysResult<long> r = 0L;
+    {
+      VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
+      r = sys::call(__NR_munmap, address, length);
+      if (r) {
+        forget(writer, pages_of(at, length));
+      }
     }
-  }
-  release_unused_enclaves();
-  return traced(trace::Munmap{LinearAddress(at), length}, r);
+    release_unused_enclaves();
+    return r;
+  });
 }
 
 SysResult<long> front_mprotect(void* address, std::size_t length, int prot, int key) {
   const auto at = reinterpret_cast<std::uint64_t>(address);
   if (enclave_memory_concerned(at, length)) {
-    return traced(trace::Mprotect{LinearAddress(at), length, prot, key}, protect(at, length, prot, key));
+    return traced(trace::Mprotect{LinearAddress(at), length, prot, key},
+                  [&] { return protect(at, length, prot, key); });
   }
   return key < 0 ? sys::call(__NR_mprotect, address, length, prot)
                  : sys::call(__NR_pkey_mprotect, address, length, prot, key);
@@ -322,12 +329,12 @@ SysResult<long> front_mremap(void* address, std::size_t old_size, std::size_t ne
     return sys::call(__NR_mremap, address, old_size, new_size, flags, to);
   }
   return traced(trace::Mremap{LinearAddress::of(address), old_size, new_size, flags, LinearAddress::of(to)},
-                move_mapping(address, old_size, new_size, flags, to, source));
+                [&] { return move_mapping(address, old_size, new_size, flags, to, source); });
 }
 
 SysResult<long> front_ioctl(int fd, unsigned long command, std::uint64_t argument) {
   const auto cmd = static_cast<unsigned>(command);
-  return traced_ioctl(fd, cmd, argument, ioctl_on_enclave(fd, cmd, argument));
+  return traced_ioctl(fd, cmd, argument, [&] { return ioctl_on_enclave(fd, cmd, argument); });
 }
 
 }  // namespace enclume::engine

@@ -84,7 +84,8 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
     kTrace = 8,
     kFile = 16,
     kSecret = 32,
-    kFixup = 64
+    kFixup = 64,
+    kTraceFormat = 128
   };
   unsigned seen = 0;
   bool first = true;
@@ -136,6 +137,12 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
         if (!path(value, s.trace)) {
           return Error("ENCLUME_SETTINGS: trace is not a path");
         }
+      } else if (key == "trace_format") {
+        which = kTraceFormat;
+        if (value != "text" && value != "json") {
+          return Error("ENCLUME_SETTINGS: trace_format is neither text nor json");
+        }
+        s.trace_json = value == "json";
       } else if (key == "secret_file") {
         which = kFile;
         if (!path(value, s.secret_file)) {

@@ -18,6 +18,7 @@ struct Settings {
   bool debug = false;
   kernel::ExceptionDesign fixup = kernel::ExceptionDesign::Vdso;
   std::array<char, 4096> trace{};        ///< path or "-", empty: none
+  bool trace_json = false;               ///< the trace is for tools, not for people
   std::array<char, 4096> secret_file{};  ///< path, empty: see has_secret
   bool has_secret = false;
   std::array<std::byte, 32> secret{};

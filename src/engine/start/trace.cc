@@ -7,6 +7,7 @@
 #include "base/syscall.h"
 #include "engine/engine.h"
 #include "engine/start/message.h"
+#include "trace/json_sink.h"
 #include "trace/text_sink.h"
 
 namespace enclume::engine {
@@ -14,6 +15,12 @@ namespace enclume::engine {
 namespace {
 
 constinit trace::TextSink text_sink;
+constinit trace::JsonSink json_sink;
+
+template <typename SinkType>
+bool listen(SinkType& sink, std::string_view path) {
+  return sink.open(path).has_value() && engine().events.add(sink);
+}
 
 }  // namespace
 
@@ -22,11 +29,10 @@ void start_trace(const Settings& settings) {
   if (path.empty()) {
     return;
   }
-  if (!text_sink.open(path)) {
+  if (!(settings.trace_json ? listen(json_sink, path) : listen(text_sink, path))) {
     warn("cannot open the trace file; this program is not traced");
     return;
   }
-  engine().events.add(text_sink);
   std::array<char, 512> program;
   const long n =
       sys::raw(__NR_readlink, sys::arg("/proc/self/exe"), sys::arg(program.data()), program.size());

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/trace/hooks.h"
 
+#include <array>
 #include <variant>
 
 #include "arch/enclu/ssa.h"
 #include "arch/structs/tcs.h"
+#include "engine/entry/entry.h"
+#include "engine/signals/mask.h"
+#include "kernel/uapi/sgx_enclave_run_offsets.h"
 
 namespace enclume::engine {
 
@@ -22,8 +26,10 @@ void TracedEnclu::before(const arch::LogicalProcessor& lp, const arch::CpuState&
   event.rbx = cpu[arch::Reg::Rbx];
   event.rcx = cpu[arch::Reg::Rcx];
   event.rdx = cpu[arch::Reg::Rdx];
+  event.rip = LinearAddress(cpu.rip);
   if (lp.enclave_mode) {
     event.tcs = lp.tcs_address;
+    event.base = lp.elrange.begin;
   }
 }
 
@@ -38,6 +44,7 @@ void TracedEnclu::emit(const arch::LeafResult& result, const arch::LogicalProces
     event_->outcome = trace::Completed{static_cast<std::uint32_t>(result->code)};
   } else if (lp.enclave_mode) {
     event_->outcome = trace::Entered{cssa_of(lp), LinearAddress(cpu.rip)};
+    event_->base = lp.elrange.begin;
   } else {
     event_->outcome = trace::Exited{LinearAddress(cpu.rip)};
   }
@@ -48,6 +55,8 @@ void TracedAex::before(const arch::LogicalProcessor& lp, const arch::CpuState& c
   trace::Aex& event = event_.emplace();
   event.rip = LinearAddress(cpu.rip);
   event.tcs = lp.tcs_address;
+  event.base = lp.elrange.begin;
+  event.aep = LinearAddress(arch::tcs_of(lp.tcs).aep);
   event.cssa = cssa_of(lp);
   frame_ = lp.ssa;
 }
@@ -61,6 +70,7 @@ void TracedAex::emit(std::variant<trace::Exception, trace::Interrupt> cause) noe
 }
 
 void TracedPageFault::before(const kernel::Kernel& kernel, const arch::Fault& fault) noexcept {
+  began_ = trace::Stream::now();
   trace::PageFault& event = event_.emplace();
   event.address = fault.address;
   event.error_code = fault.error_code;
@@ -80,12 +90,82 @@ void TracedPageFault::before(const kernel::Kernel& kernel, const arch::Fault& fa
   }
 }
 
-void trace_delivery_now(kernel::ExceptionDesign design, const kernel::Delivery& delivery,
-                        LinearAddress rip) noexcept {
+namespace {
+
+template <typename T>
+std::optional<T> read(std::uint64_t address) {
+  T value;
+  if (enclume_guarded_copy(&value, reinterpret_cast<const void*>(address), sizeof(value)) != 0) {
+    return std::nullopt;
+  }
+  return value;
+}
+
+trace::Question question(kernel::ExceptionDesign design, const kernel::TrapFrame& trap,
+                         const arch::CpuState& cpu) {
+  trace::Question q;
+  q.design = name_of(design);
+  q.exception = {static_cast<std::uint8_t>(trap.vector), kernel::sanitized_error_code(trap),
+                 trap.vector == arch::Vector::PF ? trap.address : LinearAddress()};
+  q.rip = trap.rip;
+  if (read<std::array<std::byte, 3>>(trap.rip.value()) == kernel::kEncluBytes) {
+    q.leaf = static_cast<std::uint32_t>(cpu[arch::Reg::Rax]);
+  }
+  return q;
+}
+
+/// `run` is the vDSO function's stack argument (kernel/vdso/enter_enclave.S).
+trace::Receiver receiver_by_vdso(const arch::CpuState& cpu) {
+  constexpr std::uint64_t kRunFromRbp = 16;
+  const auto run = read<std::uint64_t>(cpu[arch::Reg::Rbp] + kRunFromRbp);
+  const auto handler = run ? read<std::uint64_t>(*run + ENCLUME_RUN_USER_HANDLER) : std::nullopt;
+  if (handler.value_or(0) != 0) {
+    return {trace::Receiver::Who::Handler, LinearAddress(*handler)};
+  }
+  return {trace::Receiver::Who::Function, {}};
+}
+
+trace::Receiver receiver_of_fixup(kernel::ExceptionDesign design, const kernel::Fixup& fixup,
+                                  const arch::CpuState& cpu) {
+  switch (design) {
+    case kernel::ExceptionDesign::Vdso:
+      return receiver_by_vdso(cpu);
+    case kernel::ExceptionDesign::PerMm:
+      return {trace::Receiver::Who::Handler, fixup.rip};
+    case kernel::ExceptionDesign::VdsoRegisters:
+    case kernel::ExceptionDesign::Signals:
+      break;
+  }
+  return {trace::Receiver::Who::Function, {}};
+}
+
+/// Linux force_sig_info_to_task(): a blocked or ignored signal of an exception ends the process.
+trace::Receiver receiver_of_signal(int signo, SignalSet blocked) {
+  using Who = trace::Receiver::Who;
+  if ((blocked & signal_bit(signo)) != 0) {
+    return {Who::Blocked, {}};
+  }
+  const Action action = engine().actions.get(signo);
+  if (action.is_handler()) {
+    return {Who::Signal, LinearAddress(action.handler)};
+  }
+  return {action.is_ignored() ? Who::Ignored : Who::Default, {}};
+}
+
+}  // namespace
+
+void trace_delivery_now(const kernel::Delivery& delivery, kernel::ExceptionDesign design,
+                        const kernel::TrapFrame& trap, const arch::CpuState& cpu, const ThreadBlock& block,
+                        SignalSet mask) noexcept {
+  const trace::Question asked = question(design, trap, cpu);
+  const SignalSet blocked = mask | unpack_owned(engine().arena.virtual_mask(block.tid));
   if (const auto* fixup = std::get_if<kernel::Fixup>(&delivery)) {
-    engine().events.emit(trace::Fixup{name_of(design), fixup->rdi, fixup->rsi, fixup->rdx, fixup->rip});
+    engine().events.emit(trace::Fixup{asked, fixup->rip, receiver_of_fixup(design, *fixup, cpu)});
   } else if (const auto* signal = std::get_if<kernel::TrapSignal>(&delivery)) {
-    engine().events.emit(trace::Signal{signal->signo, signal->si_code, signal->addr, rip});
+    engine().events.emit(trace::Signal{asked, signal->signo, signal->si_code, signal->addr,
+                                       receiver_of_signal(signal->signo, blocked)});
+  } else if (trap.vector != arch::Vector::PF || trap.page_fault != kernel::FaultResolution::Resolved) {
+    engine().events.emit(trace::Dropped{asked});
   }
 }
 

@@ -13,6 +13,8 @@
 #include "base/errno.h"
 #include "base/types.h"
 #include "engine/engine.h"
+#include "engine/signals/frame.h"
+#include "engine/threads/thread_block.h"
 #include "kernel/fixup/fixup.h"
 #include "kernel/kernel.h"
 #include "trace/event.h"
@@ -85,7 +87,7 @@ class TracedPageFault {
   }
   kernel::FaultResolution decided(kernel::FaultResolution resolution) const noexcept {
     if (event_ && resolution == kernel::FaultResolution::Resolved) [[unlikely]] {
-      engine().events.emit(*event_);
+      engine().events.emit(*event_, began_);
     }
     return resolution;
   }
@@ -94,39 +96,48 @@ class TracedPageFault {
   void before(const kernel::Kernel& kernel, const arch::Fault& fault) noexcept;
 
   std::optional<trace::PageFault> event_;
+  std::uint64_t began_ = 0;
 };
 
-/// What became of an exception; `rip` is the program's.
-void trace_delivery_now(kernel::ExceptionDesign design, const kernel::Delivery& delivery,
-                        LinearAddress rip) noexcept;
-inline void trace_delivery(kernel::ExceptionDesign design, const kernel::Delivery& delivery,
-                           LinearAddress rip) noexcept {
+/// What became of an exception, before the program's registers in `cpu` say so. `mask` is the kernel's
+/// part of the thread's signal mask.
+void trace_delivery_now(const kernel::Delivery& delivery, kernel::ExceptionDesign design,
+                        const kernel::TrapFrame& trap, const arch::CpuState& cpu, const ThreadBlock& block,
+                        SignalSet mask) noexcept;
+inline void trace_delivery(const kernel::Delivery& delivery, kernel::ExceptionDesign design,
+                           const kernel::TrapFrame& trap, const arch::CpuState& cpu, const ThreadBlock& block,
+                           SignalSet mask) noexcept {
   if (tracing()) [[unlikely]] {
-    trace_delivery_now(design, delivery, rip);
+    trace_delivery_now(delivery, design, trap, cpu, block, mask);
   }
 }
 
-/// A call of the program: `call` is the event without its result. Hands the result on.
-template <typename Call, typename T>
-SysResult<T> traced(Call call, SysResult<T> result) noexcept {
+/// A call of the program: `call` is the event without its result, `make` makes the call. Hands its result on.
+template <typename Call, typename Make>
+auto traced(Call call, Make make) noexcept {
+  const std::uint64_t began = tracing() ? trace::Stream::now() : 0;
+  auto result = make();
   if (tracing()) [[unlikely]] {
     if (result) {
       call.result = static_cast<long>(*result);
     } else {
       call.result = fail(result.error());
     }
-    engine().events.emit(call);
+    engine().events.emit(call, began);
   }
   return result;
 }
 
-/// The same for an ioctl on an enclave's file, after it: what it says and points to is read from the program.
-void trace_ioctl_now(int fd, std::uint32_t command, std::uint64_t argument,
-                     const SysResult<long>& result) noexcept;
-inline SysResult<long> traced_ioctl(int fd, std::uint32_t command, std::uint64_t argument,
-                                    SysResult<long> result) noexcept {
+/// The same for an ioctl on an enclave's file: what it says and points to is read from the program
+/// afterwards.
+void trace_ioctl_now(int fd, std::uint32_t command, std::uint64_t argument, const SysResult<long>& result,
+                     std::uint64_t began) noexcept;
+template <typename Make>
+SysResult<long> traced_ioctl(int fd, std::uint32_t command, std::uint64_t argument, Make make) noexcept {
+  const std::uint64_t began = tracing() ? trace::Stream::now() : 0;
+  const SysResult<long> result = make();
   if (tracing()) [[unlikely]] {
-    trace_ioctl_now(fd, command, argument, result);
+    trace_ioctl_now(fd, command, argument, result, began);
   }
   return result;
 }

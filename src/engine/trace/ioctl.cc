@@ -121,11 +121,11 @@ void decode(trace::Ioctl& event) {
 
 }  // namespace
 
-void trace_ioctl_now(int fd, std::uint32_t command, std::uint64_t argument,
-                     const SysResult<long>& result) noexcept {
+void trace_ioctl_now(int fd, std::uint32_t command, std::uint64_t argument, const SysResult<long>& result,
+                     std::uint64_t began) noexcept {
   trace::Ioctl event{fd, command, argument, {}, result};
   decode(event);
-  engine().events.emit(event);
+  engine().events.emit(event, began);
 }
 
 }  // namespace enclume::engine

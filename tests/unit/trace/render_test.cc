@@ -170,71 +170,92 @@ TEST(Ioctls, AnErrnoWithoutANameIsANumber) {
   EXPECT_EQ(text_of(Close{5, fail(static_cast<Errno>(131))}), "close(5) = -1 errno 131");
 }
 
+const LinearAddress kBase(0x7f0000000000);
+
 TEST(Enclu, Enter) {
-  EXPECT_EQ(text_of(Enclu{2, 0x7f0000003000, 0x7ffe00001007, 0x55, {}, Entered{0, at(0x7f0000004000)}}),
-            "ENCLU[EENTER] tcs=0x7f0000003000 aep=0x7ffe00001007 cssa=0 -> rip=0x7f0000004000");
+  EXPECT_EQ(text_of(Enclu{
+                2, 0x7f0000003000, 0x7ffe00001007, 0x55, {}, Entered{0, at(0x7f0000004000)}, at(1), kBase}),
+            "ENCLU[EENTER] tcs=0x7f0000003000 aep=0x7ffe00001007 cssa=0 -> rip=0x7f0000004000 (enclave "
+            "0x7f0000000000+0x4000)");
 }
 
-TEST(Enclu, Resume) {
-  EXPECT_EQ(text_of(Enclu{3, 0x7f0000003000, 0x7ffe00001007, 0x55, {}, Entered{1, at(0x7f0000004010)}}),
-            "ENCLU[ERESUME] tcs=0x7f0000003000 aep=0x7ffe00001007 cssa=1 -> rip=0x7f0000004010");
+TEST(Enclu, ResumeIntoAnEnclaveAtAddressZero) {
+  EXPECT_EQ(text_of(Enclu{3, 0x3000, 0x7ffe00001007, 0x55, {}, Entered{1, at(0x4010)}, at(1), at(0)}),
+            "ENCLU[ERESUME] tcs=0x3000 aep=0x7ffe00001007 cssa=1 -> rip=0x4010 (enclave 0x0+0x4010)");
 }
 
 TEST(Enclu, Exit) {
-  EXPECT_EQ(text_of(Enclu{4, 0x7ffe00001020, 0, 0, at(0x7f0000003000), Exited{at(0x7ffe00001020)}}),
+  EXPECT_EQ(text_of(Enclu{4, 0x7ffe00001020, 0, 0, at(0x7f0000003000), Exited{at(0x7ffe00001020)}, {}, {}}),
             "ENCLU[EEXIT] tcs=0x7f0000003000 -> rip=0x7ffe00001020");
 }
 
 TEST(Enclu, LeafInside) {
   const LinearAddress tcs = at(0x7f0000003000);
-  EXPECT_EQ(text_of(Enclu{0, 0x200, 0x400, 0x600, tcs, Completed{0}}),
+  EXPECT_EQ(text_of(Enclu{0, 0x200, 0x400, 0x600, tcs, Completed{0}, {}, {}}),
             "ENCLU[EREPORT] targetinfo=0x200 reportdata=0x400 report=0x600 = 0");
-  EXPECT_EQ(text_of(Enclu{1, 0x200, 0x400, 0x600, tcs, Completed{256}}),
+  EXPECT_EQ(text_of(Enclu{1, 0x200, 0x400, 0x600, tcs, Completed{256}, {}, {}}),
             "ENCLU[EGETKEY] keyrequest=0x200 key=0x400 = INVALID_KEYNAME");
-  EXPECT_EQ(text_of(Enclu{5, 0x200, 0x5000, 0x600, tcs, Completed{19}}),
+  EXPECT_EQ(text_of(Enclu{5, 0x200, 0x5000, 0x600, tcs, Completed{19}, {}, {}}),
             "ENCLU[EACCEPT] secinfo=0x200 page=0x5000 = PAGE_ATTRIBUTES_MISMATCH");
-  EXPECT_EQ(text_of(Enclu{7, 0x200, 0x5000, 0x6000, tcs, Completed{99}}),
+  EXPECT_EQ(text_of(Enclu{7, 0x200, 0x5000, 0x6000, tcs, Completed{99}, {}, {}}),
             "ENCLU[EACCEPTCOPY] secinfo=0x200 page=0x5000 from=0x6000 = 99");
 }
 
 TEST(Enclu, Fault) {
-  EXPECT_EQ(text_of(Enclu{2, 0x3001, 0x7ffe00001007, 0, {}, Exception{13, 0, {}}}),
-            "ENCLU[EENTER] tcs=0x3001 aep=0x7ffe00001007 = #GP(0x0)");
-  EXPECT_EQ(text_of(Enclu{3, 0x3000, 0x1007, 0, {}, Exception{14, 0x8005, at(0x3000)}}),
-            "ENCLU[ERESUME] tcs=0x3000 aep=0x1007 = #PF(0x8005) addr=0x3000");
+  EXPECT_EQ(text_of(Enclu{2, 0x3001, 0x7ffe00001007, 0, {}, Exception{13, 0, {}}, at(0x1007), {}}),
+            "ENCLU[EENTER] tcs=0x3001 aep=0x7ffe00001007 = #GP(0x0) at rip=0x1007");
+  EXPECT_EQ(text_of(Enclu{3, 0x3000, 0x1007, 0, {}, Exception{14, 0x8005, at(0x3000)}, at(0x1007), {}}),
+            "ENCLU[ERESUME] tcs=0x3000 aep=0x1007 = #PF(0x8005) addr=0x3000 at rip=0x1007");
+  EXPECT_EQ(
+      text_of(Enclu{1, 0x200, 0x400, 0, at(0x7f0000003000), Exception{13, 0, {}}, at(0x7f0000004010), kBase}),
+      "ENCLU[EGETKEY] keyrequest=0x200 key=0x400 = #GP(0x0) at rip=0x7f0000004010 (enclave "
+      "0x7f0000000000+0x4010)");
 }
 
 TEST(Enclu, UnknownLeaf) {
-  EXPECT_EQ(text_of(Enclu{0x2a, 1, 2, 3, {}, Exception{13, 0, {}}}),
-            "ENCLU[0x2a] rbx=0x1 rcx=0x2 rdx=0x3 = #GP(0x0)");
+  EXPECT_EQ(text_of(Enclu{0x2a, 1, 2, 3, {}, Exception{13, 0, {}}, at(0x1007), {}}),
+            "ENCLU[0x2a] rbx=0x1 rcx=0x2 rdx=0x3 = #GP(0x0) at rip=0x1007");
 }
 
 TEST(Aex, PageFault) {
   EXPECT_EQ(text_of(Aex{Exception{14, 0x8007, at(0x7f0000002008)}, at(0x7f0000004010), at(0x7f0000003000), 0,
-                        0x8000030e}),
-            "AEX #PF(0x8007) at rip=0x7f0000004010 addr=0x7f0000002008 tcs=0x7f0000003000 cssa 0->1 "
-            "exitinfo=0x8000030e");
+                        0x8000030e, kBase, at(0x1007)}),
+            "AEX #PF(0x8007) at rip=0x7f0000004010 (enclave 0x7f0000000000+0x4010) addr=0x7f0000002008 "
+            "tcs=0x7f0000003000 aep=0x1007 cssa 0->1 exitinfo=0x8000030e (#PF hardware)");
 }
 
 TEST(Aex, ExceptionWithoutErrorCode) {
-  EXPECT_EQ(text_of(Aex{Exception{6, 0, {}}, at(0x4010), at(0x3000), 1, 0x80000306}),
-            "AEX #UD at rip=0x4010 tcs=0x3000 cssa 1->2 exitinfo=0x80000306");
+  EXPECT_EQ(text_of(Aex{Exception{6, 0, {}}, at(0x4010), at(0x3000), 1, 0x80000306, at(0x2000), at(0x1007)}),
+            "AEX #UD at rip=0x4010 (enclave 0x2000+0x2010) tcs=0x3000 aep=0x1007 cssa 1->2 "
+            "exitinfo=0x80000306 (#UD hardware)");
+  EXPECT_EQ(text_of(Aex{Exception{3, 0, {}}, at(0x4010), at(0x3000), 1, 0x80000603, at(0x2000), at(0x1007)}),
+            "AEX #BP at rip=0x4010 (enclave 0x2000+0x2010) tcs=0x3000 aep=0x1007 cssa 1->2 "
+            "exitinfo=0x80000603 (#BP software)");
+}
+
+std::string text_of_interrupt(Interrupt interrupt) {
+  const std::string text = text_of(Aex{interrupt, at(0x4010), at(0x3000), 0, 0, at(0x2000), at(0x1007)});
+  const std::size_t end = text.find(" at rip=");
+  EXPECT_EQ(text.substr(end),
+            " at rip=0x4010 (enclave 0x2000+0x2010) tcs=0x3000 aep=0x1007 cssa 0->1 exitinfo=0x0");
+  return text.substr(0, end);
 }
 
 TEST(Aex, Interrupt) {
-  EXPECT_EQ(text_of(Aex{Interrupt{SIGALRM, false}, at(0x4010), at(0x3000), 0, 0}),
-            "AEX interrupt (SIGALRM) at rip=0x4010 tcs=0x3000 cssa 0->1 exitinfo=0x0");
-  EXPECT_EQ(text_of(Aex{Interrupt{40, false}, at(0x4010), at(0x3000), 0, 0}),
-            "AEX interrupt (40) at rip=0x4010 tcs=0x3000 cssa 0->1 exitinfo=0x0");
-  EXPECT_EQ(text_of(Aex{Interrupt{SIGSYS, true}, at(0x4010), at(0x3000), 0, 0}),
-            "AEX interrupt (reclaim) at rip=0x4010 tcs=0x3000 cssa 0->1 exitinfo=0x0");
-  EXPECT_EQ(text_of(Aex{Interrupt{}, at(0x4010), at(0x3000), 0, 0}),
-            "AEX interrupt at rip=0x4010 tcs=0x3000 cssa 0->1 exitinfo=0x0");
+  EXPECT_EQ(text_of_interrupt({SIGALRM, false}), "AEX interrupt (SIGALRM)");
+  EXPECT_EQ(text_of_interrupt({40, false}), "AEX interrupt (40)");
+  EXPECT_EQ(text_of_interrupt({SIGSYS, true}), "AEX interrupt (reclaim)");
+  EXPECT_EQ(text_of_interrupt({}), "AEX interrupt");
 }
 
+const Question kQuestion{"vdso", {14, 0x8007, at(0x7f0000002000)}, at(0x1007), 3};
+
 TEST(Delivery, Fixup) {
-  EXPECT_EQ(text_of(Fixup{"vdso", 14, 0x8007, 0x7f0000002000, at(0x7ffe00001010)}),
-            "fixup vdso: vector=14 error=0x8007 addr=0x7f0000002000 -> rip=0x7ffe00001010");
+  const std::string before =
+      "fixup vdso: vector=14 error=0x8007 addr=0x7f0000002000 leaf=ERESUME at rip=0x1007 -> rip=0x1010, ";
+  EXPECT_EQ(text_of(Fixup{kQuestion, at(0x1010), {}}), before + "function returns");
+  EXPECT_EQ(text_of(Fixup{kQuestion, at(0x1010), {Receiver::Who::Handler, at(0x5555)}}),
+            before + "user handler 0x5555");
 }
 
 TEST(Delivery, PageFault) {
@@ -247,12 +268,27 @@ TEST(Delivery, PageFault) {
 }
 
 TEST(Delivery, Signal) {
-  EXPECT_EQ(text_of(Signal{SIGSEGV, SEGV_ACCERR, at(0x5000), at(0x1007)}),
-            "--- SIGSEGV {si_code=SEGV_ACCERR, si_addr=0x5000} at rip=0x1007 ---");
-  EXPECT_EQ(text_of(Signal{SIGTRAP, 0x80, at(0), at(0x1007)}),
-            "--- SIGTRAP {si_code=SI_KERNEL, si_addr=0x0} at rip=0x1007 ---");
-  EXPECT_EQ(text_of(Signal{SIGILL, 99, at(0x1007), at(0x1007)}),
-            "--- SIGILL {si_code=99, si_addr=0x1007} at rip=0x1007 ---");
+  EXPECT_EQ(
+      text_of(Signal{kQuestion, SIGSEGV, SEGV_ACCERR, at(0x5000), {Receiver::Who::Signal, at(0x6666)}}),
+      "no fixup by vdso: vector=14 error=0x8007 addr=0x7f0000002000 leaf=ERESUME at rip=0x1007 -> SIGSEGV "
+      "{si_code=SEGV_ACCERR, si_addr=0x5000}, signal handler 0x6666");
+  const Question host{"signals", {3, 0, {}}, at(0x1007), {}};
+  const std::string before = "no fixup by signals: vector=3 error=0x0 addr=0x0 at rip=0x1007 -> ";
+  EXPECT_EQ(text_of(Signal{host, SIGTRAP, 0x80, at(0), {Receiver::Who::Default, {}}}),
+            before + "SIGTRAP {si_code=SI_KERNEL, si_addr=0x0}, nobody, default action");
+  EXPECT_EQ(text_of(Signal{host, SIGILL, 99, at(0x1007), {Receiver::Who::Blocked, {}}}),
+            before + "SIGILL {si_code=99, si_addr=0x1007}, nobody, blocked: default action");
+  EXPECT_EQ(text_of(Signal{host, SIGILL, 99, at(0x1007), {Receiver::Who::Ignored, {}}}),
+            before + "SIGILL {si_code=99, si_addr=0x1007}, nobody, ignored: default action");
+}
+
+TEST(Delivery, Dropped) {
+  EXPECT_EQ(text_of(Dropped{{"vdso", {16, 0, {}}, at(0x1007), 3}}),
+            "no fixup by vdso: vector=16 error=0x0 addr=0x0 leaf=ERESUME at rip=0x1007 -> nobody");
+}
+
+TEST(Calls, Fork) {
+  EXPECT_EQ(text_of(Fork{42}), "fork of 42");
 }
 
 TEST(Line, IsCutWhereTheBufferEnds) {
