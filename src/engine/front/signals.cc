@@ -88,33 +88,42 @@ SysResult<void> front_sigprocmask(int how, const SignalSet* set, SignalSet* prev
   e.sync_after_fork();
   const int tid = sys::gettid();
   const SignalSet owned_before = unpack_owned(e.arena.virtual_mask(tid));
+  SignalSet owned = owned_before;
   SignalSet kernel_before = 0;
-  SignalSet wanted = 0;
   if (set != nullptr) {
-    wanted = *set;
-    const SignalSet kernel_part = wanted & ~kOwnedSet;
-    if (const auto r = sys::call(__NR_rt_sigprocmask, how, &kernel_part, &kernel_before, sizeof(SignalSet));
-        !r) {
-      return fail(r.error());
-    }
-    SignalSet owned = owned_before;
     switch (how) {
       case SIG_BLOCK:
-        owned |= wanted & kOwnedSet;
+        owned |= *set & kOwnedSet;
         break;
       case SIG_UNBLOCK:
-        owned &= ~wanted;
+        owned &= ~*set;
+        break;
+      case SIG_SETMASK:
+        owned = *set & kOwnedSet;
         break;
       default:
-        owned = wanted & kOwnedSet;
+        return fail(Errno::Invalid);
     }
+  }
+  if (owned != owned_before) {
+    // Both parts at once, as it seems to a handler.
+    const SignalSet all = kBlockable;
+    sys::raw(__NR_rt_sigprocmask, SIG_BLOCK, sys::arg(&all), sys::arg(&kernel_before), sizeof(all));
     e.arena.set_virtual_mask(tid, pack_owned(owned));
+    const SignalSet wanted = how == SIG_BLOCK     ? kernel_before | *set
+                             : how == SIG_UNBLOCK ? kernel_before & ~*set
+                                                  : *set;
+    set_kernel_mask(wanted & ~kOwnedSet);
     if (ThreadBlock* block = e.arena.find(tid); block != nullptr && block->held_bits != 0) {
       release_held(*block);
     }
-  } else if (const auto r = sys::call(__NR_rt_sigprocmask, SIG_BLOCK, 0, &kernel_before, sizeof(SignalSet));
-             !r) {
-    return fail(r.error());
+  } else {
+    const SignalSet kernel_part = set != nullptr ? *set & ~kOwnedSet : 0;
+    if (const auto r = sys::call(__NR_rt_sigprocmask, how, set != nullptr ? &kernel_part : nullptr,
+                                 &kernel_before, sizeof(SignalSet));
+        !r) {
+      return fail(r.error());
+    }
   }
   if (previous != nullptr) {
     *previous = kernel_before | owned_before;
@@ -160,6 +169,11 @@ SysResult<void> front_sigaltstack(const AltStack* next, AltStack* previous) {
     }
   }
   return {};
+}
+
+bool on_alternate_stack() {
+  AltStack now;
+  return front_sigaltstack(nullptr, &now).has_value() && (now.flags & SS_ONSTACK) != 0;
 }
 
 }  // namespace enclume::engine

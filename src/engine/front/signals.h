@@ -14,4 +14,7 @@ SysResult<void> front_sigaction(int signo, const Action* next, Action* previous)
 SysResult<void> front_sigprocmask(int how, const SignalSet* set, SignalSet* previous);
 SysResult<void> front_sigaltstack(const AltStack* next, AltStack* previous);
 
+/// Whether the caller runs on its alternate stack, as the program understands it.
+bool on_alternate_stack();
+
 }  // namespace enclume::engine
