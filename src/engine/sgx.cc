@@ -231,6 +231,10 @@ bool Sgx::free_tcs_of_dead_thread(LinearAddress address) {
   if (!vma) {
     return false;
   }
+  auto& tcs = *reinterpret_cast<arch::Tcs*>(page.data);
+  std::atomic_ref(tcs.cssa).fetch_add(1);
+  std::atomic_ref(tcs.state).store(0);
+  // The count last: from then on the TCS may be evicted.
   auto& secs = *reinterpret_cast<arch::Secs*>(vma->enclave->secs_page().data);
   const std::uint32_t now = arch::tracking_epoch(secs);
   // Which epoch it entered in is not known. Counts of the one before block the next ETRACK for good, so they
@@ -241,9 +245,6 @@ bool Sgx::free_tcs_of_dead_thread(LinearAddress address) {
   } else if (arch::tracking_word::inside(word, now) != 0) {
     arch::tracking_leave(secs, now);
   }
-  auto& tcs = *reinterpret_cast<arch::Tcs*>(page.data);
-  std::atomic_ref(tcs.cssa).fetch_add(1);
-  std::atomic_ref(tcs.state).store(0);
   return true;
 }
 

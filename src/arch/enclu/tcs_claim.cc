@@ -36,8 +36,8 @@ TcsClaim::~TcsClaim() {
 
 void TcsClaim::release() noexcept {
   if (taken_) {
-    tracking_leave(secs(), entry_epoch_);
     tcs().atomic_state().store(tcs_state::kInactive, std::memory_order_release);
+    tracking_leave(secs(), entry_epoch_);
     taken_ = false;
   }
 }
@@ -118,8 +118,9 @@ void leave_enclave(LogicalProcessor& lp, CpuState& cpu) noexcept {
   }
 
   lp.tcs.epcm->owner.store(0, std::memory_order_release);
-  tracking_leave(secs_of(lp.secs), lp.entry_epoch);
   tcs_of(lp.tcs).atomic_state().store(tcs_state::kInactive, std::memory_order_release);
+  // Last: as soon as nobody is counted any more, EWB may take the TCS and with it the SECS.
+  tracking_leave(secs_of(lp.secs), lp.entry_epoch);
   const std::uint32_t id = lp.id;
   lp = {};
   lp.id = id;
