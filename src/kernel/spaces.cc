@@ -58,6 +58,9 @@ std::expected<Operand, Fault> UserSpace::walk(LinearAddress address, Access acce
 
   const auto vma = kernel_.vmas.find(address);
   if (!vma) {
+    if (!address.canonical()) {
+      return arch::raise(arch::general_protection());
+    }
     // Ordinary memory, or none at all.
     std::byte probe;
     if (!kernel_.platform.copy_from_user(&probe, address, 1)) {
