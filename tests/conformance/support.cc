@@ -18,7 +18,8 @@ namespace {
 CaughtSignal g_caught;
 std::uint64_t g_resume_at = 0;
 
-void record(int signal, siginfo_t* info, void* raw_context) {
+extern "C" [[gnu::used, gnu::visibility("hidden")]] void enclume_test_record(int signal, siginfo_t* info,
+                                                                             void* raw_context) {
   auto* context = static_cast<ucontext_t*>(raw_context);
   g_caught.signal = signal;
   g_caught.code = info->si_code;
@@ -34,6 +35,15 @@ void record(int signal, siginfo_t* info, void* raw_context) {
   }
   g_caught.count = g_caught.count + 1;
   if (g_resume_at != 0) context->uc_mcontext.gregs[REG_RIP] = static_cast<greg_t>(g_resume_at);
+}
+
+// The kernel leaves AC as it was, and an AEX leaves it as the enclave had it: no compiled code may run with
+// it.
+[[gnu::naked]] void record(int /*signal*/, siginfo_t* /*info*/, void* /*raw_context*/) {
+  asm("pushfq\n\t"
+      "andl $~0x40000, (%rsp)\n\t"
+      "popfq\n\t"
+      "jmp enclume_test_record");
 }
 
 void must(bool good, const char* what) {

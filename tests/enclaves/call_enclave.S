@@ -196,20 +196,93 @@ enclume_test_call_vdso_xstate:
 	.cfi_endproc
 	.size	enclume_test_call_vdso_xstate, . - enclume_test_call_vdso_xstate
 
+/* int enclume_test_own_enter(rdi, rsi, rdx, leaf, r8, r9, run); the second takes its AEP in R9 */
+	.globl	enclume_test_own_enter, enclume_test_own_enter_aep
+	.type	enclume_test_own_enter, @function
+	.type	enclume_test_own_enter_aep, @function
+	.hidden	enclume_test_own_enter, enclume_test_own_enter_aep
+enclume_test_own_enter:
+	lea	1f(%rip), %r9
+	.size	enclume_test_own_enter, . - enclume_test_own_enter
+enclume_test_own_enter_aep:
+	.cfi_startproc
+	push	%rbp
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %rbp, 0
+	mov	%rsp, %rbp
+	.cfi_def_cfa_register %rbp
+	push	%rbx
+	.cfi_rel_offset %rbx, -8
+	mov	%ecx, %eax
+	mov	16(%rbp), %rbx
+	mov	(%rbx), %rbx		/* run->tcs */
+	mov	%r9, %rcx
+1:
+	.byte	0x0f, 0x01, 0xd7
+	mov	16(%rbp), %rbx
+	mov	%eax, 8(%rbx)		/* run->function */
+	xor	%eax, %eax
+	pop	%rbx
+	leave
+	.cfi_def_cfa %rsp, 8
+	ret
+	.cfi_endproc
+	.size	enclume_test_own_enter_aep, . - enclume_test_own_enter_aep
+
+/* void enclume_test_call_enclu(in, out, function) */
+	.globl	enclume_test_call_enclu
+	.type	enclume_test_call_enclu, @function
+	.hidden	enclume_test_call_enclu
+enclume_test_call_enclu:
+	.cfi_startproc
+	push_callee_saved
+	push	%rsi		/* -56: out */
+	push	%rdx		/* -64: the function */
+	mov	%rdi, %rax
+	mov	REG_RBX(%rax), %rbx
+	load_registers
+	mov	REG_RCX(%rax), %rcx
+	mov	REG_RAX(%rax), %rax
+	call	*-64(%rbp)
+	store_registers -56
+	pop_callee_saved
+	ret
+	.cfi_endproc
+	.size	enclume_test_call_enclu, . - enclume_test_call_enclu
+
+	.globl	enclume_test_enclu_function, enclume_test_enclu_function_return
+	.hidden	enclume_test_enclu_function, enclume_test_enclu_function_return
+	.type	enclume_test_enclu_function, @function
+enclume_test_enclu_function:
+	.cfi_startproc
+	.byte	0x0f, 0x01, 0xd7
+enclume_test_enclu_function_return:
+	ret
+	.cfi_endproc
+	.size	enclume_test_enclu_function, . - enclume_test_enclu_function
+
 /* void enclume_test_raw_enclu(in, out) */
-	.globl	enclume_test_raw_enclu, enclume_test_enclu, enclume_test_aep, enclume_test_enclu_done
+	.globl	enclume_test_raw_enclu, enclume_test_raw_enclu_aep
+	.globl	enclume_test_enclu, enclume_test_aep, enclume_test_enclu_done
 	.type	enclume_test_raw_enclu, @function
-	.hidden	enclume_test_raw_enclu, enclume_test_enclu, enclume_test_aep, enclume_test_enclu_done
+	.hidden	enclume_test_raw_enclu, enclume_test_raw_enclu_aep
+	.hidden	enclume_test_enclu, enclume_test_aep, enclume_test_enclu_done
 enclume_test_raw_enclu:
+	lea	enclume_test_aep(%rip), %rdx
+	.size	enclume_test_raw_enclu, . - enclume_test_raw_enclu
+
+/* void enclume_test_raw_enclu_aep(in, out, aep) */
+	.type	enclume_test_raw_enclu_aep, @function
+enclume_test_raw_enclu_aep:
 	.cfi_startproc
 	push_callee_saved
 	push	%rsi		/* -56: out */
 	push	REG_RFLAGS(%rdi)
 	mov	%rdi, %rax
+	mov	%rdx, %rcx
 	mov	REG_RBX(%rax), %rbx
 	load_registers
 	mov	REG_RAX(%rax), %rax
-	lea	enclume_test_aep(%rip), %rcx
 	cmpq	$0, (%rsp)
 	je	1f
 	popfq
@@ -225,6 +298,6 @@ enclume_test_enclu_done:
 	pop_callee_saved
 	ret
 	.cfi_endproc
-	.size	enclume_test_raw_enclu, . - enclume_test_raw_enclu
+	.size	enclume_test_raw_enclu_aep, . - enclume_test_raw_enclu_aep
 
 	.section .note.GNU-stack, "", @progbits

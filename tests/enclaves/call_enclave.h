@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The two ways into an enclave: the vDSO function, and an ENCLU of our own with our own AEP.
+// The ways into an enclave: the vDSO function, and an ENCLU of our own with our own AEP.
 #pragma once
 
 #include <asm/sgx.h>
@@ -53,7 +53,24 @@ int enclume_test_call_vdso_xstate(const enclume::test::RegisterFile* in, enclume
 // ENCLU resumes. An EEXIT to the address after either ENCLU comes back here. A signal handler that wants to
 // end the call sets RIP to enclume_test_enclu_done and leaves RSP alone.
 void enclume_test_raw_enclu(const enclume::test::RegisterFile* in, enclume::test::RegisterFile* out);
+// The same with another AEP in RCX.
+void enclume_test_raw_enclu_aep(const enclume::test::RegisterFile* in, enclume::test::RegisterFile* out,
+                                const void* aep);
+// Calls a function by the contract of include/enclume/uapi/sgx_vdso_enclu.h with all registers of *in but RSP
+// and RBP, and keeps all registers as they are on return in *out.
+void enclume_test_call_enclu(const enclume::test::RegisterFile* in, enclume::test::RegisterFile* out,
+                             const void* function);
+// Such a function of our own, ENCLU and RET, whose AEP is what RCX says. The second is the RET.
+extern const char enclume_test_enclu_function[];
+extern const char enclume_test_enclu_function_return[];
+// For entries that end by EEXIT, where the vDSO has no function: as that one, with an ENCLU of its own and no
+// fixup.
+int enclume_test_own_enter(unsigned long rdi, unsigned long rsi, unsigned long rdx, unsigned int leaf,
+                           unsigned long r8, unsigned long r9, sgx_enclave_run* run);
 extern const char enclume_test_enclu[];
 extern const char enclume_test_aep[];
 extern const char enclume_test_enclu_done[];
+// The same with the AEP in R9. Its frame is laid out as that of the vDSO function.
+int enclume_test_own_enter_aep(unsigned long rdi, unsigned long rsi, unsigned long rdx, unsigned int leaf,
+                               unsigned long r8, unsigned long aep, sgx_enclave_run* run);
 }

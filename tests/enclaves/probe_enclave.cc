@@ -114,6 +114,11 @@ vdso_sgx_enter_enclave_t vdso_function() {
   return function;
 }
 
+vdso_sgx_enter_enclave_t entry_function() {
+  static const vdso_sgx_enter_enclave_t function = find_vdso_function();
+  return function != nullptr ? function : &enclume_test_own_enter;
+}
+
 ProbeEnclave::ProbeEnclave(const ProbeOptions& options, const LoadOptions& load)
     : options_(options), image_(probe_image(options)), enclave_(image_, load) {}
 
@@ -124,7 +129,7 @@ CallResult ProbeEnclave::call(std::uint64_t operation, const std::vector<std::ui
   result.run.tcs = tcs(thread);
   result.status =
       enclume_test_call_vdso(operation, reinterpret_cast<std::uint64_t>(&result.args), 0,
-                             static_cast<std::uint32_t>(Leaf::kEenter), 0, 0, &result.run, vdso_function());
+                             static_cast<std::uint32_t>(Leaf::kEenter), 0, 0, &result.run, entry_function());
   return result;
 }
 
@@ -132,7 +137,7 @@ int ProbeEnclave::resume(sgx_enclave_run& run, unsigned thread) const {
   const ProbeArgs args;
   run = {};
   run.tcs = tcs(thread);
-  return enclume_test_adopt_and_resume(&run, vdso_function(), &args);
+  return enclume_test_adopt_and_resume(&run, entry_function(), &args);
 }
 
 CallResult ProbeEnclave::must_exit(CallResult result) const {

@@ -119,5 +119,8 @@ class ProbeEnclave {
 
 // The vDSO function; throws if there is none.
 vdso_sgx_enter_enclave_t vdso_function();
+// The same, or where there is none one of our own, by which entries that end in an EEXIT work. ProbeEnclave
+// uses it, so that it serves in every exception design.
+vdso_sgx_enter_enclave_t entry_function();
 
 }  // namespace enclume::test

@@ -130,7 +130,7 @@ void start(char** environment) {
   if (!e.features.cpuid_faulting) {
     start_host_cpuid(auxiliary_value(environment, AT_BASE), auxiliary_value(environment, AT_SYSINFO_EHDR));
   }
-  e.sgx->fixup_site = install_vdso(environment);
+  e.sgx->fixup_site = install_vdso(environment, settings.fixup);
 }
 
 /// A process can have two engines: one of another build inherited by LD_PRELOAD, or a copy that the user

@@ -13,6 +13,7 @@
 #include "base/types.h"
 #include "engine/front/real.h"
 #include "engine/start/message.h"
+#include "engine/start/withdraw_symbol.h"
 #include "kernel/vdso/image.h"
 #include "kernel/vdso/machine_vdso.h"
 
@@ -62,6 +63,21 @@ const link_map* load(std::span<const std::byte> image) {
   return map;
 }
 
+/// What the design has in the vDSO. In the others than Linux's there never was a __vdso_sgx_enter_enclave,
+/// and a runtime that misses it falls back to what it did before (docs/exception-designs.md).
+std::optional<kernel::EntryCode> entry_of(kernel::ExceptionDesign design) {
+  switch (design) {
+    case kernel::ExceptionDesign::Vdso:
+      return kernel::enter_enclave_code();
+    case kernel::ExceptionDesign::VdsoRegisters:
+      return kernel::enclu_code();
+    case kernel::ExceptionDesign::PerMm:
+    case kernel::ExceptionDesign::Signals:
+      break;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::uint64_t vdso_address() {
@@ -71,7 +87,10 @@ void* vdso_handle() {
   return image_handle;
 }
 
-std::optional<kernel::FixupSite> install_vdso(char** environment) {
+std::optional<kernel::FixupSite> install_vdso(char** environment, kernel::ExceptionDesign design) {
+  if (design != kernel::ExceptionDesign::Vdso) {
+    withdraw_symbol("__vdso_sgx_enter_enclave");
+  }
   Elf64_auxv_t* entry = find_vdso_entry(environment);
   if (entry == nullptr) {
     warn("this process has no vDSO (vdso=0?); programs will not find __vdso_sgx_enter_enclave");
@@ -84,8 +103,8 @@ std::optional<kernel::FixupSite> install_vdso(char** environment) {
     return std::nullopt;
   }
   alignas(kPageSize) static std::byte storage[kernel::kMaxVdsoImageSize];
-  const auto image =
-      kernel::build_vdso_image({machine, *size}, LinearAddress::of(machine), kernel::VdsoOptions{}, storage);
+  const kernel::VdsoOptions options{.entry = entry_of(design)};
+  const auto image = kernel::build_vdso_image({machine, *size}, LinearAddress::of(machine), options, storage);
   if (!image) {
     warn(kernel::describe(image.error()));
     return std::nullopt;
@@ -99,6 +118,9 @@ std::optional<kernel::FixupSite> install_vdso(char** environment) {
   const LinearAddress base(map->l_addr);
   address = base.value();
   entry->a_un.a_val = address;
+  if (!options.entry) {
+    return std::nullopt;
+  }
   enter_function = reinterpret_cast<void*>((base + image->enter).value());
   return kernel::FixupSite{base + image->enclu, base + image->fixup};
 }
@@ -106,7 +128,8 @@ std::optional<kernel::FixupSite> install_vdso(char** environment) {
 }  // namespace enclume::engine
 
 // Programs that ld.so links against the symbol (weakly, or with dlsym(RTLD_DEFAULT)) find this one first,
-// because their relocations are done before our image exists. It is the same function.
+// because their relocations are done before our image exists. It is the same function. A design that does not
+// have it takes the symbol back before the program runs.
 extern "C" __attribute__((visibility("default"), naked)) int __vdso_sgx_enter_enclave() {
   __asm__("jmpq *%0" : : "m"(enclume::engine::enter_function));
 }

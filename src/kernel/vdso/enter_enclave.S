@@ -22,6 +22,7 @@
 
 #include "kernel/uapi/sgx_enclave_run_offsets.h"
 #include "kernel/vdso/cfi_macros.inc"
+#include "kernel/vdso/entry_macros.inc"
 
 #define EINVAL 22
 #define RUN_FROM_RBP 16  // the only stack argument: above the saved RBP and the return address
@@ -31,13 +32,6 @@
 #ifndef ENTER_SYMBOL
 #define ENTER_SYMBOL(name) enclume_vdso_enter_##name
 #endif
-
-.macro object name
-  .globl \name
-  .hidden \name
-  .type \name, @object
-\name:
-.endm
 
   .pushsection CFI_SECTION
 object ENTER_SYMBOL(cfi)
@@ -138,7 +132,7 @@ object ENTER_SYMBOL(code)
 .Lcfi_end:
   .popsection
 
-// struct EntryLayout of enter_enclave.h.
+// struct EntryLayout of entry_code.cc.
   .section .rodata.enclume_vdso_layout, "a", @progbits
   .balign 4
 object ENTER_SYMBOL(layout)

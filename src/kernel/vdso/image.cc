@@ -47,8 +47,8 @@ struct SectionKind {
 
 class ImageBuilder {
  public:
-  ImageBuilder(const MachineVdso& machine, LinearAddress machine_address, const EntryCode& entry,
-               std::span<std::byte> out) noexcept
+  ImageBuilder(const MachineVdso& machine, LinearAddress machine_address,
+               const std::optional<EntryCode>& entry, std::span<std::byte> out) noexcept
       : machine_(machine), machine_address_(machine_address), entry_(entry), out_(out) {}
 
   [[nodiscard]] std::expected<VdsoImage, VdsoError> build() noexcept;
@@ -57,6 +57,9 @@ class ImageBuilder {
   static constexpr std::size_t kMaxSections = 13 + kMaxVdsoNotes;
 
   [[nodiscard]] std::size_t segment_count() const noexcept { return 4 + machine_.notes().size(); }
+  [[nodiscard]] std::span<FrameFunction> functions() noexcept {
+    return std::span(functions_).first(first_stub_ + stub_count_);
+  }
 
   /// Adds a section whose content `write` appends. Returns its index.
   template <typename Write>
@@ -96,7 +99,7 @@ class ImageBuilder {
 
   const MachineVdso& machine_;
   LinearAddress machine_address_;
-  const EntryCode& entry_;
+  const std::optional<EntryCode>& entry_;
   ByteWriter out_;
   SymbolSet symbols_;
 
@@ -119,11 +122,15 @@ class ImageBuilder {
 
   std::array<Stub, kMaxVdsoSymbols> stubs_ = {};
   std::size_t stub_count_ = 0;
-  std::array<FrameFunction, kMaxVdsoSymbols + 1> functions_ = {};  // the enter function, then the stubs
+  std::array<FrameFunction, kMaxVdsoSymbols + 1> functions_ = {};  // the entry function, then the stubs
+  std::size_t first_stub_ = 0;                                     // among them
 };
 
 std::expected<VdsoImage, VdsoError> ImageBuilder::build() noexcept {
-  if (const auto done = symbols_.collect(machine_, machine_address_); !done) {
+  first_stub_ = entry_ ? 1 : 0;
+  if (const auto done =
+          symbols_.collect(machine_, machine_address_, entry_ ? std::optional(entry_->name) : std::nullopt);
+      !done) {
     return Failure(done.error());
   }
   out_.zeros(sizeof(Elf64_Ehdr) + segment_count() * sizeof(Elf64_Phdr));
@@ -142,9 +149,12 @@ std::expected<VdsoImage, VdsoError> ImageBuilder::build() noexcept {
   if (out_.overflowed()) {
     return Failure(VdsoError::OutputTooSmall);
   }
+  if (!entry_) {
+    return VdsoImage{.size = size};
+  }
   const std::size_t enter = functions_[0].code;
   return VdsoImage{
-      .size = size, .enter = enter, .enclu = enter + entry_.enclu, .fixup = enter + entry_.fixup};
+      .size = size, .enter = enter, .enclu = enter + entry_->enclu, .fixup = enter + entry_->fixup};
 }
 
 void ImageBuilder::write_notes() noexcept {
@@ -153,7 +163,7 @@ void ImageBuilder::write_notes() noexcept {
     section({.name = ".note"sv, .type = SHT_NOTE, .alignment = notes.alignment}, [&] {
       const std::size_t start = out_.place();
       out_.bytes(notes.bytes);
-      rename_build(out_, start, notes, entry_.code);
+      rename_build(out_, start, notes, entry_ ? entry_->code : std::span<const std::byte>());
     });
   }
 }
@@ -181,12 +191,14 @@ void ImageBuilder::write_code() noexcept {
                             .alignment = kEntryAlignment,
                             .flags = SHF_ALLOC | SHF_EXECINSTR};
   text_ = section(kind, [&] {
-    functions_[0] = {.code = out_.place(), .size = entry_.code.size(), .cfi = entry_.cfi};
-    out_.bytes(entry_.code);
-    pad_code();
+    if (entry_) {
+      functions_[0] = {.code = out_.place(), .size = entry_->code.size(), .cfi = entry_->cfi};
+      out_.bytes(entry_->code);
+      pad_code();
+    }
     for (std::size_t i = 0; i < stub_count_; i++) {
       stubs_[i].code = out_.place();
-      functions_[i + 1] = {.code = out_.place(), .size = kStubSize, .cfi = {}};
+      functions_[first_stub_ + i] = {.code = out_.place(), .size = kStubSize, .cfi = {}};
       out_.put(kStubHead);
       out_.put(std::int32_t{0});  // write_slots() knows it
       pad_code();
@@ -212,13 +224,13 @@ void ImageBuilder::place_functions() noexcept {
     symbol.entry.st_shndx = static_cast<std::uint16_t>(text_);
   };
   for (ImageSymbol& symbol : symbols_.symbols()) {
-    if (symbol.name == kEnterEnclaveName) {
+    if (entry_ && symbol.name == entry_->name) {
       place(symbol, functions_[0]);
       continue;
     }
     for (std::size_t i = 0; i < stub_count_; i++) {
       if (symbol.machine_offset == stubs_[i].machine_offset) {
-        place(symbol, functions_[i + 1]);
+        place(symbol, functions_[first_stub_ + i]);
       }
     }
   }
@@ -250,11 +262,10 @@ void ImageBuilder::write_symbol_tables() noexcept {
 }
 
 void ImageBuilder::write_frames() noexcept {
-  const auto functions = std::span(functions_).first(stub_count_ + 1);
   const std::uint32_t eh_frame =
-      section({.name = ".eh_frame"sv, .type = SHT_PROGBITS}, [&] { write_eh_frame(out_, functions); });
+      section({.name = ".eh_frame"sv, .type = SHT_PROGBITS}, [&] { write_eh_frame(out_, functions()); });
   eh_frame_hdr_ = section({.name = ".eh_frame_hdr"sv, .type = SHT_PROGBITS, .alignment = 4},
-                          [&] { write_eh_frame_hdr(out_, header_of(eh_frame).sh_offset, functions); });
+                          [&] { write_eh_frame_hdr(out_, header_of(eh_frame).sh_offset, functions()); });
 }
 
 void ImageBuilder::write_dynamic() noexcept {
@@ -341,20 +352,24 @@ void ImageBuilder::write_headers(std::size_t size) noexcept {
   segment(PT_GNU_STACK, machine_.stack_flags().value_or(PF_R | PF_W), 0, 0, 16);
 }
 
-std::expected<void, VdsoError> check_limits(const MachineVdso& machine, const EntryCode& entry) {
+std::expected<void, VdsoError> check_entry(const EntryCode& entry) {
   constexpr std::size_t kEncluSize = 3;
   if (entry.code.size() < kEncluSize || entry.enclu > entry.code.size() - kEncluSize ||
       entry.fixup >= entry.code.size()) {
     return Failure(VdsoError::BadEntryCode);
   }
+  if (entry.code.size() > kMaxEntryCodeSize || entry.cfi.size() > kMaxCfiSize) {
+    return Failure(VdsoError::TooLarge);
+  }
+  return {};
+}
+
+std::expected<void, VdsoError> check_notes(const MachineVdso& machine) {
   std::size_t note_bytes = 0;
   for (const VdsoNotes& notes : machine.notes()) {
     note_bytes += notes.bytes.size();
   }
-  if (entry.code.size() > kMaxEntryCodeSize || entry.cfi.size() > kMaxCfiSize || note_bytes > kMaxNoteBytes) {
-    return Failure(VdsoError::TooLarge);
-  }
-  return {};
+  return note_bytes <= kMaxNoteBytes ? std::expected<void, VdsoError>() : Failure(VdsoError::TooLarge);
 }
 
 }  // namespace
@@ -367,7 +382,12 @@ std::expected<VdsoImage, VdsoError> build_vdso_image(std::span<const std::byte> 
   if (!machine) {
     return Failure(machine.error());
   }
-  if (const auto checked = check_limits(*machine, options.entry); !checked) {
+  if (options.entry) {
+    if (const auto checked = check_entry(*options.entry); !checked) {
+      return Failure(checked.error());
+    }
+  }
+  if (const auto checked = check_notes(*machine); !checked) {
     return Failure(checked.error());
   }
   return ImageBuilder(*machine, machine_address, options.entry, out).build();

@@ -1,37 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 // Makes the vDSO image that a program sees under Enclume: all that the machine's own vDSO offers, and our
-// `__vdso_sgx_enter_enclave`. A pure function from bytes to bytes.
+// function to enter enclaves by. A pure function from bytes to bytes.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <expected>
+#include <optional>
 #include <span>
-#include <string_view>
 
 #include "base/types.h"
-#include "kernel/vdso/enter_enclave.h"
+#include "kernel/vdso/entry_code.h"
 #include "kernel/vdso/machine_vdso.h"
 
 namespace enclume::kernel {
-
-/// The name and version under which programs look for the enter function.
-inline constexpr std::string_view kEnterEnclaveName = "__vdso_sgx_enter_enclave";
-inline constexpr std::string_view kEnterEnclaveVersion = "LINUX_2.6";
 
 /// A buffer of this many bytes holds any image that the limits allow.
 inline constexpr std::size_t kMaxVdsoImageSize = 64 * 1024;
 inline constexpr std::size_t kMaxEntryCodeSize = 8 * 1024;
 
 struct VdsoOptions {
-  /// What `__vdso_sgx_enter_enclave` is.
-  EntryCode entry = enter_enclave_code();
+  /// The one function to enter enclaves by; nothing: the image has none.
+  std::optional<EntryCode> entry = enter_enclave_code();
 };
 
 /// Offsets in bytes from the start of the image.
 struct VdsoImage {
   std::size_t size = 0;   ///< Whole pages.
-  std::size_t enter = 0;  ///< `__vdso_sgx_enter_enclave`.
+  std::size_t enter = 0;  ///< The entry function. This and the rest are 0 in an image that has none.
   std::size_t enclu = 0;  ///< Its ENCLU: the only place at which the kernel's table has an entry.
   std::size_t fixup = 0;  ///< Where that entry leads: RAX leaf, RDI vector, RSI error code, RDX address.
 };
@@ -39,7 +35,8 @@ struct VdsoImage {
 /// Writes the image to `out`, from `machine_vdso` (whole, see vdso_size()), which the machine has mapped at
 /// `machine_address`. Every symbol of the machine's is carried with its type, binding and version: functions
 /// as stubs that jump to the machine's with all registers and the stack untouched, absolute symbols as they
-/// are, data as absolute addresses. An enter function of the machine's own is replaced.
+/// are, data as absolute addresses. An enter function of the machine's own is left out, since the kernel, not
+/// the engine, would see its faults.
 ///
 /// The image is one ELF shared object without relocations, one segment, not writable. It works mapped at any
 /// page with AT_SYSINFO_EHDR pointing to it, and dlopen()ed from a file (glibc 2.35 or later). It is good for

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "kernel/vdso/elf_hash.h"
-#include "kernel/vdso/image.h"
+#include "kernel/vdso/entry_code.h"
 
 namespace enclume::kernel {
 namespace {
@@ -28,6 +28,10 @@ bool can_be_looked_up(const Elf64_Sym& entry) {
          type != STT_FILE && type != STT_TLS;
 }
 
+bool is_entry_name(std::string_view name) {
+  return name == kEnterEnclaveName || name == kEncluName;
+}
+
 bool is_function(const VdsoSymbol& symbol) {
   const unsigned type = type_of(symbol.entry);
   return symbol.entry.st_shndx != SHN_ABS &&
@@ -36,9 +40,9 @@ bool is_function(const VdsoSymbol& symbol) {
 
 }  // namespace
 
-std::expected<void, VdsoError> SymbolSet::collect(const MachineVdso& machine,
-                                                  LinearAddress machine_address) noexcept {
-  if (const auto done = collect_versions(machine); !done) {
+std::expected<void, VdsoError> SymbolSet::collect(const MachineVdso& machine, LinearAddress machine_address,
+                                                  std::optional<std::string_view> entry) noexcept {
+  if (const auto done = collect_versions(machine, entry.has_value()); !done) {
     return done;
   }
   for (std::size_t i = 1; i < machine.symbol_count(); i++) {
@@ -46,7 +50,7 @@ std::expected<void, VdsoError> SymbolSet::collect(const MachineVdso& machine,
     if (!symbol) {
       return Failure(symbol.error());
     }
-    if (!can_be_looked_up(symbol->entry) || symbol->name == kEnterEnclaveName) {
+    if (!can_be_looked_up(symbol->entry) || is_entry_name(symbol->name)) {
       continue;
     }
     if (const auto done = add(*symbol, machine_address, machine.size()); !done) {
@@ -65,22 +69,29 @@ std::expected<void, VdsoError> SymbolSet::collect(const MachineVdso& machine,
     return Failure(VdsoError::TooLarge);
   }
 
-  const auto version = std::find_if(versions().begin(), versions().end(),
-                                    [](const VdsoVersion& v) { return v.name == kEnterEnclaveVersion; });
-  ImageSymbol& enter = symbols_[count_++];
-  enter.name = kEnterEnclaveName;
-  enter.gnu_hash = gnu_hash(kEnterEnclaveName);
-  enter.version = version->index;
-  enter.entry.st_info = ELF64_ST_INFO(STB_GLOBAL, STT_FUNC);
+  if (entry) {
+    add_entry(*entry);
+  }
   sort_by_gnu_bucket();
   return {};
 }
 
-std::expected<void, VdsoError> SymbolSet::collect_versions(const MachineVdso& machine) noexcept {
+void SymbolSet::add_entry(std::string_view name) noexcept {
+  const auto version = std::find_if(versions().begin(), versions().end(),
+                                    [](const VdsoVersion& v) { return v.name == kEntryVersion; });
+  ImageSymbol& added = symbols_[count_++];
+  added.name = name;
+  added.gnu_hash = gnu_hash(name);
+  added.version = version->index;
+  added.entry.st_info = ELF64_ST_INFO(STB_GLOBAL, STT_FUNC);
+}
+
+std::expected<void, VdsoError> SymbolSet::collect_versions(const MachineVdso& machine,
+                                                           bool needs_ours) noexcept {
   // The base definition names the object; its index is fixed.
   versions_[version_count_++] = {.name = kVdsoSoname, .index = VER_NDX_GLOBAL, .flags = VER_FLG_BASE};
   std::uint16_t highest = VER_NDX_GLOBAL;
-  bool has_ours = false;
+  bool has_ours = !needs_ours;
   for (const VdsoVersion& version : machine.versions()) {
     if ((version.flags & VER_FLG_BASE) != 0) {
       continue;
@@ -90,14 +101,14 @@ std::expected<void, VdsoError> SymbolSet::collect_versions(const MachineVdso& ma
     }
     versions_[version_count_++] = version;
     highest = std::max(highest, version.index);
-    has_ours = has_ours || version.name == kEnterEnclaveVersion;
+    has_ours = has_ours || version.name == kEntryVersion;
   }
   if (!has_ours) {
     if (version_count_ == kMaxVdsoVersions || highest + 1 >= kVersionHidden) {
       return Failure(VdsoError::TooLarge);
     }
     versions_[version_count_++] = {
-        .name = kEnterEnclaveVersion, .index = static_cast<std::uint16_t>(highest + 1), .flags = 0};
+        .name = kEntryVersion, .index = static_cast<std::uint16_t>(highest + 1), .flags = 0};
   }
   return {};
 }

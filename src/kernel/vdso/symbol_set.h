@@ -37,10 +37,12 @@ struct ImageSymbol {
 class SymbolSet {
  public:
   /// Takes over what `machine` has; data symbols become absolute addresses, seen from `machine_address`.
-  /// Symbols that nobody can look up (undefined, local, sections, files, thread-local) are left out, as is
-  /// the machine's enter function. Signal context: safe.
+  /// Symbols that nobody can look up (undefined, local, sections, files, thread-local) are left out, as are
+  /// the machine's functions to enter enclaves by. `entry` is the name of ours, if there is one.
+  /// Signal context: safe.
   [[nodiscard]] std::expected<void, VdsoError> collect(const MachineVdso& machine,
-                                                       LinearAddress machine_address) noexcept;
+                                                       LinearAddress machine_address,
+                                                       std::optional<std::string_view> entry) noexcept;
 
   [[nodiscard]] std::span<ImageSymbol> symbols() noexcept { return {symbols_.data(), count_}; }
   [[nodiscard]] std::span<const VdsoVersion> versions() const noexcept {
@@ -60,9 +62,11 @@ class SymbolSet {
   [[nodiscard]] std::uint32_t soname_offset() const noexcept { return soname_offset_; }
 
  private:
-  [[nodiscard]] std::expected<void, VdsoError> collect_versions(const MachineVdso& machine) noexcept;
+  [[nodiscard]] std::expected<void, VdsoError> collect_versions(const MachineVdso& machine,
+                                                                bool needs_ours) noexcept;
   [[nodiscard]] std::expected<void, VdsoError> add(const VdsoSymbol& symbol, LinearAddress machine_address,
                                                    std::size_t machine_size) noexcept;
+  void add_entry(std::string_view name) noexcept;
   [[nodiscard]] std::uint32_t bucket_count() const noexcept;
   void sort_by_gnu_bucket() noexcept;
 

@@ -6,6 +6,7 @@
 #include <gelf.h>
 #include <gtest/gtest.h>
 #include <libelf.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -235,11 +236,12 @@ TEST(VdsoImageAsElf, HasTheMachinesNotesButABuildIdOfItsOwn) {
 }
 
 TEST(VdsoImageAsElf, HoldsOneEncluAndItIsWhereTheLayoutSays) {
-  const BuiltImage image = build_image();
-  const std::array enclu = {std::byte{0x0f}, std::byte{0x01}, std::byte{0xd7}};
-  const auto first = std::search(image.bytes.begin(), image.bytes.end(), enclu.begin(), enclu.end());
-  ASSERT_EQ(static_cast<std::size_t>(first - image.bytes.begin()), image.layout.enclu);
-  EXPECT_EQ(std::search(first + 1, image.bytes.end(), enclu.begin(), enclu.end()), image.bytes.end());
+  for (const BuiltImage& image : {build_image(), build_enclu_image()}) {
+    const std::array enclu = {std::byte{0x0f}, std::byte{0x01}, std::byte{0xd7}};
+    const auto first = std::search(image.bytes.begin(), image.bytes.end(), enclu.begin(), enclu.end());
+    ASSERT_EQ(static_cast<std::size_t>(first - image.bytes.begin()), image.layout.enclu);
+    EXPECT_EQ(std::search(first + 1, image.bytes.end(), enclu.begin(), enclu.end()), image.bytes.end());
+  }
 }
 
 /// One row of call frame information: where it begins, and CFA, RBX, RBP, return address as DWARF
@@ -290,32 +292,45 @@ std::vector<Row> frame_rows(Elf* elf, std::uint64_t address, std::size_t size) {
   return rows;
 }
 
-TEST(VdsoImageAsElf, HasTheCallFramesThatTheAssemblerWouldWrite) {
-  // The same source, assembled with .cfi directives and linked by ld.
+/// The rows of a symbol of the library that has the same sources, assembled with .cfi directives and linked
+/// by ld.
+std::vector<Row> reference_rows(const char* name, std::size_t size) {
   const int fd = open(ENCLUME_ASSEMBLED_ENTER, O_RDONLY | O_CLOEXEC);
-  ASSERT_GE(fd, 0) << ENCLUME_ASSEMBLED_ENTER;
+  EXPECT_GE(fd, 0) << ENCLUME_ASSEMBLED_ENTER;
   elf_version(EV_CURRENT);
   const ElfHandle reference(elf_begin(fd, ELF_C_READ, nullptr));
-  ASSERT_NE(reference, nullptr);
+  EXPECT_NE(reference, nullptr);
   GElf_Shdr header;
   Elf_Scn* section = find_section(reference.get(), SHT_SYMTAB, header);
-  ASSERT_NE(section, nullptr);
+  EXPECT_NE(section, nullptr);
   std::uint64_t address = 0;
   for (int i = 0; i < static_cast<int>(header.sh_size / header.sh_entsize); i++) {
     GElf_Sym symbol;
-    ASSERT_NE(gelf_getsym(elf_getdata(section, nullptr), i, &symbol), nullptr);
-    if (std::strcmp(elf_strptr(reference.get(), header.sh_link, symbol.st_name), "assembled_code") == 0) {
+    EXPECT_NE(gelf_getsym(elf_getdata(section, nullptr), i, &symbol), nullptr);
+    if (std::strcmp(elf_strptr(reference.get(), header.sh_link, symbol.st_name), name) == 0) {
       address = symbol.st_value;
     }
   }
-  ASSERT_NE(address, 0U);
+  EXPECT_NE(address, 0U) << name;
+  std::vector<Row> rows = frame_rows(reference.get(), address, size);
+  close(fd);
+  return rows;
+}
 
-  BuiltImage image = build_image();
-  const ElfHandle elf = open_elf(image.bytes);
-  const std::size_t size = kernel::enter_enclave_code().code.size();
-  const std::vector<Row> rows = frame_rows(elf.get(), image.layout.enter, size);
-  EXPECT_EQ(rows, frame_rows(reference.get(), address, size));
-  EXPECT_GE(rows.size(), 6U);
+TEST(VdsoImageAsElf, HasTheCallFramesThatTheAssemblerWouldWrite) {
+  struct {
+    BuiltImage image;
+    std::size_t size;
+    const char* reference;
+    std::size_t rows;
+  } images[] = {{build_image(), kernel::enter_enclave_code().code.size(), "assembled_code", 6},
+                {build_enclu_image(), kernel::enclu_code().code.size(), "assembled_enclu_code", 1}};
+  for (auto& [image, size, reference, least] : images) {
+    const ElfHandle elf = open_elf(image.bytes);
+    const std::vector<Row> rows = frame_rows(elf.get(), image.layout.enter, size);
+    EXPECT_EQ(rows, reference_rows(reference, size));
+    EXPECT_GE(rows.size(), least);
+  }
 }
 
 }  // namespace

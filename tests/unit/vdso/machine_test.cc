@@ -352,15 +352,14 @@ TEST(VdsoOutput, StaysInsideTheBuffer) {
 TEST(VdsoOptions, TakeAnotherEnterFunction) {
   // A barebones one: ENCLU, return; the fixup is the return.
   constexpr std::array code = {std::byte{0x0f}, std::byte{0x01}, std::byte{0xd7}, std::byte{0xc3}};
-  const kernel::EntryCode entry = {.code = code, .cfi = {}, .enclu = 0, .fixup = 3};
+  const kernel::EntryCode entry = {.code = code, .cfi = {}, .enclu = 0, .fixup = 3, .name = "__vdso_sgx_any"};
   std::vector<std::byte> out(kernel::kMaxVdsoImageSize);
   const auto built = kernel::build_vdso_image(own_vdso(), own_vdso_address(), {.entry = entry}, out);
   ASSERT_TRUE(built.has_value());
   EXPECT_EQ(built->enclu, built->enter);
   EXPECT_EQ(built->fixup, built->enter + 3);
   EXPECT_EQ(std::memcmp(out.data() + built->enter, code.data(), code.size()), 0);
-  EXPECT_EQ(entry_in({out.begin(), out.begin() + static_cast<std::ptrdiff_t>(built->size)},
-                     kernel::kEnterEnclaveName)
+  EXPECT_EQ(entry_in({out.begin(), out.begin() + static_cast<std::ptrdiff_t>(built->size)}, "__vdso_sgx_any")
                 .st_size,
             code.size());
 }

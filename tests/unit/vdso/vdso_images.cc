@@ -23,13 +23,18 @@ std::span<const std::byte> own_vdso() {
   return {start, size.value_or(0)};
 }
 
-BuiltImage build_image(std::span<const std::byte> machine, LinearAddress address) {
+BuiltImage build_image(std::span<const std::byte> machine, LinearAddress address,
+                       const kernel::VdsoOptions& options) {
   BuiltImage image = {std::vector<std::byte>(kernel::kMaxVdsoImageSize), {}};
-  const auto layout = kernel::build_vdso_image(machine, address, {}, image.bytes);
+  const auto layout = kernel::build_vdso_image(machine, address, options, image.bytes);
   EXPECT_TRUE(layout.has_value()) << kernel::describe(layout.error());
   image.layout = layout.value_or(kernel::VdsoImage{});
   image.bytes.resize(image.layout.size);
   return image;
+}
+
+BuiltImage build_enclu_image() {
+  return build_image(own_vdso(), own_vdso_address(), {.entry = kernel::enclu_code()});
 }
 
 MappedImage::MappedImage(const BuiltImage& image) : layout_(image.layout) {

@@ -24,7 +24,9 @@ struct BuiltImage {
 
 /// Builds from `machine`; a test failure if that fails.
 BuiltImage build_image(std::span<const std::byte> machine = own_vdso(),
-                       LinearAddress address = own_vdso_address());
+                       LinearAddress address = own_vdso_address(), const kernel::VdsoOptions& options = {});
+/// The image of design `vdso-registers`, from this process's vDSO.
+BuiltImage build_enclu_image();
 
 /// An image as the kernel would place it: readable, executable, at some page.
 class MappedImage {
