@@ -9,6 +9,7 @@
 #include "arch/machine.h"
 #include "base/types.h"
 #include "engine/signals/actions.h"
+#include "engine/signals/pkru.h"
 #include "engine/threads/arena.h"
 #include "trace/stream.h"
 
@@ -21,6 +22,7 @@ struct Features {
   bool fsgsbase = false;
   bool user_dispatch = false;   ///< PR_SET_SYSCALL_USER_DISPATCH
   bool cpuid_faulting = false;  ///< ARCH_SET_CPUID
+  bool pkeys = false;           ///< protection keys: RDPKRU and WRPKRU work
   int epc_pkey = -1;            ///< protection key of EPC pages, -1: none
 };
 
@@ -30,7 +32,7 @@ class Engine {
   ActionTable actions;
   Features features;
   std::array<arch::XsaveComponent, 64> xsave_layout{};  ///< as this machine lays out a signal frame
-  std::uint32_t default_pkru = 0x55555554;              ///< what the kernel gives to a handler
+  Pkru default_pkru = 0;                                ///< what the kernel gives to a handler
   LinearRange text;                                     ///< the engine's own code
   bool active = false;                                  ///< set up; front doors pass through until then
   Sgx* sgx = nullptr;                                   ///< the machine; see sgx.h

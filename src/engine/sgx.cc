@@ -13,6 +13,7 @@
 #include "engine/decode/decoder.h"
 #include "engine/engine.h"
 #include "engine/signals/context.h"
+#include "engine/signals/program_rights.h"
 #include "engine/trace/hooks.h"
 #include "kernel/spaces.h"
 #include "kernel/vma/effective_protection.h"
@@ -141,10 +142,9 @@ void Sgx::after_fork() {
 void Sgx::enter(ThreadBlock& block, UContext& uc) {
   block.host_fs = block.lp.host_fs_base;
   block.host_gs = block.lp.host_gs_base;
-  if (const int key = engine().features.epc_pkey; key >= 0) {
-    block.host_pkru = frame_pkru(uc);
-    set_frame_pkru(uc, block.host_pkru & ~(3U << (2 * key)));
-  }
+  block.host_pkru = frame_pkru(uc);
+  block.xfrm = block.lp.xfrm;
+  set_frame_pkru(uc, inside_fence(block.host_pkru, enclume_epc_fence));
   if (kernel::Enclave* enclave =
           enclaves_.find(static_cast<std::uint32_t>(block.lp.secs.address.value >> 36));
       enclave != nullptr) {
@@ -153,9 +153,7 @@ void Sgx::enter(ThreadBlock& block, UContext& uc) {
 }
 
 void Sgx::leave(ThreadBlock& block, UContext& uc) {
-  if (engine().features.epc_pkey >= 0) {
-    set_frame_pkru(uc, block.host_pkru);
-  }
+  set_frame_pkru(uc, pkru_after_exit(block.xfrm, block.host_pkru, frame_pkru(uc), enclume_epc_fence));
   block.inside.store(0, std::memory_order_seq_cst);
   block.exits.fetch_add(1, std::memory_order_seq_cst);
 }
@@ -294,6 +292,10 @@ bool Sgx::raise(Interruption& it, CpuState& cpu, Fault fault, bool trap_class,
     report.si_signo = signal->signo;
     report.si_code = signal->si_code;
     report.si_addr = reinterpret_cast<void*>(signal->addr.value());
+    if (signal->si_code == SEGV_PKUERR) {
+      const auto vma = vmas_.find(fault.address);
+      report.si_pkey = vma ? vma->pkey : it.info.si_pkey;
+    }
     it.uc.mcontext.trapno = static_cast<std::uint64_t>(fault.vector);
     it.uc.mcontext.err = kernel::sanitized_error_code(trap);
     if (fault.vector == Vector::PF) {
@@ -431,20 +433,35 @@ bool Sgx::enclave_page_fault(Interruption& it, CpuState& cpu, siginfo_t& report)
   if (!operand) {
     return raise(it, cpu, operand.error(), false, {}, report);
   }
+  if (const auto key = refused_by_key(it.uc, address, access); key) {
+    return raise(it, cpu, *key, false, {}, report);
+  }
   if (const auto allowed = arch::check_enclave_access(block.lp, operand->epc, address, access); !allowed) {
     return raise(it, cpu, allowed.error(), false, {}, report);
   }
   // Allowed: only the native permissions were behind, or the enclave has loaded a PKRU that closes the key
-  // which it knows nothing of. Hardware takes no fault here.
-  if (const int key = engine().features.epc_pkey; key >= 0 && (native & arch::pfec::kProtectionKey) != 0) {
-    set_frame_pkru(it.uc, frame_pkru(it.uc) & ~(3U << (2 * key)));
-  }
+  // which it knows nothing of. Hardware takes no fault here. (On a page that is not there yet natively the
+  // key's refusal does not show in the error code.)
+  set_frame_pkru(it.uc, inside_fence(frame_pkru(it.uc), enclume_epc_fence));
   const auto vma = vmas_.find(address);
   if (vma) {
     native_.apply(*vma->enclave, vma->enclave->page_number(address.page()), 1);
   }
   finish(it, cpu);
   return true;
+}
+
+/// The #PF by a key that the program gave the page, if PKRU of the frame refuses the access. Asked of pages
+/// that are there, and before the EPCM (SDM Vol. 3D, "Interactions with Protection Keys").
+std::optional<Fault> Sgx::refused_by_key(const UContext& uc, LinearAddress address, Access access) const {
+  const auto vma = vmas_.find(address);
+  if (!vma || vma->pkey == 0 || access == Access::Execute ||
+      !pkru_denies(frame_pkru(uc), vma->pkey, access == Access::Write)) {
+    return std::nullopt;
+  }
+  const std::uint32_t write = access == Access::Write ? arch::pfec::kWrite : 0;
+  return Fault{Vector::PF, arch::pfec::kPresent | arch::pfec::kUser | arch::pfec::kProtectionKey | write,
+               address};
 }
 
 bool Sgx::host_page_fault(Interruption& it, siginfo_t& report) {
@@ -460,6 +477,9 @@ bool Sgx::host_page_fault(Interruption& it, siginfo_t& report) {
   const auto operand = space.walk(address, access);
   if (!operand) {
     return raise(it, cpu, operand.error(), false, {}, report);
+  }
+  if (const auto key = refused_by_key(it.uc, address, access); key) {
+    return raise(it, cpu, *key, false, {}, report);
   }
   if (engine().features.epc_pkey < 0) {
     // Nothing keeps host code out of the EPC here (docs/fidelity.md), so let it in where enclave code may be.
@@ -483,8 +503,11 @@ bool Sgx::host_page_fault(Interruption& it, siginfo_t& report) {
   const auto is_abort_page = [](const void* vmas, LinearAddress at) {
     return static_cast<const kernel::VmaTable*>(vmas)->find(at).has_value();
   };
-  const AbortPageOutcome outcome =
-      emulate_abort_page(cpu, {{code, size}, address, it.block.slot, is_abort_page, &vmas_});
+  AbortPageOutcome outcome;
+  {
+    const ProgramRights rights(frame_pkru(it.uc));
+    outcome = emulate_abort_page(cpu, {{code, size}, address, it.block.slot, is_abort_page, &vmas_});
+  }
   switch (outcome.end) {
     case AbortPageEnd::Done:
       if ((cpu.rflags & arch::rflags::kTf) != 0) {
@@ -494,6 +517,14 @@ bool Sgx::host_page_fault(Interruption& it, siginfo_t& report) {
       return true;
     case AbortPageEnd::Fault:
       return raise(it, cpu, outcome.fault, false, {}, report);
+    case AbortPageEnd::MemoryFault: {
+      const CopyFault& memory = it.block.copy_fault;
+      report = memory.info;
+      it.uc.mcontext.trapno = memory.trapno;
+      it.uc.mcontext.err = memory.err;
+      it.uc.mcontext.cr2 = memory.cr2;
+      break;
+    }
     case AbortPageEnd::NotEmulated:
       break;
   }

@@ -66,6 +66,8 @@ class Sgx {
   bool enclave_page_fault(Interruption& it, arch::CpuState& cpu, siginfo_t& report);
   void finish(Interruption& it, arch::CpuState& cpu);
   [[nodiscard]] arch::EpcPage epc_page_at(LinearAddress address) const;
+  [[nodiscard]] std::optional<arch::Fault> refused_by_key(const UContext& uc, LinearAddress address,
+                                                          arch::Access access) const;
   bool free_tcs_of_dead_thread(LinearAddress address);
   void enter(ThreadBlock& block, UContext& uc);
   void leave(ThreadBlock& block, UContext& uc);

@@ -12,6 +12,7 @@ constexpr std::uint32_t kXsaveExtendedOffset = 576;
 constexpr std::uint64_t kXfrmAvx = 1ULL << 2;
 constexpr std::uint64_t kXfrmMpx = 3ULL << 3;
 constexpr std::uint64_t kXfrmAvx512 = 7ULL << 5;
+constexpr std::uint64_t kXfrmPkru = 1ULL << 9;
 
 constexpr std::uint32_t low_half(std::uint64_t value) noexcept {
   return static_cast<std::uint32_t>(value);
@@ -107,7 +108,7 @@ CpuidResult sgx_cpuid(const CpuidProfile& profile, std::uint32_t leaf, std::uint
 
 std::uint64_t offered_xfrm(std::uint64_t xcr0, std::uint64_t signal_frame_features) noexcept {
   const std::uint64_t both = xcr0 & signal_frame_features;
-  std::uint64_t offered = kXfrmLegacy;
+  std::uint64_t offered = kXfrmLegacy | (both & kXfrmPkru);
   if ((both & kXfrmAvx) != 0) {
     offered |= kXfrmAvx;
     if ((both & kXfrmAvx512) == kXfrmAvx512) {

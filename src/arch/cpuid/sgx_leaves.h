@@ -74,9 +74,8 @@ struct CpuidProfile {
 
 /// The XFRM bits to offer to enclaves: what XCR0 enables and what the kernel saves in a signal frame (the
 /// `xfeatures` of its software-reserved bytes), for an asynchronous exit finds the enclave's registers there.
-/// Only x87, SSE, AVX, MPX and AVX-512 are candidates, in combinations that XSETBV accepts: AMX needs the
-/// kernel's permission for each process, and PKRU is the fence between host code and the EPC.
-/// Signal context: safe.
+/// Only x87, SSE, AVX, MPX, AVX-512 and PKRU are candidates, in combinations that XSETBV accepts: AMX needs
+/// the kernel's permission for each process. Signal context: safe.
 [[nodiscard]] std::uint64_t offered_xfrm(std::uint64_t xcr0, std::uint64_t signal_frame_features) noexcept;
 
 /// Bytes of the standard-format XSAVE area for `xfrm` (SDM Vol. 3D, "XSAVE Processing"): the legacy region

@@ -123,7 +123,7 @@ AbortPageOutcome execute(CpuState& cpu, const Instruction& in, const AbortPageAc
   if (!operand.write_back()) {
     cpu.gpr = before.gpr;
     cpu.rflags = before.rflags;
-    return {};
+    return {AbortPageEnd::MemoryFault};
   }
   cpu.rip += in.length;
   return {AbortPageEnd::Done};
@@ -141,7 +141,7 @@ AbortPageOutcome push_or_pop(CpuState& cpu, const Instruction& in, const AbortPa
   const auto copied = push ? enclume_guarded_copy(reinterpret_cast<void*>(place), &value, size)
                            : enclume_guarded_copy(&value, reinterpret_cast<const void*>(place), size);
   if (copied != 0) {
-    return {};
+    return {AbortPageEnd::MemoryFault};
   }
   cpu[Reg::Rsp] = push ? place : place + size;
   cpu.rip += in.length;

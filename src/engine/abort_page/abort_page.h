@@ -28,6 +28,8 @@ struct AbortPageAccess {
 enum class AbortPageEnd : std::uint8_t {
   Done,         ///< RIP is behind the instruction, or, in a repeated one, still at it with RCX counted down
   NotEmulated,  ///< nothing changed; to be answered by SIGSEGV
+  MemoryFault,  ///< nothing changed; a guarded copy from or to ordinary memory has faulted, and the
+                ///< instruction does the same after its access to the EPC
   Fault,        ///< the instruction raised `fault`; nothing changed
 };
 

@@ -208,7 +208,7 @@ AbortPageOutcome emulate_string_instruction(CpuState& cpu, const Instruction& in
   const bool repeated = in.rep || in.repne;
   if (!repeated) {
     if (!unit.step()) {
-      return {};
+      return {AbortPageEnd::MemoryFault};
     }
     cpu.rip += in.length;
     return {AbortPageEnd::Done};
@@ -218,9 +218,8 @@ AbortPageOutcome emulate_string_instruction(CpuState& cpu, const Instruction& in
   bool ended = count() == 0;
   while (!ended && done < kBatch) {
     if (!unit.step()) {
-      // Ordinary memory that can't be reached: natively it will fault by itself, unless the EPC operand does
-      // first.
-      return done != 0 ? AbortPageOutcome{AbortPageEnd::Done} : AbortPageOutcome{};
+      // Ordinary memory that can't be reached.
+      return {done != 0 ? AbortPageEnd::Done : AbortPageEnd::MemoryFault};
     }
     ++done;
     cpu[Reg::Rcx] = count() - 1;

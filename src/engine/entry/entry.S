@@ -42,6 +42,23 @@ enclume_signal_entry:
         SAVED(%r14, UC_R14)
         SAVED(%r15, UC_R15)
 
+        /*
+         * The kernel has closed every protection key but 0, and the engine has to read and write what the
+         * program keeps under others: code at RIP, stacks. So all are open here but the EPC's. First of all,
+         * since the stack of a thread that has no slot is one of these, and without a register of the handler's
+         * arguments. R14 is PKRU as the kernel gave it.
+         */
+        cmpb    $0, enclume_has_pkeys(%rip)
+        je      .Lkeys_done
+        movq    %rdx, %r8
+        xorl    %ecx, %ecx
+        rdpkru
+        movl    %eax, %r14d
+        movl    enclume_epc_fence(%rip), %eax
+        wrpkru                                  /* RDPKRU has cleared EDX */
+        movq    %r8, %rdx
+.Lkeys_done:
+
         pushfq
         .cfi_adjust_cfa_offset 8
         andq    $~(FLAG_AC | FLAG_NT | FLAG_DF), (%rsp)
@@ -184,7 +201,16 @@ enclume_exempt_end:
 
 .Lrun_handler:
         /* As if the kernel had called it: the interrupted registers but for RDI, RSI, RDX, RAX. */
-        movq    %rax, %rcx
+        movq    %rax, %r13
+        cmpb    $0, enclume_has_pkeys(%rip)
+        je      .Lhandler_keys_done
+        movl    %r14d, %eax
+        orl     enclume_epc_fence(%rip), %eax
+        xorl    %ecx, %ecx
+        xorl    %edx, %edx
+        wrpkru
+.Lhandler_keys_done:
+        movq    %r13, %rcx
         movl    %ebx, %edi
         leaq    8(%r12), %rdx                   /* the ucontext */
         leaq    312(%r12), %rsi                 /* the siginfo */

@@ -48,6 +48,10 @@ extern std::uint64_t enclume_arena_begin;
 extern std::uint64_t enclume_arena_size;
 /// 1 if RDFSBASE and its kin work in user mode.
 extern std::uint8_t enclume_has_fsgsbase;
+/// 1 if RDPKRU and WRPKRU work, and the bits of PKRU that close the EPC's key. This is all that is closed
+/// while the handlers' C++ runs.
+extern std::uint8_t enclume_has_pkeys;
+extern std::uint32_t enclume_epc_fence;
 
 // Addresses in the assembly.
 extern const char enclume_exit_begin[];  ///< the roll-back point of the exit sequence

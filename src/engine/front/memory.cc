@@ -13,6 +13,7 @@
 #include "engine/engine.h"
 #include "engine/front/devices.h"
 #include "engine/front/memory.h"
+#include "engine/front/pkeys.h"
 #include "engine/front/real.h"
 #include "engine/pages/native_protection.h"
 #include "engine/pages/process.h"
@@ -126,6 +127,10 @@ SysResult<long> protect(std::uint64_t address, std::size_t length, int prot, int
   if ((address & kPageMask) != 0 || range.end < range.begin) {
     return sys::call(__NR_pkey_mprotect, address, length, prot, key);  // the kernel's own answer
   }
+  if (const auto r = may_use_pkey(key); !r) {
+    return fail(r.error());
+  }
+  const std::optional<unsigned> pkey = key < 0 ? std::nullopt : std::optional(static_cast<unsigned>(key));
   const kernel::MprotectVerdict verdict =
       kernel::may_mprotect(kernel_half(), range, static_cast<unsigned>(prot), read_implies_exec());
 
@@ -146,7 +151,7 @@ SysResult<long> protect(std::uint64_t address, std::size_t length, int prot, int
     }
     const LinearAddress end = vma->range.end < allowed.end ? vma->range.end : allowed.end;
     const LinearRange part{at, end};
-    if (const auto r = writer.protect(part, Protection::of(static_cast<unsigned>(prot))); !r) {
+    if (const auto r = writer.protect(part, Protection::of(static_cast<unsigned>(prot)), pkey); !r) {
       return fail(r.error());
     }
     if (vma->enclave->mapped() && vma->enclave->elrange().overlaps(part)) {
@@ -233,6 +238,9 @@ SysResult<long> front_munmap(void* address, std::size_t length) {
 
 SysResult<long> front_mprotect(void* address, std::size_t length, int prot, int key) {
   const auto at = reinterpret_cast<std::uint64_t>(address);
+  if (is_epc_pkey(key) && length != 0 && (at & kPageMask) == 0) {
+    return fail(Errno::Invalid);  // the program has not allocated it
+  }
   if (enclave_memory_concerned(at, length)) {
     return traced(trace::Mprotect{LinearAddress(at), length, prot, key},
                   [&] { return protect(at, length, prot, key); });

@@ -11,6 +11,7 @@
 #include "engine/front/devices.h"
 #include "engine/front/files.h"
 #include "engine/front/memory.h"
+#include "engine/front/pkeys.h"
 #include "engine/front/real.h"
 #include "engine/front/signals.h"
 
@@ -51,6 +52,8 @@ SysResult<long> dispatch(long nr, const long (&a)[6]) {
       case __NR_pkey_mprotect:
         return front_mprotect(pointer<void>(a[0]), static_cast<std::size_t>(a[1]), static_cast<int>(a[2]),
                               static_cast<int>(a[3]));
+      case __NR_pkey_free:
+        return front_pkey_free(static_cast<int>(a[0]));
       case __NR_mremap:
         return front_mremap(pointer<void>(a[0]), static_cast<std::size_t>(a[1]),
                             static_cast<std::size_t>(a[2]), static_cast<int>(a[3]), pointer<void>(a[4]));

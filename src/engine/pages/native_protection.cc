@@ -11,10 +11,16 @@
 
 namespace enclume::engine {
 
-bool NativeProtection::set(LinearRange range, unsigned prot) {
-  const int key = engine().features.epc_pkey;
-  const auto r = key >= 0 ? sys::call(__NR_pkey_mprotect, range.begin.value(), range.size(), prot, key)
-                          : sys::call(__NR_mprotect, range.begin.value(), range.size(), prot);
+bool NativeProtection::set(LinearRange range, unsigned prot, unsigned pkey) {
+  const Features& machine = engine().features;
+  // The EPC's key, or none; but a key that the program chose is there for the enclave to feel.
+  const int key = pkey == 0 && machine.epc_pkey >= 0 ? machine.epc_pkey : static_cast<int>(pkey);
+  auto r = machine.pkeys ? sys::call(__NR_pkey_mprotect, range.begin.value(), range.size(), prot, key)
+                         : sys::call(__NR_mprotect, range.begin.value(), range.size(), prot);
+  if (!r && r.error() == Errno::Invalid) {
+    // The program has freed the key since. It stays on the pages, as Linux would leave it.
+    r = sys::call(__NR_mprotect, range.begin.value(), range.size(), prot);
+  }
   // Unmapped behind our back: then there is nothing that enclave code could do to it either, so any error
   // but a full table of mappings counts as done.
   return r.has_value() || r.error() != Errno::NoMemory ||
@@ -27,12 +33,13 @@ void NativeProtection::apply_vma(const kernel::Vma& vma, std::uint64_t first_pag
   kernel::ProtectionRuns runs(enclave, first_page, end_page, vma.prot);
   while (const auto run = runs.next()) {
     const LinearAddress begin = enclave.page_address(run->first);
-    if (set({begin, begin + run->count * kPageSize}, run->prot.bits())) {
+    if (set({begin, begin + run->count * kPageSize}, run->prot.bits(), vma.pkey)) {
       continue;
     }
     // Too many mappings. One mapping for the whole VMA, without any permission, is always less than what is
     // there; the pages in use come back one by one through faults.
-    ENCLUME_CHECK(set(vma.range, PROT_NONE), {"vma", vma.range.begin.value()}, {"size", vma.range.size()});
+    ENCLUME_CHECK(set(vma.range, PROT_NONE, vma.pkey), {"vma", vma.range.begin.value()},
+                  {"size", vma.range.size()});
     return;
   }
 }

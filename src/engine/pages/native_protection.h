@@ -26,7 +26,7 @@ class NativeProtection {
  private:
   void apply_vma(const kernel::Vma& vma, std::uint64_t first_page, std::uint64_t end_page);
   /// False if the kernel has no room for another mapping (vm.max_map_count).
-  [[nodiscard]] bool set(LinearRange range, unsigned prot);
+  [[nodiscard]] static bool set(LinearRange range, unsigned prot, unsigned pkey);
 
   const kernel::Kernel& kernel_;
 };

@@ -15,7 +15,6 @@ constexpr std::uint64_t kFlagsOfSigreturn =
 
 constexpr std::size_t kXstateBv = 512;
 constexpr std::size_t kMxcsr = 24;
-constexpr std::uint64_t kPkruFeature = 1ULL << 9;
 constexpr std::uint32_t kMxcsrDefault = 0x1f80;
 
 bool has_xsave(const UContext& uc) {
@@ -23,13 +22,16 @@ bool has_xsave(const UContext& uc) {
          fpx_sw(uc.mcontext.fpstate).magic1 == kFpXstateMagic1;
 }
 
-std::uint64_t load_u64(const std::byte* p) {
-  std::uint64_t v;
-  std::memcpy(&v, p, sizeof(v));
-  return v;
-}
 void store_u64(std::byte* p, std::uint64_t v) {
   std::memcpy(p, &v, sizeof(v));
+}
+
+bool has_pkru(const UContext& uc) {
+  return has_xsave(uc) && (fpx_sw(uc.mcontext.fpstate).xfeatures & kPkruFeature) != 0;
+}
+
+std::uint32_t pkru_offset() {
+  return engine().xsave_layout[kPkruComponent].offset;
 }
 
 }  // namespace
@@ -81,32 +83,20 @@ void reset_extended_state(UContext& uc) {
     return;
   }
   std::byte* area = uc.mcontext.fpstate;
-  const bool pkru = (fpx_sw(area).xfeatures & kPkruFeature) != 0;
   // An XRSTOR of a component whose XSTATE_BV bit is clear makes it initial; MXCSR comes from memory always.
-  store_u64(area + kXstateBv, pkru ? kPkruFeature : 0);
+  store_u64(area + kXstateBv, 0);
   std::memcpy(area + kMxcsr, &kMxcsrDefault, sizeof(kMxcsrDefault));
-  if (pkru) {
-    set_frame_pkru(uc, engine().default_pkru);
-  }
+  set_frame_pkru(uc, outside_fence(engine().default_pkru, enclume_epc_fence));
 }
 
-std::uint32_t frame_pkru(const UContext& uc) {
-  if (!has_xsave(uc) || (fpx_sw(uc.mcontext.fpstate).xfeatures & kPkruFeature) == 0 ||
-      (load_u64(uc.mcontext.fpstate + kXstateBv) & kPkruFeature) == 0) {
-    return 0;
-  }
-  std::uint32_t pkru;
-  std::memcpy(&pkru, uc.mcontext.fpstate + engine().xsave_layout[9].offset, sizeof(pkru));
-  return pkru;
+Pkru frame_pkru(const UContext& uc) {
+  return has_pkru(uc) ? xsave_pkru(uc.mcontext.fpstate, pkru_offset()) : 0;
 }
 
-void set_frame_pkru(UContext& uc, std::uint32_t pkru) {
-  if (!has_xsave(uc) || (fpx_sw(uc.mcontext.fpstate).xfeatures & kPkruFeature) == 0) {
-    return;
+void set_frame_pkru(UContext& uc, Pkru pkru) {
+  if (has_pkru(uc)) {
+    set_xsave_pkru(uc.mcontext.fpstate, pkru_offset(), pkru);
   }
-  std::byte* area = uc.mcontext.fpstate;
-  store_u64(area + kXstateBv, load_u64(area + kXstateBv) | kPkruFeature);
-  std::memcpy(area + engine().xsave_layout[9].offset, &pkru, sizeof(pkru));
 }
 
 std::uint32_t extended_size(const UContext& uc) {

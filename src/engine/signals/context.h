@@ -7,6 +7,7 @@
 #include "arch/cpu_state.h"
 #include "engine/entry/entry.h"
 #include "engine/signals/frame.h"
+#include "engine/signals/pkru.h"
 
 namespace enclume::engine {
 
@@ -23,8 +24,9 @@ void store_state(UContext& uc, const arch::CpuState& cpu, ExitPlan& plan);
 void reset_extended_state(UContext& uc);
 
 /// PKRU as the frame holds it, and as it will be after the return. Without PKRU in the frame: 0 and no-op.
-std::uint32_t frame_pkru(const UContext& uc);
-void set_frame_pkru(UContext& uc, std::uint32_t pkru);
+/// Signal context: safe.
+Pkru frame_pkru(const UContext& uc);
+void set_frame_pkru(UContext& uc, Pkru pkru);
 
 /// Bytes of extended state that belong to the frame, magic behind it included; 0 without any.
 std::uint32_t extended_size(const UContext& uc);

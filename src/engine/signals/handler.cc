@@ -95,7 +95,9 @@ void on_nested(int signo, const siginfo_t& info, UContext& uc, ThreadBlock& bloc
     plan.enclave = 0;
   }
   if (raised_by_instruction(signo, info)) {
-    if (!fix_guarded_copy(uc) && !fix_relocated_fault(uc)) {
+    if (fix_guarded_copy(uc)) {
+      block.copy_fault = {info, uc.mcontext.trapno, uc.mcontext.err, uc.mcontext.cr2};
+    } else if (!fix_relocated_fault(uc)) {
       engine_fault(signo, info, uc);
     }
   } else if (is_kick(signo, info)) {

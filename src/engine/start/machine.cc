@@ -64,6 +64,9 @@ void probe_handler(int signo, siginfo_t* info, void* context) {
       fpx_sw(uc.mcontext.fpstate).magic1 == kFpXstateMagic1) {
     probed_features = fpx_sw(uc.mcontext.fpstate).xfeatures;
   }
+  if (machine_has_pkeys()) {
+    engine().default_pkru = read_pkru();
+  }
 }
 
 __attribute__((naked)) void probe_restorer() {
@@ -85,6 +88,11 @@ std::uint64_t probe_frame_features() {
   set_kernel_mask(mask);
   sys::raw(__NR_rt_sigaction, SIGSYS, sys::arg(&before), 0, sizeof(SignalSet));
   return probed_features;
+}
+
+bool machine_has_pkeys() {
+  constexpr std::uint32_t kOspke = 1U << 4;
+  return cpuid(0, 0).eax >= 7 && (cpuid(7, 0).ecx & kOspke) != 0;
 }
 
 arch::MachineConfig& machine_config() {

@@ -29,4 +29,7 @@ void load_secret(const Settings& settings, std::array<std::byte, 32>& secret);
 /// Asks the kernel for a signal frame and returns its xfeatures (0 without XSAVE).
 [[nodiscard]] std::uint64_t probe_frame_features();
 
+/// CPUID.7.0:ECX.OSPKE: the kernel has turned protection keys on.
+bool machine_has_pkeys();
+
 }  // namespace enclume::engine

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 
+#include <array>
 #include <cstring>
 #include <new>
 
@@ -80,9 +81,25 @@ bool probe_user_dispatch() {
   return sys::call(__NR_prctl, 59, 0, 0, 0, 0).has_value();
 }
 
+/// The last key that is free: the program is given the numbers that it would get without us, if one less of
+/// them.
 int allocate_epc_key() {
-  const auto key = sys::call(__NR_pkey_alloc, 0, 1);  // PKEY_DISABLE_ACCESS
-  return key ? static_cast<int>(*key) : -1;
+  const Pkru before = read_pkru();
+  std::array<int, 15> keys{};
+  std::size_t count = 0;
+  while (count < keys.size()) {
+    const auto key = sys::call(__NR_pkey_alloc, 0, PKEY_DISABLE_ACCESS);
+    if (!key) {
+      break;
+    }
+    keys[count++] = static_cast<int>(*key);
+  }
+  for (std::size_t i = 0; i + 1 < count; ++i) {
+    sys::raw(__NR_pkey_free, keys[i]);
+  }
+  const int last = count != 0 ? keys[count - 1] : -1;
+  write_pkru(outside_fence(before, fence_of(last)));
+  return last;
 }
 
 bool enable_cpuid_faulting() {
@@ -111,7 +128,10 @@ void start(char** environment) {
   enclume_has_fsgsbase = (auxiliary_value(environment, AT_HWCAP2) & kHwcap2Fsgsbase) != 0 ? 1 : 0;
   e.features.fsgsbase = enclume_has_fsgsbase != 0;
   e.features.user_dispatch = probe_user_dispatch();
-  e.features.epc_pkey = allocate_epc_key();
+  e.features.pkeys = machine_has_pkeys();
+  enclume_has_pkeys = e.features.pkeys ? 1 : 0;
+  e.features.epc_pkey = e.features.pkeys ? allocate_epc_key() : -1;
+  enclume_epc_fence = fence_of(e.features.epc_pkey);
   arch::set_crypto_hooks({&enter_crypto, &leave_crypto});
 
   configure_machine(settings, probe_frame_features());

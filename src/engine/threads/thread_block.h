@@ -10,6 +10,7 @@
 #include "arch/logical_processor.h"
 #include "engine/entry/layout.h"
 #include "engine/signals/frame.h"
+#include "engine/signals/pkru.h"
 
 namespace enclume::engine {
 
@@ -22,6 +23,12 @@ inline constexpr std::size_t kDeferredOwned = 6;
 inline constexpr std::size_t kDeferredSlots = 14;
 inline constexpr std::uint32_t kDeferredOthers =
     (kDeferredSignal << kDeferredSlots) - (kDeferredSignal << kDeferredOwned);
+
+/// What ended a guarded copy.
+struct CopyFault {
+  siginfo_t info;
+  std::uint64_t trapno, err, cr2;
+};
 
 struct alignas(64) ThreadBlock {
   /// Syscall user dispatch reads it on each system call: SELECTOR_BLOCK exactly while enclave code runs.
@@ -40,12 +47,14 @@ struct alignas(64) ThreadBlock {
   std::uint32_t slot;
   std::uint32_t slot_link;  ///< in a free slot: 1 + the next free slot
   bool sud_armed;
-  std::uint32_t host_pkru;
-  AltStack program_stack;               ///< what the program believes its alternate stack is
-  SignalSet mask;                       ///< see mask_saved
+  Pkru host_pkru;          ///< of the frame by which the thread has entered
+  std::uint64_t xfrm;      ///< of the enclave that it is in, for the exit, after which `lp` does not know it
+  AltStack program_stack;  ///< what the program believes its alternate stack is
+  SignalSet mask;          ///< see mask_saved
   std::atomic<std::uint8_t> held_bits;  ///< owned signals that wait for the program to unblock them
   std::array<siginfo_t, 6> held;
   std::array<siginfo_t, kDeferredSlots> deferred_signals;  ///< written once the bit in `deferred` is set
+  CopyFault copy_fault;                                    ///< the last one in a handler
   SignalSet ioctl_mask;  ///< the program's mask around an ioctl that blocks signals
   /// For a reclaimer that must know that this thread has left once: the SECS that it is inside (its
   /// EpcAddress), how often it has left one, and who asked.

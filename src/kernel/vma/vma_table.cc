@@ -16,7 +16,7 @@ namespace enclume::kernel {
 namespace {
 
 struct Prots {
-  static std::uint32_t pack(const Vma& v) { return v.prot.bits() | (v.may_prot.bits() << 4); }
+  static std::uint32_t pack(const Vma& v) { return v.prot.bits() | (v.may_prot.bits() << 4) | (v.pkey << 8); }
 };
 
 }  // namespace
@@ -42,6 +42,7 @@ Vma VmaTable::Entry::load() const noexcept {
   const std::uint32_t bits = prots.load(std::memory_order_acquire);
   v.prot = Protection::of(bits);
   v.may_prot = Protection::of(bits >> 4);
+  v.pkey = bits >> 8;
   return v;
 }
 
@@ -235,7 +236,8 @@ SysResult<void> VmaTable::Writer::remove(LinearRange range) noexcept {
   return {};
 }
 
-SysResult<void> VmaTable::Writer::protect(LinearRange range, Protection prot) noexcept {
+SysResult<void> VmaTable::Writer::protect(LinearRange range, Protection prot,
+                                          std::optional<unsigned> pkey) noexcept {
   if (!table_.overlaps(range)) {
     return {};
   }
@@ -244,12 +246,13 @@ SysResult<void> VmaTable::Writer::protect(LinearRange range, Protection prot) no
     return fail(Errno::NoMemory);
   }
   draft.for_each([&](const Vma& v) {
-    if (v.prot == prot) {
+    if (v.prot == prot && v.pkey == pkey.value_or(v.pkey)) {
       draft.append(v);  // mprotect_fixup() does not split when nothing changes
       return;
     }
     Pieces p = cut(v, range);
     p.within.prot = prot;
+    p.within.pkey = pkey.value_or(v.pkey);
     draft.append(p.before);
     draft.append(p.within);
     draft.append(p.after);

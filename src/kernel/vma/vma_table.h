@@ -21,6 +21,7 @@ struct Vma {
   Protection prot;      ///< VM_READ, VM_WRITE, VM_EXEC
   Protection may_prot;  ///< VM_MAYREAD, VM_MAYWRITE, VM_MAYEXEC
   Enclave* enclave = nullptr;
+  unsigned pkey = 0;  ///< VM_PKEY_BIT0 to BIT3: what pkey_mprotect(2) gave it
 
   friend bool operator==(const Vma&, const Vma&) = default;
 };
@@ -61,8 +62,10 @@ class VmaTable {
     /// munmap, MAP_FIXED over it, the source of mremap: cuts the range out, splitting at its ends.
     /// Errors: NoMemory (a split that finds no room), and the table is unchanged.
     [[nodiscard]] SysResult<void> remove(LinearRange range) noexcept;
-    /// Sets `prot` on what the range covers, splitting at its ends. Errors: as remove().
-    [[nodiscard]] SysResult<void> protect(LinearRange range, Protection prot) noexcept;
+    /// Sets `prot` on what the range covers, and the protection key if one is given, splitting at its ends.
+    /// Errors: as remove().
+    [[nodiscard]] SysResult<void> protect(LinearRange range, Protection prot,
+                                          std::optional<unsigned> pkey = {}) noexcept;
     /// Moves what the range covers to `to` (mremap with an equal or smaller new size; remove the rest and the
     /// destination first). Errors: as remove().
     [[nodiscard]] SysResult<void> move(LinearRange range, LinearAddress to) noexcept;

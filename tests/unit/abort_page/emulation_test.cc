@@ -13,8 +13,17 @@
 
 #include "engine/abort_page/abort_page.h"
 
-// The engine's own copies through a fault table; here nothing but the abort page is inaccessible.
+// Ordinary memory that the program may not touch.
+alignas(64) std::array<std::byte, 64> refused;
+
+// The engine's own copies through a fault table; here nothing else but the abort page is inaccessible.
 extern "C" std::size_t enclume_guarded_copy(void* to, const void* from, std::size_t size) {
+  for (const void* place : {const_cast<const void*>(to), from}) {
+    if (static_cast<const std::byte*>(place) - refused.data() >= 0 &&
+        static_cast<const std::byte*>(place) - refused.data() < 64) {
+      return size;
+    }
+  }
   std::memcpy(to, from, size);
   return 0;
 }
@@ -172,6 +181,102 @@ TEST_F(EmulationTest, ArithmeticAgreesWithTheProcessor) {
   EXPECT_SAME("movb (%%rsi), %%ah");
   EXPECT_SAME("lodsw");
   EXPECT_SAME("popcntq (%%rsi), %%rax");
+}
+
+TEST_F(EmulationTest, OtherGeneralInstructionsAgreeWithTheProcessor) {
+  EXPECT_SAME("btq $70, (%%rsi)");
+  EXPECT_SAME("btq %%rcx, (%%rsi)");
+  EXPECT_SAME("lock btrq %%rcx, (%%rsi)");
+  EXPECT_SAME("btcl %%ecx, (%%rsi)");
+  EXPECT_SAME("bsfq (%%rsi), %%rax");
+  EXPECT_SAME("cmovcq (%%rsi), %%rax");
+  EXPECT_SAME("cmovncq (%%rsi), %%rax");
+  EXPECT_SAME("setc (%%rsi)");
+  EXPECT_SAME("shldq %%cl, %%rax, (%%rsi)");
+  EXPECT_SAME("mull (%%rsi)");
+  EXPECT_SAME("movnti %%rax, (%%rsi)");
+  EXPECT_SAME("movq $-7, (%%rsi)");
+  EXPECT_SAME("clflush (%%rsi)");
+  EXPECT_SAME("lock cmpxchg8b (%%rsi)");
+  EXPECT_SAME("lock cmpxchg16b (%%rsi)");
+  EXPECT_SAME("pushq (%%rsi)\n\tpopq %%rax");
+  EXPECT_SAME("pushw (%%rsi)\n\tpopw %%ax");
+  EXPECT_SAME("pushq %%rcx\n\tpopq (%%rsi)");
+  EXPECT_SAME("movb $9, %%al\n\tmovq %%rbx, %%rdx\n\tmovq %%rsi, %%rbx\n\txlatb\n\tmovq %%rdx, %%rbx");
+  EXPECT_SAME("pushq %%rdi\n\tmovq %%rsi, %%rdi\n\tstosb\n\tpopq %%rdi");
+  EXPECT_SAME(
+      "pushq %%rdi\n\tmovq %%rsi, %%rdi\n\trepe scasl\n\tmovq %%rdi, %%rax\n\tsubq %%rsi, %%rax\n\tpopq "
+      "%%rdi");
+  EXPECT_SAME("pushq %%rdi\n\tleaq 8(%%rsi), %%rdi\n\trepe cmpsw\n\tmovq %%rcx, %%rax\n\tpopq %%rdi");
+}
+
+/// The same for vector and x87 registers: XMM0, and ST0 as a number.
+#define EXPECT_SAME_VECTOR(op)                                                                       \
+  do {                                                                                               \
+    std::array<std::uint64_t, 8> ones;                                                               \
+    ones.fill(~std::uint64_t{0});                                                                    \
+    std::array<std::array<std::uint64_t, 2>, 2> value{};                                             \
+    void* const places[2] = {denied + 64, ones.data()};                                              \
+    for (std::size_t i = 0; i < 2; ++i) {                                                            \
+      value[i] = {0x8123456789abcdef, 0x0f1e2d3c4b5a6978};                                           \
+      __asm__ volatile("movdqu (%0), %%xmm0\n\tmovdqu (%0), %%xmm1\n\t" op "\n\tmovdqu %%xmm0, (%0)" \
+                       :                                                                             \
+                       : "r"(value[i].data()), "S"(places[i])                                        \
+                       : "rax", "xmm0", "xmm1", "cc", "memory");                                     \
+    }                                                                                                \
+    EXPECT_EQ(value[0], value[1]) << op;                                                             \
+  } while (false)
+
+TEST_F(EmulationTest, VectorInstructionsAgreeWithTheProcessor) {
+  EXPECT_SAME_VECTOR("movaps (%%rsi), %%xmm0");
+  EXPECT_SAME_VECTOR("movdqu 3(%%rsi), %%xmm0");
+  EXPECT_SAME_VECTOR("movups %%xmm0, (%%rsi)");
+  EXPECT_SAME_VECTOR("movntdq %%xmm0, (%%rsi)");
+  EXPECT_SAME_VECTOR("movq (%%rsi), %%xmm0");
+  EXPECT_SAME_VECTOR("movhps (%%rsi), %%xmm0");
+  EXPECT_SAME_VECTOR("movd (%%rsi), %%xmm0");
+  EXPECT_SAME_VECTOR("pxor (%%rsi), %%xmm0");
+  EXPECT_SAME_VECTOR("pshufd $0x1b, (%%rsi), %%xmm0");
+  EXPECT_SAME_VECTOR("cvtsi2sdq (%%rsi), %%xmm0");
+  EXPECT_SAME_VECTOR("pinsrw $3, (%%rsi), %%xmm0");
+  EXPECT_SAME_VECTOR("fildll (%%rsi)\n\tfistpll -8(%%rsp)\n\tmovq -8(%%rsp), %%xmm0");
+  EXPECT_SAME_VECTOR("fld1\n\tfistpll (%%rsi)");
+  EXPECT_SAME_VECTOR("stmxcsr (%%rsi)");
+}
+
+AbortPageOutcome emulate(std::initializer_list<unsigned> code, arch::CpuState& cpu) {
+  std::vector<std::byte> bytes;
+  for (const unsigned byte : code) {
+    bytes.push_back(static_cast<std::byte>(byte));
+  }
+  return emulate_abort_page(cpu, {bytes, LinearAddress::of(denied), 0, &is_denied, nullptr});
+}
+
+TEST_F(EmulationTest, BranchesThroughTheAbortPageGoToNoCanonicalAddress) {
+  arch::CpuState cpu;
+  cpu[arch::Reg::Rsi] = reinterpret_cast<std::uint64_t>(denied);
+  for (const unsigned modrm : {0x16U, 0x26U}) {  // CALL [RSI], JMP [RSI]
+    const AbortPageOutcome outcome = emulate({0xff, modrm}, cpu);
+    EXPECT_EQ(outcome.end, AbortPageEnd::Fault);
+    EXPECT_EQ(outcome.fault, arch::general_protection());
+  }
+}
+
+TEST_F(EmulationTest, OrdinaryMemoryThatFaultsIsToldApart) {
+  arch::CpuState cpu;
+  const auto epc = reinterpret_cast<std::uint64_t>(denied);
+  const auto closed = reinterpret_cast<std::uint64_t>(refused.data());
+  cpu[arch::Reg::Rsi] = epc;
+  cpu[arch::Reg::Rdi] = closed;
+  cpu[arch::Reg::Rcx] = 8;
+  const arch::CpuState before = cpu;
+  EXPECT_EQ(emulate({0xa4}, cpu).end, AbortPageEnd::MemoryFault);        // MOVSB
+  EXPECT_EQ(emulate({0xf3, 0xa4}, cpu).end, AbortPageEnd::MemoryFault);  // REP MOVSB
+  EXPECT_EQ(cpu.gpr, before.gpr);
+  cpu[arch::Reg::Rsp] = closed + 16;
+  EXPECT_EQ(emulate({0xff, 0x36}, cpu).end, AbortPageEnd::MemoryFault);  // PUSH [RSI]
+  EXPECT_EQ(emulate({0x8f, 0x06}, cpu).end, AbortPageEnd::MemoryFault);  // POP [RSI]
+  EXPECT_EQ(cpu[arch::Reg::Rsp], closed + 16);
 }
 
 TEST_F(EmulationTest, StackPointerAsOperand) {

@@ -118,16 +118,17 @@ TEST(SgxCpuid, LinuxFindsTheSectionsAsTheDriverReadsThem) {
   EXPECT_EQ(found, kEpc.size());
 }
 
-TEST(OfferedXfrm, IsTheMachinesWithoutAmxPkruAndSupervisorState) {
+TEST(OfferedXfrm, IsTheMachinesWithoutAmxAndSupervisorState) {
   constexpr std::uint64_t kSapphireRapids = 0x602e7;  // x87 SSE AVX AVX-512 PKRU AMX
-  EXPECT_EQ(offered_xfrm(kSapphireRapids, kSapphireRapids), 0xe7u);
-  EXPECT_EQ(offered_xfrm(0x2e7, ~0ULL), 0xe7u);
-  EXPECT_EQ(offered_xfrm(~0ULL, ~0ULL), 0xffu);
+  EXPECT_EQ(offered_xfrm(kSapphireRapids, kSapphireRapids), 0x2e7u);
+  EXPECT_EQ(offered_xfrm(0xe7, ~0ULL), 0xe7u);
+  EXPECT_EQ(offered_xfrm(~0ULL, ~0ULL), 0x2ffu);
 }
 
 TEST(OfferedXfrm, IsBoundByTheSignalFrame) {
   EXPECT_EQ(offered_xfrm(0xe7, 0x7), 0x7u);
   EXPECT_EQ(offered_xfrm(0xe7, 0x3), 0x3u);
+  EXPECT_EQ(offered_xfrm(0x207, 0x7), 0x7u);
 }
 
 TEST(OfferedXfrm, IsAlwaysALegalXcr0) {

@@ -230,6 +230,26 @@ TEST(VmaTableTest, NoMemoryChangesNothing) {
   EXPECT_EQ(contents(table), std::vector{vma});
 }
 
+TEST(VmaTableTest, KeySplitsAndStaysUntilAnotherIsGiven) {
+  FakePlatform platform;
+  VmaTable table(platform);
+  Enclave enclave;
+  const Vma whole{{at(0), at(9)}, kernel::kProtRead, kernel::kProtAll, &enclave};
+  VmaTable::Writer writer(table, platform.thread_id());
+  ASSERT_TRUE(writer.insert(whole));
+  ASSERT_TRUE(writer.protect({at(3), at(4)}, kernel::kProtRead, 15));
+  ASSERT_EQ(table.size(), 3);
+  EXPECT_EQ(table.find(at(2))->pkey, 0U);
+  EXPECT_EQ(table.find(at(3))->pkey, 15U);
+  EXPECT_EQ(table.find(at(3))->may_prot, kernel::kProtAll);
+  EXPECT_EQ(table.find(at(4))->pkey, 0U);
+  ASSERT_TRUE(writer.protect({at(0), at(9)}, kernel::kProtWrite));
+  EXPECT_EQ(table.find(at(3))->pkey, 15U);
+  EXPECT_EQ(table.find(at(3))->prot, kernel::kProtWrite);
+  ASSERT_TRUE(writer.protect({at(3), at(4)}, kernel::kProtWrite, 0));
+  EXPECT_EQ(table.find(at(3))->pkey, 0U);
+}
+
 TEST(VmaTableTest, ReadersSeeOneVersionOrTheNext) {
   FakePlatform platform;
   VmaTable table(platform);
