@@ -128,7 +128,7 @@ Sgx::Sgx(const arch::MachineConfig& config, kernel::KernelShared& shared) noexce
     : config_(config),
       enclaves_(process_, shared),
       vmas_(process_),
-      kernel_{process_, config_, shared, enclaves_, vmas_},
+      kernel_{process_, config_, shared, enclaves_, vmas_, mm_},
       native_(kernel_) {}
 
 void Sgx::after_fork() {
@@ -204,9 +204,11 @@ bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report) {
       return false;
     }
     // The kernel resolved a page fault. What follows natively would be one more trap at the same ENCLU, or at
-    // the AEP's: execute it here, unless the program put something else there.
+    // the AEP's: execute it here, unless the program put something else there. (Not where a fixup leads,
+    // though it may be an ENCLU: that can go round for ever, and signals have to come in between.)
     std::byte code[15];
-    if (block.lp.enclave_mode || !is_enclu(code, code_bytes(block, LinearAddress(cpu.rip), code))) {
+    if (it.redirected || block.lp.enclave_mode ||
+        !is_enclu(code, code_bytes(block, LinearAddress(cpu.rip), code))) {
       return true;
     }
   }
@@ -276,10 +278,15 @@ bool Sgx::raise(Interruption& it, CpuState& cpu, Fault fault, bool trap_class,
         resolution ? *resolution
                    : traced.decided(kernel::handle_enclave_fault(kernel_, fault.address, fault.error_code));
   }
-  const kernel::Delivery delivery = kernel::deliver(design, {fixup_site, {}}, trap);
-  trace_delivery(delivery, design, trap, cpu, block, it.uc.sigmask);
+  const kernel::FixupState state = mm_.fixup_state();
+  if (state.handler) {
+    read_code(trap);
+  }
+  const kernel::Delivery delivery = kernel::deliver(mm_.design, state, trap);
+  trace_delivery(delivery, mm_.design, trap, cpu, block, it.uc.sigmask);
   bool settled = true;
   if (const auto* fixup = std::get_if<kernel::Fixup>(&delivery)) {
+    it.redirected = true;
     cpu.rip = fixup->rip.value();
     cpu[arch::Reg::Rdi] = fixup->rdi;
     cpu[arch::Reg::Rsi] = fixup->rsi;
@@ -466,6 +473,13 @@ std::optional<Fault> Sgx::refused_by_key(const UContext& uc, LinearAddress addre
 
 bool Sgx::host_page_fault(Interruption& it, siginfo_t& report) {
   const LinearAddress address(it.uc.mcontext.cr2);
+  if ((it.uc.mcontext.err & arch::pfec::kInstruction) != 0 && at_enclu(it)) {
+    // An ENCLU that can be read and not executed. It has not run, but RIP is there: for the kernel that is
+    // enough.
+    CpuState cpu = load_state(it.uc, fs_base(), gs_base());
+    const Fault fault{Vector::PF, static_cast<std::uint32_t>(it.uc.mcontext.err), address};
+    return raise(it, cpu, fault, false, resolution_of(it.info), report);
+  }
   const auto vma = vmas_.find(address);
   if (!vma) {
     return false;
@@ -529,6 +543,16 @@ bool Sgx::host_page_fault(Interruption& it, siginfo_t& report) {
       break;
   }
   return false;
+}
+
+/// The bytes at RIP as the kernel would read them from the program: of the EPC it sees the abort page.
+void Sgx::read_code(kernel::TrapFrame& trap) const {
+  const LinearAddress last = trap.rip + (trap.code.size() - 1);
+  if (vmas_.find(trap.rip) || vmas_.find(last) ||
+      enclume_guarded_copy(trap.code.data(), reinterpret_cast<const void*>(trap.rip.value()),
+                           trap.code.size()) != 0) {
+    trap.code = {};
+  }
 }
 
 /// The bytes at RIP, for telling instructions apart: EPC contents through the alias (the page may be

@@ -27,6 +27,7 @@ struct Interruption {
   const siginfo_t& info;
   const EntryFacts& facts;
   ExitPlan& plan;
+  bool redirected = false;  ///< a fixup has moved RIP
 };
 
 /// Signal context: safe for all, with the thread's registers in `it`. The functions that return bool say
@@ -53,11 +54,8 @@ class Sgx {
 
   [[nodiscard]] kernel::Kernel& kernel() { return kernel_; }
   [[nodiscard]] NativeProtection& native() { return native_; }
-
-  /// Set once at start.
-  kernel::ExceptionDesign design = kernel::ExceptionDesign::Vdso;
-  /// The ENCLU of the vDSO image that the program sees, once it is mapped.
-  std::optional<kernel::FixupSite> fixup_site;
+  /// Of this process. Its design and its vDSO are set once, at start.
+  [[nodiscard]] kernel::MmContext& mm() { return mm_; }
 
  private:
   bool run_enclu(Interruption& it, arch::CpuState& cpu, siginfo_t& report);
@@ -71,12 +69,14 @@ class Sgx {
   bool free_tcs_of_dead_thread(LinearAddress address);
   void enter(ThreadBlock& block, UContext& uc);
   void leave(ThreadBlock& block, UContext& uc);
+  void read_code(kernel::TrapFrame& trap) const;
   [[nodiscard]] std::size_t code_bytes(const ThreadBlock& block, LinearAddress rip, std::byte (&out)[15]);
 
   const arch::MachineConfig& config_;
   Process process_;
   kernel::EnclaveTable enclaves_;
   kernel::VmaTable vmas_;
+  kernel::MmContext mm_;
   kernel::Kernel kernel_;
   NativeProtection native_;
 };

@@ -4,6 +4,7 @@
 
 #include "arch/machine.h"
 #include "kernel/enclave_table.h"
+#include "kernel/fixup/mm_context.h"
 #include "kernel/platform.h"
 #include "kernel/shared.h"
 #include "kernel/vma/vma_table.h"
@@ -16,6 +17,7 @@ struct Kernel {
   KernelShared& shared;
   EnclaveTable& enclaves;
   VmaTable& vmas;
+  MmContext& mm;
 
   /// The machine that leaves execute on; cheap to make.
   [[nodiscard]] arch::Machine machine() const noexcept { return {config, shared.machine, enclaves}; }

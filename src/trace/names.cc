@@ -76,6 +76,9 @@ constexpr std::array kIoctls = {
     Named{0xc028a405, "SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS"},
     Named{0xc028a406, "SGX_IOC_ENCLAVE_MODIFY_TYPES"},
     Named{0xc018a407, "SGX_IOC_ENCLAVE_REMOVE_PAGES"},
+    // include/enclume/uapi/sgx_enclu_handler.h
+    Named{0x4010a480, "SGX_IOC_ENCLU_HANDLER_REGISTER"},
+    Named{0x4010a481, "SGX_IOC_ENCLU_HANDLER_UNREGISTER"},
 };
 
 // What open, close, the memory calls and the ioctls of SGX can answer.

@@ -14,6 +14,7 @@
 
 #include "arch/structs/secinfo.h"
 #include "arch/structs/secs.h"
+#include "enclume/uapi/sgx_enclu_handler.h"
 #include "kernel/device/debug_access.h"
 #include "kernel/device/ioctl.h"
 #include "kernel/fault/page_fault.h"
@@ -101,7 +102,8 @@ struct World {
                                               MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
   kernel::EnclaveTable enclaves{platform, *shared};
   kernel::VmaTable vmas{platform};
-  kernel::Kernel kernel{platform, config, *shared, enclaves, vmas};
+  kernel::MmContext mm{.design = kernel::ExceptionDesign::PerMm, .vdso = {}, .enclu_handler = {}};
+  kernel::Kernel kernel{platform, config, *shared, enclaves, vmas, mm};
   kernel::Enclave* enclave = nullptr;
 };
 
@@ -140,7 +142,7 @@ void add(World& w, Input& in) {
 void step(World& w, Input& in) {
   using kernel::uapi::Command;
   const LinearAddress somewhere(kBase + in.offset() % (2 * kSize));
-  switch (in.byte() % 12) {
+  switch (in.byte() % 13) {
     case 0:
       return create(w, in);
     case 1:
@@ -172,6 +174,11 @@ void step(World& w, Input& in) {
     case 10:
       (void)reclaim_batch(w.kernel);
       return;
+    case 11:
+      return call(w,
+                  static_cast<Command>(in.byte() % 2 == 0 ? SGX_IOC_ENCLU_HANDLER_REGISTER
+                                                          : SGX_IOC_ENCLU_HANDLER_UNREGISTER),
+                  sgx_enclu_handler{in.value<std::uint64_t>(), in.byte()});
     default: {
       std::byte bytes[32];
       (void)debug_read(w.kernel, somewhere + in.byte(), bytes, sizeof bytes);

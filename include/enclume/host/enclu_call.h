@@ -54,67 +54,79 @@ static_assert(offsetof(EncluCall, leaf) == 8 && offsetof(EncluCall, tcs) == 16 &
 
 /// Calls `function` by its register contract and keeps what the enclave and the AEX take: the callee-saved
 /// registers, MXCSR, the x87 control word, DF, AC. RSP at the ENCLU is the same for each turn of the loop,
-/// since an enclave that is resumed leaves to the stack that it was entered from.
-__attribute__((naked, noinline)) inline void enclu_call(EncluCall* /*call*/) {
-  // clang-format off
-  __asm__(
-      "pushq %rbx\n\t.cfi_adjust_cfa_offset 8\n\t.cfi_rel_offset %rbx, 0\n\t"
-      "pushq %rbp\n\t.cfi_adjust_cfa_offset 8\n\t.cfi_rel_offset %rbp, 0\n\t"
-      "pushq %r12\n\t.cfi_adjust_cfa_offset 8\n\t.cfi_rel_offset %r12, 0\n\t"
-      "pushq %r13\n\t.cfi_adjust_cfa_offset 8\n\t.cfi_rel_offset %r13, 0\n\t"
-      "pushq %r14\n\t.cfi_adjust_cfa_offset 8\n\t.cfi_rel_offset %r14, 0\n\t"
-      "pushq %r15\n\t.cfi_adjust_cfa_offset 8\n\t.cfi_rel_offset %r15, 0\n\t"
-      "pushq %rdi\n\t.cfi_adjust_cfa_offset 8\n\t"
-      "subq $16, %rsp\n\t.cfi_adjust_cfa_offset 16\n\t"
-      "stmxcsr (%rsp)\n\t"
-      "fnstcw 4(%rsp)\n"
-      "1:\n\t"
-      "movq 16(%rsp), %r10\n\t"
-      "movq 8(%r10), %rax\n\t"
-      "movq 16(%r10), %rbx\n\t"
-      "movq 24(%r10), %rdi\n\t"
-      "movq 32(%r10), %rsi\n\t"
-      "movq 40(%r10), %rdx\n\t"
-      "movq 48(%r10), %r8\n\t"
-      "movq 56(%r10), %r9\n\t"
-      "callq *(%r10)\n\t"
-      "movq 16(%rsp), %r10\n\t"
-      "movl %eax, %eax\n\t"
-      "movq %rax, 8(%r10)\n\t"
-      "movq %rdi, 24(%r10)\n\t"
-      "movq %rsi, 32(%r10)\n\t"
-      "movq %rdx, 40(%r10)\n\t"
-      "movq %r8, 48(%r10)\n\t"
-      "movq %r9, 56(%r10)\n\t"
-      "pushfq\n\t.cfi_adjust_cfa_offset 8\n\t"
-      "andl $~0x40400, (%rsp)\n\t"     // DF, and AC, which an AEX leaks from the enclave
-      "popfq\n\t.cfi_adjust_cfa_offset -8\n\t"
-      "fnclex\n\t"                      // an AEX for #MF leaves an unmasked exception pending
-      "ldmxcsr (%rsp)\n\t"
-      "fldcw 4(%rsp)\n\t"
-      "cmpl $4, %eax\n\t"
-      "je 2f\n\t"
-      "cmpq $0, 64(%r10)\n\t"
-      "je 2f\n\t"
-      "movq %r10, %rdi\n\t"
-      "callq *64(%r10)\n\t"
-      "movl %eax, %eax\n\t"
-      "testl %eax, %eax\n\t"
-      "je 2f\n\t"
-      "movq 16(%rsp), %r10\n\t"
-      "movq %rax, 8(%r10)\n\t"
-      "jmp 1b\n"
-      "2:\n\t"
-      "addq $24, %rsp\n\t.cfi_adjust_cfa_offset -24\n\t"
-      "popq %r15\n\t.cfi_adjust_cfa_offset -8\n\t.cfi_restore %r15\n\t"
-      "popq %r14\n\t.cfi_adjust_cfa_offset -8\n\t.cfi_restore %r14\n\t"
-      "popq %r13\n\t.cfi_adjust_cfa_offset -8\n\t.cfi_restore %r13\n\t"
-      "popq %r12\n\t.cfi_adjust_cfa_offset -8\n\t.cfi_restore %r12\n\t"
-      "popq %rbp\n\t.cfi_adjust_cfa_offset -8\n\t.cfi_restore %rbp\n\t"
-      "popq %rbx\n\t.cfi_adjust_cfa_offset -8\n\t.cfi_restore %rbx\n\t"
-      "ret");
-  // clang-format on
-}
+/// since an enclave that is resumed leaves to the stack that it was entered from. Exceptions of
+/// `on_exception` pass through. Assembly that the compiler does not look into, or it would conclude that
+/// nothing is thrown here.
+extern "C" [[gnu::visibility("hidden")]] void enclume_enclu_call(EncluCall* call);
+// clang-format off
+// One copy in each library and program, from whichever of its files include this.
+__asm__(
+    ".pushsection .text.enclume_enclu_call, \"axG\", @progbits, enclume_enclu_call, comdat\n\t"
+    ".weak enclume_enclu_call\n\t"
+    ".hidden enclume_enclu_call\n\t"
+    ".type enclume_enclu_call, @function\n"
+    "enclume_enclu_call:\n\t"
+    ".cfi_startproc\n\t"
+    "endbr64\n\t"
+    "pushq %rbx\n\t.cfi_adjust_cfa_offset 8\n\t.cfi_rel_offset %rbx, 0\n\t"
+    "pushq %rbp\n\t.cfi_adjust_cfa_offset 8\n\t.cfi_rel_offset %rbp, 0\n\t"
+    "pushq %r12\n\t.cfi_adjust_cfa_offset 8\n\t.cfi_rel_offset %r12, 0\n\t"
+    "pushq %r13\n\t.cfi_adjust_cfa_offset 8\n\t.cfi_rel_offset %r13, 0\n\t"
+    "pushq %r14\n\t.cfi_adjust_cfa_offset 8\n\t.cfi_rel_offset %r14, 0\n\t"
+    "pushq %r15\n\t.cfi_adjust_cfa_offset 8\n\t.cfi_rel_offset %r15, 0\n\t"
+    "pushq %rdi\n\t.cfi_adjust_cfa_offset 8\n\t"
+    "subq $16, %rsp\n\t.cfi_adjust_cfa_offset 16\n\t"
+    "stmxcsr (%rsp)\n\t"
+    "fnstcw 4(%rsp)\n"
+    "1:\n\t"
+    "movq 16(%rsp), %r10\n\t"
+    "movq 8(%r10), %rax\n\t"
+    "movq 16(%r10), %rbx\n\t"
+    "movq 24(%r10), %rdi\n\t"
+    "movq 32(%r10), %rsi\n\t"
+    "movq 40(%r10), %rdx\n\t"
+    "movq 48(%r10), %r8\n\t"
+    "movq 56(%r10), %r9\n\t"
+    "callq *(%r10)\n\t"
+    "movq 16(%rsp), %r10\n\t"
+    "movl %eax, %eax\n\t"
+    "movq %rax, 8(%r10)\n\t"
+    "movq %rdi, 24(%r10)\n\t"
+    "movq %rsi, 32(%r10)\n\t"
+    "movq %rdx, 40(%r10)\n\t"
+    "movq %r8, 48(%r10)\n\t"
+    "movq %r9, 56(%r10)\n\t"
+    "pushfq\n\t.cfi_adjust_cfa_offset 8\n\t"
+    "andl $~0x40400, (%rsp)\n\t"     // DF, and AC, which an AEX leaks from the enclave
+    "popfq\n\t.cfi_adjust_cfa_offset -8\n\t"
+    "fnclex\n\t"                      // an AEX for #MF leaves an unmasked exception pending
+    "ldmxcsr (%rsp)\n\t"
+    "fldcw 4(%rsp)\n\t"
+    "cmpl $4, %eax\n\t"
+    "je 2f\n\t"
+    "cmpq $0, 64(%r10)\n\t"
+    "je 2f\n\t"
+    "movq %r10, %rdi\n\t"
+    "callq *64(%r10)\n\t"
+    "movl %eax, %eax\n\t"
+    "testl %eax, %eax\n\t"
+    "je 2f\n\t"
+    "movq 16(%rsp), %r10\n\t"
+    "movq %rax, 8(%r10)\n\t"
+    "jmp 1b\n"
+    "2:\n\t"
+    "addq $24, %rsp\n\t.cfi_adjust_cfa_offset -24\n\t"
+    "popq %r15\n\t.cfi_adjust_cfa_offset -8\n\t.cfi_restore %r15\n\t"
+    "popq %r14\n\t.cfi_adjust_cfa_offset -8\n\t.cfi_restore %r14\n\t"
+    "popq %r13\n\t.cfi_adjust_cfa_offset -8\n\t.cfi_restore %r13\n\t"
+    "popq %r12\n\t.cfi_adjust_cfa_offset -8\n\t.cfi_restore %r12\n\t"
+    "popq %rbp\n\t.cfi_adjust_cfa_offset -8\n\t.cfi_restore %rbp\n\t"
+    "popq %rbx\n\t.cfi_adjust_cfa_offset -8\n\t.cfi_restore %rbx\n\t"
+    "ret\n\t"
+    ".cfi_endproc\n\t"
+    ".size enclume_enclu_call, . - enclume_enclu_call\n\t"
+    ".popsection");
+// clang-format on
 
 inline EncluExit exit_of(const EncluCall& call) noexcept {
   const EncluRegisters& r = call.registers;
@@ -140,7 +152,7 @@ class EncluFunction {
   /// EENTER. Returns at EEXIT or the first exception.
   [[nodiscard]] EncluExit enter(std::uint64_t tcs, const EncluRegisters& registers = {}) const noexcept {
     detail::EncluCall call = start(tcs, registers);
-    detail::enclu_call(&call);
+    detail::enclume_enclu_call(&call);
     return detail::exit_of(call);
   }
 
@@ -163,7 +175,7 @@ class EncluFunction {
       c->registers = next;
       return static_cast<std::uint32_t>(leaf);
     };
-    detail::enclu_call(&call);
+    detail::enclume_enclu_call(&call);
     return detail::exit_of(call);
   }
 

@@ -139,7 +139,7 @@ void start(char** environment) {
     refuse("there is not enough address space for the engine's thread stacks (ulimit -v?)");
   }
   e.sgx = new (sgx_storage) Sgx(machine_config(), make_shared_machine(settings));
-  e.sgx->design = settings.fixup;
+  e.sgx->mm().design = settings.fixup;
   e.actions.init();
   pthread_atfork(nullptr, nullptr, &in_forked_child);
   remember_environment(environment);
@@ -150,7 +150,7 @@ void start(char** environment) {
   if (!e.features.cpuid_faulting) {
     start_host_cpuid(auxiliary_value(environment, AT_BASE), auxiliary_value(environment, AT_SYSINFO_EHDR));
   }
-  e.sgx->fixup_site = install_vdso(environment, settings.fixup);
+  e.sgx->mm().vdso = install_vdso(environment, settings.fixup);
 }
 
 /// A process can have two engines: one of another build inherited by LD_PRELOAD, or a copy that the user

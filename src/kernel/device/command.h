@@ -21,6 +21,11 @@ namespace enclume::kernel {
 [[nodiscard]] SysResult<long> ioctl_modify_types(const Kernel&, Enclave&, LinearAddress argument) noexcept;
 [[nodiscard]] SysResult<long> ioctl_remove_pages(const Kernel&, Enclave&, LinearAddress argument) noexcept;
 
+/// The two ioctls of design `per-mm`, which concern the address space and no enclave.
+[[nodiscard]] bool is_enclu_handler_command(unsigned command) noexcept;
+[[nodiscard]] SysResult<long> ioctl_enclu_handler(const Kernel&, unsigned command,
+                                                  LinearAddress argument) noexcept;
+
 /// sgx_validate_offset_length(): whole pages, at least one, inside SIZE. Errors: Invalid.
 [[nodiscard]] SysResult<void> check_range(const Enclave&, std::uint64_t offset,
                                           std::uint64_t length) noexcept;

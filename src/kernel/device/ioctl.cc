@@ -36,6 +36,11 @@ class OneAtATime {
 
 SysResult<long> sgx_ioctl(const Kernel& kernel, Enclave& enclave, unsigned command,
                           LinearAddress argument) noexcept {
+  // Not Linux's, so in its design unknown. No business of the enclave's, so not kept out by others' ioctls on
+  // it.
+  if (kernel.mm.design == ExceptionDesign::PerMm && is_enclu_handler_command(command)) {
+    return ioctl_enclu_handler(kernel, command, argument);
+  }
   const OneAtATime turn(kernel, enclave);
   if (!turn) {
     return fail(Errno::Busy);

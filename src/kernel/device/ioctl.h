@@ -10,7 +10,8 @@
 namespace enclume::kernel {
 
 /// Every command of kernel/uapi/sgx.h, with Linux's order of checks, errno values, partial progress and
-/// write-back of `count` and `result`. VEPC_REMOVE_ALL and anything unknown: NotTty.
+/// write-back of `count` and `result`. VEPC_REMOVE_ALL and anything unknown: NotTty. In design `per-mm` also
+/// the commands of include/enclume/uapi/sgx_enclu_handler.h.
 ///
 /// Busy while another thread is in an ioctl on the same enclave. Restart (ERESTARTSYS) only if
 /// Platform::signal_pending() said so before anything was done. After a successful CREATE the engine moves

@@ -8,6 +8,7 @@
 
 #include "base/types.h"
 #include "kernel/fixup/design.h"
+#include "kernel/fixup/fixup_state.h"
 #include "kernel/traps/traps.h"
 
 namespace enclume::kernel {
@@ -24,20 +25,6 @@ struct Fixup {
   friend bool operator==(const Fixup&, const Fixup&) = default;
 };
 
-/// One row of the vDSO's exception table: exactly one instruction.
-struct FixupSite {
-  LinearAddress instruction;
-  LinearAddress fixup;
-};
-
-/// What the kernel knows of an address space, and the decision rests on.
-struct FixupState {
-  /// The table of the vDSO image; empty if the program has no vDSO of ours. Designs `vdso`, `vdso-registers`.
-  std::optional<FixupSite> vdso;
-  /// The registered ENCLU exception handler. Design `per-mm`.
-  std::optional<LinearAddress> handler;
-};
-
 struct Nothing {
   friend bool operator==(Nothing, Nothing) = default;
 };
@@ -46,11 +33,6 @@ using Delivery = std::variant<Nothing, Fixup, TrapSignal>;
 
 /// The whole decision, from what is in the frame and the state alone. Signal context: safe.
 [[nodiscard]] Delivery deliver(ExceptionDesign, const FixupState&, const TrapFrame&) noexcept;
-
-/// Whether the design looks at TrapFrame::code; where not, nobody need read it. Signal context: safe.
-[[nodiscard]] constexpr bool looks_at_code(ExceptionDesign design) noexcept {
-  return design == ExceptionDesign::PerMm;
-}
 
 // The designs: nothing if the exception is not fixed up. Signal context: safe, all of them.
 

@@ -7,9 +7,6 @@ namespace enclume::kernel {
 
 namespace {
 
-/// TASK_SIZE_MAX for four-level paging.
-constexpr std::uint64_t kTaskSizeMax = (1ULL << 47) - kPageSize;
-
 /// SEGV_CPERR, younger than the C library's headers.
 constexpr int kSegvCperr = 10;
 

@@ -13,6 +13,9 @@
 
 namespace enclume::kernel {
 
+/// The first address beyond user space with four-level paging (Linux: TASK_SIZE_MAX).
+inline constexpr std::uint64_t kTaskSizeMax = (1ULL << 47) - kPageSize;
+
 /// ENCLU's three bytes. With a prefix it is another instruction or the same one at another address.
 inline constexpr std::array kEncluBytes = {std::byte{0x0f}, std::byte{0x01}, std::byte{0xd7}};
 

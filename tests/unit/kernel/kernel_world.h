@@ -117,7 +117,7 @@ class KernelWorld {
                                                        0))),
         enclaves(platform, *shared),
         vmas(platform),
-        kernel{platform, config, *shared, enclaves, vmas} {
+        kernel{platform, config, *shared, enclaves, vmas, mm} {
     shared->machine.boot_nonce.fill(std::byte{0x5a});
     shared->epc_total = epc_pages;
   }
@@ -264,6 +264,7 @@ class KernelWorld {
   kernel::KernelShared* shared;
   kernel::EnclaveTable enclaves;
   kernel::VmaTable vmas;
+  kernel::MmContext mm;
   kernel::Kernel kernel;
 };
 
