@@ -14,6 +14,8 @@
 
 namespace enclume::engine {
 
+class CodeMap;
+
 /// A set of instruction classes.
 class ClassSet {
  public:
@@ -30,6 +32,11 @@ class ClassSet {
   friend constexpr ClassSet operator|(ClassSet a, ClassSet b) {
     a.bits_ |= b.bits_;
     return a;
+  }
+  [[nodiscard]] constexpr ClassSet without(ClassSet other) const {
+    ClassSet rest = *this;
+    rest.bits_ &= ~other.bits_;
+    return rest;
   }
 
  private:
@@ -75,6 +82,10 @@ struct Candidate {
 
   friend constexpr bool operator==(const Candidate&, const Candidate&) = default;
 };
+
+/// What the map says of the bytes at `opcode`, which without prefixes decode as `bare`.
+[[nodiscard]] Candidate judge_candidate(const CodeMap& map, std::size_t opcode,
+                                        const decode::Instruction& bare) noexcept;
 
 /// How many there are, of which the caller's arrays hold as many as fit.
 struct PageScan {
