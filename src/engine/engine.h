@@ -24,6 +24,8 @@ struct Features {
   bool cpuid_faulting = false;  ///< ARCH_SET_CPUID
   bool pkeys = false;           ///< protection keys: RDPKRU and WRPKRU work
   int epc_pkey = -1;            ///< protection key of EPC pages, -1: none
+  int execute_only_pkey = -1;   ///< of the patched copies of EPC pages: nobody reads or writes these
+  bool amd = false;             ///< AMD or Hygon: see decode::BranchRule
 };
 
 class Engine {

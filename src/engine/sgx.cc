@@ -26,11 +26,9 @@ using arch::Access;
 using arch::CpuState;
 using arch::Fault;
 using arch::Vector;
-using decode::InstructionClass;
 
 constexpr int kSysUserDispatch = 2;  // si_code of SIGSYS
 constexpr std::uint64_t kSyscallLength = 2;
-constexpr std::uint64_t kDr6SingleStep = 1U << 14;
 constexpr std::uint64_t kDr6Breakpoint0 = 1U << 0;
 constexpr std::uint32_t kKickMagic = 0x4b43494b;
 
@@ -39,39 +37,21 @@ bool is_enclu(const std::byte* code, std::size_t size) {
          std::memcmp(code, kernel::kEncluBytes.data(), kernel::kEncluBytes.size()) == 0;
 }
 
-/// Instructions that are illegal in an enclave but raise something else than #UD natively (SDM Vol. 3D,
-/// "Illegal Instructions").
-bool undefined_in_enclave(InstructionClass c) {
-  switch (c) {
-    case InstructionClass::Cpuid:
-    case InstructionClass::Getsec:
-    case InstructionClass::Rdpmc:
-    case InstructionClass::Sgdt:
-    case InstructionClass::Sidt:
-    case InstructionClass::Sldt:
-    case InstructionClass::Str:
-    case InstructionClass::Smsw:
-    case InstructionClass::Vmcall:
-    case InstructionClass::Vmfunc:
-    case InstructionClass::In:
-    case InstructionClass::Out:
-    case InstructionClass::Ins:
-    case InstructionClass::Outs:
-    case InstructionClass::FarCall:
-    case InstructionClass::FarJmp:
-    case InstructionClass::FarRet:
-    case InstructionClass::Iret:
-    case InstructionClass::IntN:
-    case InstructionClass::MovToSegment:
-    case InstructionClass::PopSegment:
-    case InstructionClass::LoadFarPointer:
-    case InstructionClass::Syscall:
-    case InstructionClass::Sysenter:
-      return true;
-    default:
-      return false;
+/// The x87 and SSE words that Linux's math_error() looks at.
+void read_fpu_words(const arch::XsaveImage& image, kernel::TrapFrame& trap) {
+  if (image.area == nullptr) {
+    return;
   }
+  std::uint64_t xstate_bv;
+  std::memcpy(&xstate_bv, image.area + 512, sizeof(xstate_bv));
+  if ((xstate_bv & 1) != 0) {
+    std::memcpy(&trap.fcw, image.area, sizeof(trap.fcw));
+    std::memcpy(&trap.fsw, image.area + 2, sizeof(trap.fsw));
+  }
+  std::memcpy(&trap.mxcsr, image.area + 24, sizeof(trap.mxcsr));
 }
+
+}  // namespace
 
 Access access_of(std::uint64_t error_code) {
   if ((error_code & arch::pfec::kInstruction) != 0) {
@@ -93,22 +73,6 @@ kernel::FaultResolution resolution_of(const siginfo_t& info) {
       return kernel::FaultResolution::BadMapping;
   }
 }
-
-/// The x87 and SSE words that Linux's math_error() looks at.
-void read_fpu_words(const arch::XsaveImage& image, kernel::TrapFrame& trap) {
-  if (image.area == nullptr) {
-    return;
-  }
-  std::uint64_t xstate_bv;
-  std::memcpy(&xstate_bv, image.area + 512, sizeof(xstate_bv));
-  if ((xstate_bv & 1) != 0) {
-    std::memcpy(&trap.fcw, image.area, sizeof(trap.fcw));
-    std::memcpy(&trap.fsw, image.area + 2, sizeof(trap.fsw));
-  }
-  std::memcpy(&trap.mxcsr, image.area + 24, sizeof(trap.mxcsr));
-}
-
-}  // namespace
 
 bool is_kick(int signo, const siginfo_t& info) {
   return signo == SIGSYS && info.si_code == SI_QUEUE &&
@@ -134,6 +98,11 @@ Sgx::Sgx(const arch::MachineConfig& config, kernel::KernelShared& shared) noexce
 void Sgx::after_fork() {
   enclaves_.after_fork_in_child();
   vmas_.after_fork_in_child();
+  native_.after_fork_in_child();
+}
+
+Pkru enclave_pkru(Pkru pkru) {
+  return inside_fence(pkru, enclume_epc_fence) | fence_of(engine().features.execute_only_pkey);
 }
 
 // -- Transitions
@@ -144,7 +113,7 @@ void Sgx::enter(ThreadBlock& block, UContext& uc) {
   block.host_gs = block.lp.host_gs_base;
   block.host_pkru = frame_pkru(uc);
   block.xfrm = block.lp.xfrm;
-  set_frame_pkru(uc, inside_fence(block.host_pkru, enclume_epc_fence));
+  set_frame_pkru(uc, enclave_pkru(block.host_pkru));
   if (kernel::Enclave* enclave =
           enclaves_.find(static_cast<std::uint32_t>(block.lp.secs.address.value >> 36));
       enclave != nullptr) {
@@ -176,6 +145,7 @@ bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report) {
         block.inside.store(vma->enclave->secs_page().address.value, std::memory_order_seq_cst);
       }
     }
+    const LinearAddress output = was_inside ? output_of_enclu(cpu) : LinearAddress{};
     kernel::UserSpace space(kernel_);
     TracedEnclu traced(block.lp, cpu);
     const arch::LeafResult result = arch::enclu(kernel_.machine(), block.lp, cpu, space);
@@ -183,8 +153,18 @@ bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report) {
     if (result) {
       if (!was_inside && block.lp.enclave_mode) {
         enter(block, it.uc);
+        if (!block.lp.elrange.contains(LinearAddress(cpu.rip))) {
+          // ERESUME to a frame that says so: the first fetch is refused.
+          return raise(it, cpu, arch::general_protection(), false, {}, report);
+        }
+        if (cpu.rip == block.site.next) {
+          release_site(block);
+        }
       } else if (was_inside && !block.lp.enclave_mode) {
         leave(block, it.uc);
+      }
+      if (output.value() != 0) {
+        content_changed(output);
       }
       if (cpu.pending_single_step) {
         cpu.pending_single_step = false;
@@ -348,7 +328,8 @@ bool Sgx::enclave_interrupt(Interruption& it) {
 }
 
 void Sgx::leave_enclave(ThreadBlock& block, UContext& uc, ExitPlan& plan, trace::Interrupt why) {
-  CpuState cpu = load_state(uc, plan.fs, plan.gs);
+  StepEnd step;
+  CpuState cpu = load_enclave_state(uc, plan.fs, plan.gs, block, false, step);
   cpu.rflags = (cpu.rflags & ~(arch::rflags::kId | arch::rflags::kNt)) |
                (plan.flags & (arch::rflags::kId | arch::rflags::kNt));
   set_bases(block.host_fs, block.host_gs);
@@ -363,7 +344,9 @@ void Sgx::leave_enclave(ThreadBlock& block, UContext& uc, ExitPlan& plan, trace:
 bool Sgx::enclave_fault(int signo, Interruption& it, siginfo_t& report) {
   ThreadBlock& block = it.block;
   SigContext& m = it.uc.mcontext;
-  CpuState cpu = load_state(it.uc, it.facts.fs, it.facts.gs);
+  StepEnd step;
+  const bool debug_trap = signo == SIGTRAP && it.info.si_code == TRAP_TRACE;
+  CpuState cpu = load_enclave_state(it.uc, it.facts.fs, it.facts.gs, block, debug_trap, step);
   ENCLUME_CHECK(block.lp.enclave_mode, {"rip", cpu.rip}, {"signal", static_cast<std::uint64_t>(signo)});
 
   if (signo == SIGSYS) {
@@ -372,6 +355,9 @@ bool Sgx::enclave_fault(int signo, Interruption& it, siginfo_t& report) {
       cpu.rip -= kSyscallLength;
     }
     return raise(it, cpu, arch::undefined_opcode(), false, {}, report);
+  }
+  if (step.taken) {
+    return after_step(it, cpu, report, step);
   }
   const auto vector = static_cast<Vector>(m.trapno);
   const LinearAddress rip(cpu.rip);
@@ -389,12 +375,14 @@ bool Sgx::enclave_fault(int signo, Interruption& it, siginfo_t& report) {
     return raise(it, cpu, arch::general_protection(), false, {}, report);
   }
   switch (vector) {
-    case Vector::UD:
-      return raise(it, cpu, arch::undefined_opcode(), false, {}, report);
+    case Vector::UD: {
+      const auto instruction = decode::decode({code, size}, branches_);
+      return undefined(it, cpu, report, instruction ? &*instruction : nullptr);
+    }
     case Vector::GP: {
-      const auto instruction = decode::decode({code, size});
-      if (instruction && undefined_in_enclave(instruction->cls)) {
-        return raise(it, cpu, arch::undefined_opcode(), false, {}, report);
+      const auto instruction = decode::decode({code, size}, branches_);
+      if (instruction && is_illegal(*instruction)) {
+        return undefined(it, cpu, report, &*instruction);
       }
       return raise(it, cpu, {Vector::GP, static_cast<std::uint32_t>(m.err), {}}, false, {}, report);
     }
@@ -424,53 +412,6 @@ bool Sgx::enclave_fault(int signo, Interruption& it, siginfo_t& report) {
   }
 }
 
-bool Sgx::enclave_page_fault(Interruption& it, CpuState& cpu, siginfo_t& report) {
-  ThreadBlock& block = it.block;
-  const LinearAddress address(it.uc.mcontext.cr2);
-  const auto native = static_cast<std::uint32_t>(it.uc.mcontext.err);
-  const Access access = access_of(native);
-  if (!block.lp.elrange.contains(address)) {
-    if (access == Access::Execute) {
-      return raise(it, cpu, arch::general_protection(), false, {}, report);
-    }
-    return raise(it, cpu, {Vector::PF, native, address}, false, resolution_of(it.info), report);
-  }
-  kernel::UserSpace space(kernel_);
-  const auto operand = space.walk(address, access);
-  if (!operand) {
-    return raise(it, cpu, operand.error(), false, {}, report);
-  }
-  if (const auto key = refused_by_key(it.uc, address, access); key) {
-    return raise(it, cpu, *key, false, {}, report);
-  }
-  if (const auto allowed = arch::check_enclave_access(block.lp, operand->epc, address, access); !allowed) {
-    return raise(it, cpu, allowed.error(), false, {}, report);
-  }
-  // Allowed: only the native permissions were behind, or the enclave has loaded a PKRU that closes the key
-  // which it knows nothing of. Hardware takes no fault here. (On a page that is not there yet natively the
-  // key's refusal does not show in the error code.)
-  set_frame_pkru(it.uc, inside_fence(frame_pkru(it.uc), enclume_epc_fence));
-  const auto vma = vmas_.find(address);
-  if (vma) {
-    native_.apply(*vma->enclave, vma->enclave->page_number(address.page()), 1);
-  }
-  finish(it, cpu);
-  return true;
-}
-
-/// The #PF by a key that the program gave the page, if PKRU of the frame refuses the access. Asked of pages
-/// that are there, and before the EPCM (SDM Vol. 3D, "Interactions with Protection Keys").
-std::optional<Fault> Sgx::refused_by_key(const UContext& uc, LinearAddress address, Access access) const {
-  const auto vma = vmas_.find(address);
-  if (!vma || vma->pkey == 0 || access == Access::Execute ||
-      !pkru_denies(frame_pkru(uc), vma->pkey, access == Access::Write)) {
-    return std::nullopt;
-  }
-  const std::uint32_t write = access == Access::Write ? arch::pfec::kWrite : 0;
-  return Fault{Vector::PF, arch::pfec::kPresent | arch::pfec::kUser | arch::pfec::kProtectionKey | write,
-               address};
-}
-
 bool Sgx::host_page_fault(Interruption& it, siginfo_t& report) {
   const LinearAddress address(it.uc.mcontext.cr2);
   if ((it.uc.mcontext.err & arch::pfec::kInstruction) != 0 && at_enclu(it)) {
@@ -495,15 +436,12 @@ bool Sgx::host_page_fault(Interruption& it, siginfo_t& report) {
   if (const auto key = refused_by_key(it.uc, address, access); key) {
     return raise(it, cpu, *key, false, {}, report);
   }
-  if (engine().features.epc_pkey < 0) {
+  if (engine().features.epc_pkey < 0 && access != Access::Execute) {
     // Nothing keeps host code out of the EPC here (docs/fidelity.md), so let it in where enclave code may be.
     const std::uint64_t page = vma->enclave->page_number(address.page());
     const kernel::Protection now = kernel::effective_protection(*vma->enclave, page, vma->prot);
-    const kernel::Protection need = access == Access::Write     ? kernel::kProtWrite
-                                    : access == Access::Execute ? kernel::kProtExec
-                                                                : kernel::kProtRead;
-    if (now.covers(need)) {
-      native_.apply(*vma->enclave, page, 1);
+    if (now.covers(access == Access::Write ? kernel::kProtWrite : kernel::kProtRead)) {
+      native_.allow_data(*vma, address.page());
       finish(it, cpu);
       return true;
     }

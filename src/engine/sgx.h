@@ -8,10 +8,12 @@
 #include "arch/cpu_state.h"
 #include "arch/fault.h"
 #include "arch/machine.h"
+#include "engine/decode/decoder.h"
 #include "engine/entry/entry.h"
 #include "engine/pages/native_protection.h"
 #include "engine/pages/process.h"
 #include "engine/signals/frame.h"
+#include "engine/step/step.h"
 #include "engine/threads/thread_block.h"
 #include "kernel/fault/page_fault.h"
 #include "kernel/fixup/fixup.h"
@@ -50,6 +52,14 @@ class Sgx {
   /// AEX on the way into the enclave: makes `plan` one for host code at the AEP. `why` is for the trace.
   void leave_enclave(ThreadBlock& block, UContext& uc, ExitPlan& plan, trace::Interrupt why = {});
 
+  /// Has the pages of enclaves looked through before they are executed. Once, when the engine's features are
+  /// known.
+  void watch_execution();
+
+  /// Something was written to an enclave's page past its mapping: what was found in it does not hold any
+  /// more.
+  void content_changed(LinearAddress address);
+
   void after_fork();
 
   [[nodiscard]] kernel::Kernel& kernel() { return kernel_; }
@@ -62,6 +72,23 @@ class Sgx {
   bool raise(Interruption& it, arch::CpuState& cpu, arch::Fault fault, bool trap_class,
              std::optional<kernel::FaultResolution> resolution, siginfo_t& report, std::uint64_t dr6 = 0);
   bool enclave_page_fault(Interruption& it, arch::CpuState& cpu, siginfo_t& report);
+  bool let_access(Interruption& it, arch::CpuState& cpu, siginfo_t& report, const kernel::Vma& vma,
+                  LinearAddress address, arch::Access access);
+  bool step_on_page(Interruption& it, arch::CpuState& cpu, siginfo_t& report, const kernel::Vma& vma,
+                    LinearAddress page, bool fresh);
+  bool after_step(Interruption& it, arch::CpuState& cpu, siginfo_t& report, const StepEnd& end);
+  bool undefined(Interruption& it, arch::CpuState& cpu, siginfo_t& report,
+                 const decode::Instruction* instruction);
+  void release_site(ThreadBlock& block);
+  bool step_on_held(ThreadBlock& block, LinearAddress page, std::uint64_t rip);
+  arch::CpuState load_enclave_state(const UContext& uc, std::uint64_t fs, std::uint64_t gs,
+                                    ThreadBlock& block, bool debug_trap, StepEnd& end);
+  void close_page(LinearAddress page);
+  bool peek(LinearAddress from, void* to, std::size_t size);
+  void poke(LinearAddress to, const void* from, std::size_t size);
+  [[nodiscard]] std::optional<decode::Instruction> instruction_at(const ThreadBlock& block,
+                                                                  LinearAddress rip);
+  [[nodiscard]] bool is_illegal(const decode::Instruction& instruction) const;
   void finish(Interruption& it, arch::CpuState& cpu);
   [[nodiscard]] arch::EpcPage epc_page_at(LinearAddress address) const;
   [[nodiscard]] std::optional<arch::Fault> refused_by_key(const UContext& uc, LinearAddress address,
@@ -79,7 +106,24 @@ class Sgx {
   kernel::MmContext mm_;
   kernel::Kernel kernel_;
   NativeProtection native_;
+  decode::BranchRule branches_ = decode::BranchRule::Intel;
 };
+
+/// Where ENCLU[EREPORT] or ENCLU[EGETKEY] puts its result, 0 for other leaves.
+LinearAddress output_of_enclu(const arch::CpuState& cpu);
+
+/// DR6.BS
+inline constexpr std::uint64_t kDr6SingleStep = 1U << 14;
+
+/// What a page fault was about, by its error code.
+arch::Access access_of(std::uint64_t error_code);
+
+/// What the kernel has made of a page fault that became this signal.
+kernel::FaultResolution resolution_of(const siginfo_t& info);
+
+/// PKRU for enclave code, made from what host code has (or enclave code has loaded): the key of EPC pages is
+/// open, that of the copies that are for execution only is closed.
+Pkru enclave_pkru(Pkru pkru);
 
 /// Whether an ENCLU can have raised this natively. Without SGX it is #UD; where the silicon has SGX and a
 /// hypervisor hides it, ENCLU does execute, and always fails: #GP, or #PF at the TCS (see docs/fidelity.md).

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "conformance/support.h"
+#include "enclaves/trapped_code.h"
 
 namespace enclume::test {
 namespace {
@@ -132,6 +133,20 @@ TEST(PagingTest, EpcIsFreeAgainWhenEnclavesAreGone) {
   for (int i = 0; i < 10; ++i) {
     const ProbeEnclave probe(with_heap(400));
     ASSERT_TRUE(probe.call(PROBE_OP_FILL, {probe.heap(), 400 * kWords, 2}).exited()) << i;
+  }
+}
+
+TEST(PagingTest, InstructionsThatAreTrappedStillAreWhenTheirPageComesBack) {
+  ProbeOptions options = with_heap(600);
+  options.code.assign(trapped_code_bytes().begin(), trapped_code_bytes().end());
+  const ProbeEnclave probe(options);
+  for (std::uint64_t round = 0; round < 3; ++round) {
+    const CallResult result = probe.call(PROBE_OP_CALL, {probe.code() + trapped_code().cpuid_function});
+    ASSERT_TRUE(result.faulted()) << "CPUID did not fault";
+    EXPECT_EQ(result.run.exception_vector, kVectorUd);
+    EXPECT_EQ(probe.read(probe.code() + trapped_code().cpuid) & 0xffff, 0xa20fu);
+    probe.abandon();
+    ASSERT_TRUE(probe.call(PROBE_OP_FILL, {probe.heap(), 600 * kWords, round}).exited());
   }
 }
 

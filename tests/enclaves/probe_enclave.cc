@@ -22,7 +22,7 @@ extern const std::uint32_t enclume_probe_sites[];
 namespace enclume::test {
 namespace {
 
-std::uint64_t code_offset(const std::uint8_t* label) {
+std::uint64_t label_offset(const std::uint8_t* label) {
   return static_cast<std::uint64_t>(label - enclume_probe_start);
 }
 
@@ -41,7 +41,7 @@ void add_thread(EnclaveImage& image, const ProbeOptions& options, std::uint64_t 
   Tcs tcs{};
   tcs.ossa = offset + PROBE_SSA;
   tcs.nssa = options.frames;
-  tcs.oentry = code_offset(enclume_probe_entry);
+  tcs.oentry = label_offset(enclume_probe_entry);
   tcs.ofsbase = offset + PROBE_THREAD_PAGE;
   tcs.ogsbase = offset + PROBE_GS_PAGE;
   tcs.fslimit = tcs.gslimit = 0xffffffff;
@@ -63,12 +63,12 @@ RaiseSite raise_site(std::uint64_t number) {
 }
 
 ProbeLabels probe_labels() {
-  return {.entry = code_offset(enclume_probe_entry),
-          .finish = code_offset(enclume_probe_finish),
-          .plain_return = code_offset(enclume_probe_return),
-          .work = code_offset(enclume_probe_work),
-          .tail_ud2 = code_offset(enclume_probe_tail_ud2),
-          .tail_dump = code_offset(enclume_probe_tail_dump)};
+  return {.entry = label_offset(enclume_probe_entry),
+          .finish = label_offset(enclume_probe_finish),
+          .plain_return = label_offset(enclume_probe_return),
+          .work = label_offset(enclume_probe_work),
+          .tail_ud2 = label_offset(enclume_probe_tail_ud2),
+          .tail_dump = label_offset(enclume_probe_tail_dump)};
 }
 
 std::span<const std::uint8_t> probe_code() {
@@ -83,8 +83,12 @@ std::uint64_t heap_offset(const ProbeOptions& options) {
   return tcs_offset(options, options.threads);
 }
 
+std::uint64_t code_offset(const ProbeOptions& options) {
+  return heap_offset(options) + options.heap_pages * kPage;
+}
+
 EnclaveImage probe_image(const ProbeOptions& options) {
-  const std::uint64_t end = heap_offset(options) + options.heap_pages * kPage;
+  const std::uint64_t end = code_offset(options) + options.code.size();
   EnclaveImage image(std::bit_ceil(std::max(end, options.minimum_size)), options.image);
 
   std::vector<std::uint8_t> code(PROBE_CODE_SIZE);
@@ -99,6 +103,7 @@ EnclaveImage probe_image(const ProbeOptions& options) {
   for (std::uint64_t page = 0; page < options.heap_pages; ++page) {
     image.add_page(heap_offset(options) + page * kPage, kPtReg | kR | kW, bytes_of(page), false);
   }
+  image.add_pages(code_offset(options), options.code_permissions, options.code);
   return image;
 }
 

@@ -28,6 +28,9 @@ struct ProbeOptions {
   ImageOptions image;
   // Read-write pages behind the threads, filled with a pattern of their own and not measured.
   std::uint64_t heap_pages = 0;
+  // Pages behind the heap, measured, for code of a test's own.
+  std::vector<std::uint8_t> code{};
+  std::uint64_t code_permissions = kR | kX;
   // SECS.SIZE at least; the rest beyond the pages is a hole.
   std::uint64_t minimum_size = 0;
 };
@@ -51,6 +54,7 @@ EnclaveImage probe_image(const ProbeOptions& options);
 // Offsets in that image.
 std::uint64_t tcs_offset(const ProbeOptions& options, unsigned thread);
 std::uint64_t heap_offset(const ProbeOptions& options);
+std::uint64_t code_offset(const ProbeOptions& options);
 
 // XCR0 of this machine, as XGETBV gives it; the XFRM that an enclave may ask for at most.
 std::uint64_t machine_xcr0();
@@ -76,6 +80,7 @@ class ProbeEnclave {
   std::uint64_t tcs(unsigned thread = 0) const { return base() + tcs_offset(options_, thread); }
   std::uint64_t scratch() const { return base() + PROBE_SCRATCH; }
   std::uint64_t heap() const { return base() + heap_offset(options_); }
+  std::uint64_t code() const { return base() + code_offset(options_); }
 
   // EENTER by the vDSO function with an operation and its arguments.
   CallResult call(std::uint64_t operation, const std::vector<std::uint64_t>& in = {},

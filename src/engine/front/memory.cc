@@ -49,6 +49,7 @@ bool read_implies_exec() {
 void forget(VmaTable::Writer& writer, LinearRange range) {
   forget_source_mapping();
   if (kernel_half().vmas.overlaps(range)) {
+    engine().sgx->native().forget(range);
     (void)writer.remove(range);
   }
 }
@@ -251,6 +252,18 @@ SysResult<long> front_mprotect(void* address, std::size_t length, int prot, int 
 
 namespace {
 
+/// Makes one native mapping of what is one for the program: permissions come back through faults.
+void unify(LinearRange range) {
+  LinearAddress at = range.begin;
+  while (const auto vma = kernel_half().vmas.find_from(at)) {
+    if (vma->range.begin >= range.end) {
+      return;
+    }
+    engine().sgx->native().withdraw(*vma);
+    at = vma->range.end;
+  }
+}
+
 SysResult<long> move_mapping(void* address, std::size_t old_size, std::size_t new_size, int flags, void* to,
                              bool source) {
   const auto from = reinterpret_cast<std::uint64_t>(address);
@@ -261,6 +274,9 @@ SysResult<long> move_mapping(void* address, std::size_t old_size, std::size_t ne
     }
   }
   VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
+  if (source) {
+    unify(pages_of(from, old_size));
+  }
   const auto r = sys::call(__NR_mremap, address, old_size, new_size, flags, to);
   if (!r) {
     return r;

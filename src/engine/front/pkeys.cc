@@ -11,7 +11,8 @@
 namespace enclume::engine {
 
 bool is_epc_pkey(int key) {
-  return engine().active && key > 0 && key == engine().features.epc_pkey;
+  const Features& machine = engine().features;
+  return engine().active && key > 0 && (key == machine.epc_pkey || key == machine.execute_only_pkey);
 }
 
 SysResult<void> may_use_pkey(int key) {

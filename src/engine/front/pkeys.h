@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Protection keys as the program sees them: one less than the kernel has, since the EPC needs one.
+// Protection keys as the program sees them: two less than the kernel has, since the EPC needs them.
 #pragma once
 
 #include "base/errno.h"
 
 namespace enclume::engine {
 
-/// Whether it is the EPC's, which the program has not allocated, whatever the kernel believes.
+/// Whether it is one of the EPC's, which the program has not allocated, whatever the kernel believes.
 bool is_epc_pkey(int key);
 
 /// Whether the program may give a page this key. -1 is none, as in mprotect. Error: Invalid.

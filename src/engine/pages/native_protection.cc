@@ -6,41 +6,52 @@
 #include "base/panic.h"
 #include "base/syscall.h"
 #include "engine/engine.h"
-#include "kernel/layout.h"
-#include "kernel/vma/effective_protection.h"
 
 namespace enclume::engine {
 
-bool NativeProtection::set(LinearRange range, unsigned prot, unsigned pkey) {
+/// The EPC's key, or none; but a key that the program chose is there for the enclave to feel.
+int native_key(const kernel::Vma& vma) {
   const Features& machine = engine().features;
-  // The EPC's key, or none; but a key that the program chose is there for the enclave to feel.
-  const int key = pkey == 0 && machine.epc_pkey >= 0 ? machine.epc_pkey : static_cast<int>(pkey);
-  auto r = machine.pkeys ? sys::call(__NR_pkey_mprotect, range.begin.value(), range.size(), prot, key)
-                         : sys::call(__NR_mprotect, range.begin.value(), range.size(), prot);
-  if (!r && r.error() == Errno::Invalid) {
-    // The program has freed the key since. It stays on the pages, as Linux would leave it.
-    r = sys::call(__NR_mprotect, range.begin.value(), range.size(), prot);
+  if (!machine.pkeys) {
+    return -1;
   }
-  // Unmapped behind our back: then there is nothing that enclave code could do to it either, so any error
-  // but a full table of mappings counts as done.
-  return r.has_value() || r.error() != Errno::NoMemory ||
-         sys::raw(__NR_mprotect, static_cast<long>(range.begin.value()), static_cast<long>(kPageSize),
-                  PROT_NONE) == -ENOMEM;
+  return vma.pkey == 0 && machine.epc_pkey >= 0 ? machine.epc_pkey : static_cast<int>(vma.pkey);
+}
+
+/// One mapping for the whole VMA, without any permission, is always less than what is there; the pages in use
+/// come back one by one through faults.
+void NativeProtection::clear(const kernel::Vma& vma) {
+  const LinearRange elrange = vma.enclave->elrange();
+  const LinearRange inside{vma.range.begin > elrange.begin ? vma.range.begin : elrange.begin,
+                           vma.range.end < elrange.end ? vma.range.end : elrange.end};
+  bool had_copies = false;
+  patched_.take(inside, [&](const PatchedPage& entry) { had_copies = had_copies || entry.shadowed; });
+  ENCLUME_CHECK((!had_copies || lay_original(*vma.enclave, inside, PROT_NONE, native_key(vma))) &&
+                    protect_native(vma.range, PROT_NONE, native_key(vma)),
+                {"vma", vma.range.begin.value()}, {"size", vma.range.size()});
+}
+
+void NativeProtection::set_or_clear(const kernel::Vma& vma, LinearRange range, kernel::Protection prot) {
+  if (!protect_native(range, prot.bits(), native_key(vma))) {
+    clear(vma);
+  }
 }
 
 void NativeProtection::apply_vma(const kernel::Vma& vma, std::uint64_t first_page, std::uint64_t end_page) {
   const kernel::Enclave& enclave = *vma.enclave;
+  patched_.take({enclave.page_address(first_page), enclave.page_address(end_page)}, [&](PatchedPage& entry) {
+    if (entry.shadowed) {
+      show_original(vma, entry, kernel::kProtNone);
+    }
+  });
   kernel::ProtectionRuns runs(enclave, first_page, end_page, vma.prot);
   while (const auto run = runs.next()) {
     const LinearAddress begin = enclave.page_address(run->first);
-    if (set({begin, begin + run->count * kPageSize}, run->prot.bits(), vma.pkey)) {
-      continue;
+    if (!protect_native({begin, begin + run->count * kPageSize}, data_view(run->prot).bits(),
+                        native_key(vma))) {
+      clear(vma);  // too many mappings
+      return;
     }
-    // Too many mappings. One mapping for the whole VMA, without any permission, is always less than what is
-    // there; the pages in use come back one by one through faults.
-    ENCLUME_CHECK(set(vma.range, PROT_NONE, vma.pkey), {"vma", vma.range.begin.value()},
-                  {"size", vma.range.size()});
-    return;
   }
 }
 
@@ -48,6 +59,7 @@ void NativeProtection::apply(kernel::Enclave& enclave, std::uint64_t first_page,
   if (!enclave.mapped() || first_page >= enclave.pages()) {
     return;
   }
+  const OwnerLockGuard guard(lock_, sys::gettid());
   const std::uint64_t end_page = count < enclave.pages() - first_page ? first_page + count : enclave.pages();
   LinearAddress at = enclave.page_address(first_page);
   const LinearAddress end = at + (end_page - first_page) * kPageSize;
@@ -78,14 +90,54 @@ void NativeProtection::sync(kernel::Enclave& enclave) {
   }
 }
 
-SysResult<void> map_native(const kernel::Enclave& enclave, LinearRange range) {
-  const std::uint64_t offset = kernel::kEpcOffset + (range.begin.value() - enclave.base());
-  const auto r = sys::call(__NR_mmap, range.begin.value(), range.size(), PROT_NONE, MAP_SHARED | MAP_FIXED,
-                           enclave.file().value, offset);
-  if (!r) {
-    return fail(r.error());
+void NativeProtection::withdraw(const kernel::Vma& vma) {
+  if (vma.enclave->mapped() && vma.enclave->elrange().overlaps(vma.range)) {
+    const OwnerLockGuard guard(lock_, sys::gettid());
+    clear(vma);
   }
-  return {};
+}
+
+void NativeProtection::forget(LinearRange range) {
+  const OwnerLockGuard guard(lock_, sys::gettid());
+  patched_.take(range, [](const PatchedPage&) {});
+}
+
+void NativeProtection::show_original(const kernel::Vma& vma, PatchedPage& entry, kernel::Protection prot) {
+  entry.shadowed = false;
+  if (!lay_original(*vma.enclave, {entry.address, entry.address + kPageSize}, prot.bits(), native_key(vma))) {
+    entry.shadowed = true;
+    clear(vma);
+  }
+}
+
+void NativeProtection::allow_data(const kernel::Vma& vma, LinearAddress page) {
+  const OwnerLockGuard guard(lock_, sys::gettid());
+  const kernel::Protection effective =
+      kernel::effective_protection(*vma.enclave, vma.enclave->page_number(page), vma.prot);
+  PatchedPage* entry = patched_.find(page);
+  if (entry != nullptr && entry->shadowed) {
+    show_original(vma, *entry, data_view(effective));
+  } else {
+    set_or_clear(vma, {page, page + kPageSize}, data_view(effective));
+  }
+  if (effective.writable()) {
+    patched_.erase(page);
+  }
+}
+
+void NativeProtection::allow_all(const kernel::Vma& vma, LinearAddress page) {
+  const OwnerLockGuard guard(lock_, sys::gettid());
+  const kernel::Protection effective =
+      kernel::effective_protection(*vma.enclave, vma.enclave->page_number(page), vma.prot);
+  PatchedPage* entry = patched_.find(page);
+  if (entry != nullptr && entry->shadowed) {
+    show_original(vma, *entry, effective);
+  } else {
+    set_or_clear(vma, {page, page + kPageSize}, effective);
+  }
+  if (effective.writable()) {
+    patched_.erase(page);
+  }
 }
 
 }  // namespace enclume::engine

@@ -1,37 +1,102 @@
 // SPDX-License-Identifier: Apache-2.0
 // Native page permissions play the EPCM: what enclave code may not do must fault.
+//
+// Execution is given apart from reading and writing, by the first fetch from a page: before that, the page is
+// looked through for instructions that are #UD in an enclave and that the machine would run (CPUID, SGDT,
+// ...). A page that has some is executed as a private copy with these instructions replaced, and read as it
+// is; see src/engine/cpuid/README.md. A page is never writable and executable at once, so that what is
+// written is looked through, too.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
+#include "base/lock.h"
 #include "base/types.h"
+#include "engine/cpuid/enclave_scan.h"
+#include "engine/pages/native_mapping.h"
+#include "engine/pages/patched_pages.h"
 #include "kernel/enclave.h"
 #include "kernel/kernel.h"
+#include "kernel/vma/effective_protection.h"
 
 namespace enclume::engine {
 
 /// Native permissions may lag behind what is allowed (a fault asks for the rest); they never exceed it once a
-/// call here has returned. Signal context: safe.
+/// call here has returned. Signal context: safe, for a thread that holds no lock but the kernel half's.
 class NativeProtection {
  public:
   explicit NativeProtection(const kernel::Kernel& kernel) : kernel_(kernel) {}
 
-  /// Sets these pages to effective_protection() wherever this process maps them.
+  /// What is looked for before a page may be executed; nothing: pages are executed as they are, and
+  /// permission to do so is given with the others.
+  void look_for(ClassSet instructions, decode::BranchRule branches) {
+    wanted_ = instructions;
+    branches_ = branches;
+  }
+
+  /// Sets these pages to effective_protection() wherever this process maps them, without execution if there
+  /// is something to look for. Their contents may have changed: what was found in them is forgotten.
   void apply(kernel::Enclave& enclave, std::uint64_t first_page, std::uint64_t count);
   /// All that the process maps of the enclave.
   void apply_all(kernel::Enclave& enclave);
   /// Another process may have taken permissions away since this one looked.
   void sync(kernel::Enclave& enclave);
+  /// All permissions of the VMA, which is one native mapping then.
+  void withdraw(const kernel::Vma& vma);
+  /// The range is not mapped any more, or something else is there now.
+  void forget(LinearRange range);
+
+  /// For a page of `vma` that enclave code may read or write: lets it do so, as far as it is allowed.
+  void allow_data(const kernel::Vma& vma, LinearAddress page);
+  /// Lets it execute the page. `start`: an offset at which an instruction is known to begin.
+  void allow_fetch(const kernel::Vma& vma, LinearAddress page, std::optional<std::uint16_t> start);
+  /// Lets it do both at once, on the page's own bytes: for single instructions that the caller has looked at.
+  void allow_all(const kernel::Vma& vma, LinearAddress page);
+
+  /// Whether the page can't be had for data and for execution at once, save by allow_all().
+  [[nodiscard]] bool apart(const kernel::Vma& vma, LinearAddress page) const {
+    return watches() &&
+           kernel::effective_protection(*vma.enclave, vma.enclave->page_number(page), vma.prot).executable();
+  }
+
+  // -- Patched pages
+  /// Where the copy has the instruction at `at` replaced, takes that back, since the caller knows that it is
+  /// none to be trapped. False if it was not replaced.
+  bool withdraw_sites(const kernel::Vma& vma, LinearRange instruction);
+  /// The page of an instruction that has been trapped shall show its own bytes for a while, because a handler
+  /// may read them. Nothing if there is no patch at `opcode`, or if nobody ever sees the copy's bytes.
+  [[nodiscard]] std::optional<std::uint32_t> hold(const kernel::Vma& vma, LinearAddress opcode);
+  void release(LinearAddress page, std::uint32_t generation);
+  /// Whether somebody holds the page; counts as a step on it.
+  [[nodiscard]] bool step_on_held(LinearAddress page);
+
+  void after_fork_in_child() { lock_.reset_in_child(); }
 
  private:
+  [[nodiscard]] bool watches() const { return wanted_.intersects(wanted_); }
+  [[nodiscard]] kernel::Protection data_view(kernel::Protection effective) const {
+    return watches() ? kernel::Protection::of(effective.bits() & ~kernel::kProtExec.bits()) : effective;
+  }
+  void forget_sites(kernel::Enclave& enclave, LinearRange range);
   void apply_vma(const kernel::Vma& vma, std::uint64_t first_page, std::uint64_t end_page);
-  /// False if the kernel has no room for another mapping (vm.max_map_count).
-  [[nodiscard]] static bool set(LinearRange range, unsigned prot, unsigned pkey);
+  void set_or_clear(const kernel::Vma& vma, LinearRange range, kernel::Protection prot);
+  void show_original(const kernel::Vma& vma, PatchedPage& entry, kernel::Protection prot);
+  void clear(const kernel::Vma& vma);
+  void read_text(const kernel::Vma& vma, std::uint64_t page, PageText& text) const;
+  [[nodiscard]] bool harmless(const kernel::Vma& vma, std::uint64_t page, kernel::Protection effective);
+  void allow_fetch_around(const kernel::Vma& vma, std::uint64_t page, kernel::Protection effective);
+  bool show_patched(const kernel::Vma& vma, PatchedPage& entry);
+  [[nodiscard]] PatchedPage* remember(LinearAddress page, const PageOffsets& sites);
 
   const kernel::Kernel& kernel_;
+  ClassSet wanted_;
+  decode::BranchRule branches_ = decode::BranchRule::Intel;
+  OwnerLock lock_;
+  PatchedPages patched_;
 };
 
-/// The mapping of `range` of an enclave's VMA in its file, all permissions off. Errors as mmap.
-[[nodiscard]] SysResult<void> map_native(const kernel::Enclave& enclave, LinearRange range);
+/// The protection key of a VMA's pages, -1 without any on this machine.
+[[nodiscard]] int native_key(const kernel::Vma& vma);
 
 }  // namespace enclume::engine

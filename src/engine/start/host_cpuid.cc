@@ -22,17 +22,6 @@ constinit bool patching = false;
 
 constexpr std::size_t kJumpSize = 5;
 
-bool is_amd() {
-  std::uint32_t eax = 0;
-  std::uint32_t ebx;
-  std::uint32_t ecx = 0;
-  std::uint32_t edx;
-  __asm__("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
-  constexpr std::uint32_t kAuthentic = 0x68747541;  // "Auth"
-  constexpr std::uint32_t kHygon = 0x6f677948;      // "Hygo"
-  return ebx == kAuthentic || ebx == kHygon;
-}
-
 /// Called by the dynamic linker instead of its empty function for debuggers.
 void on_link_change() {
   if (_r_debug.r_state == r_debug::RT_CONSISTENT) {
@@ -102,7 +91,7 @@ HostCpuidPatcher& host_cpuid() {
 bool start_host_cpuid(std::uint64_t linker_address, std::uint64_t vdso_address) {
   HostPatchConfig config;
   config.iterate = &dl_iterate_phdr;
-  config.branches = is_amd() ? decode::BranchRule::Amd : decode::BranchRule::Intel;
+  config.branches = engine().features.amd ? decode::BranchRule::Amd : decode::BranchRule::Intel;
   config.engine_address = reinterpret_cast<std::uint64_t>(&enclume_signal_entry);
   config.linker_address = linker_address;
   config.vdso_address = vdso_address;

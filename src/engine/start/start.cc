@@ -81,9 +81,9 @@ bool probe_user_dispatch() {
   return sys::call(__NR_prctl, 59, 0, 0, 0, 0).has_value();
 }
 
-/// The last key that is free: the program is given the numbers that it would get without us, if one less of
+/// The last keys that are free: the program is given the numbers that it would get without us, if two less of
 /// them.
-int allocate_epc_key() {
+void allocate_keys(Features& features) {
   const Pkru before = read_pkru();
   std::array<int, 15> keys{};
   std::size_t count = 0;
@@ -94,12 +94,24 @@ int allocate_epc_key() {
     }
     keys[count++] = static_cast<int>(*key);
   }
-  for (std::size_t i = 0; i + 1 < count; ++i) {
+  for (std::size_t i = 0; i + 2 < count; ++i) {
     sys::raw(__NR_pkey_free, keys[i]);
   }
-  const int last = count != 0 ? keys[count - 1] : -1;
-  write_pkru(outside_fence(before, fence_of(last)));
-  return last;
+  features.epc_pkey = count != 0 ? keys[count - 1] : -1;
+  features.execute_only_pkey = count > 1 ? keys[count - 2] : -1;
+  enclume_epc_fence = fence_of(features.epc_pkey) | fence_of(features.execute_only_pkey);
+  write_pkru(outside_fence(before, enclume_epc_fence));
+}
+
+bool is_amd() {
+  std::uint32_t eax = 0;
+  std::uint32_t ebx;
+  std::uint32_t ecx = 0;
+  std::uint32_t edx;
+  __asm__("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+  constexpr std::uint32_t kAuthentic = 0x68747541;  // "Auth"
+  constexpr std::uint32_t kHygon = 0x6f677948;      // "Hygo"
+  return ebx == kAuthentic || ebx == kHygon;
 }
 
 bool enable_cpuid_faulting() {
@@ -130,8 +142,10 @@ void start(char** environment) {
   e.features.user_dispatch = probe_user_dispatch();
   e.features.pkeys = machine_has_pkeys();
   enclume_has_pkeys = e.features.pkeys ? 1 : 0;
-  e.features.epc_pkey = e.features.pkeys ? allocate_epc_key() : -1;
-  enclume_epc_fence = fence_of(e.features.epc_pkey);
+  if (e.features.pkeys) {
+    allocate_keys(e.features);
+  }
+  e.features.amd = is_amd();
   arch::set_crypto_hooks({&enter_crypto, &leave_crypto});
 
   configure_machine(settings, probe_frame_features());
@@ -147,6 +161,7 @@ void start(char** environment) {
   e.active = true;
 
   e.features.cpuid_faulting = enable_cpuid_faulting();
+  e.sgx->watch_execution();
   if (!e.features.cpuid_faulting) {
     start_host_cpuid(auxiliary_value(environment, AT_BASE), auxiliary_value(environment, AT_SYSINFO_EHDR));
   }

@@ -11,6 +11,7 @@
 #include "engine/entry/layout.h"
 #include "engine/signals/frame.h"
 #include "engine/signals/pkru.h"
+#include "engine/step/step.h"
 
 namespace enclume::engine {
 
@@ -28,6 +29,15 @@ inline constexpr std::uint32_t kDeferredOthers =
 struct CopyFault {
   siginfo_t info;
   std::uint64_t trapno, err, cr2;
+};
+
+/// An instruction of an enclave that has been trapped, for whose sake the thread holds its page; see
+/// NativeProtection::hold().
+struct TrappedSite {
+  LinearAddress page{};  ///< 0: none
+  std::uint64_t rip = 0;
+  std::uint64_t next = 0;  ///< behind the instruction
+  std::uint32_t generation = 0;
 };
 
 struct alignas(64) ThreadBlock {
@@ -63,6 +73,8 @@ struct alignas(64) ThreadBlock {
   std::atomic<std::uint32_t> kicked_at;
   std::atomic<int> kicked_by;
   arch::LogicalProcessor lp;
+  StepState step;
+  TrappedSite site;
 };
 static_assert(offsetof(ThreadBlock, selector) == BLOCK_SELECTOR);
 static_assert(offsetof(ThreadBlock, mask_saved) == BLOCK_MASK_SAVED);

@@ -64,7 +64,7 @@ std::optional<trace::SigstructFields> sigstruct_at(std::uint64_t address) {
   return trace::SigstructFields{*hash, *product, *version};
 }
 
-void decode(trace::Ioctl& event) {
+void decode_argument(trace::Ioctl& event) {
   const std::uint64_t argument = event.argument;
   switch (static_cast<uapi::Command>(event.command)) {
     case uapi::Command::Create:
@@ -124,7 +124,7 @@ void decode(trace::Ioctl& event) {
 void trace_ioctl_now(int fd, std::uint32_t command, std::uint64_t argument, const SysResult<long>& result,
                      std::uint64_t began) noexcept {
   trace::Ioctl event{fd, command, argument, {}, result};
-  decode(event);
+  decode_argument(event);
   engine().events.emit(event, began);
 }
 

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+// The half of NativeProtection that lets enclave pages be executed.
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/syscall.h"
+#include "engine/engine.h"
+#include "engine/pages/native_protection.h"
+
+namespace enclume::engine {
+
+namespace {
+
+using kernel::Protection;
+
+/// Pages around a fetch that are looked at with it, in aligned groups: most hold nothing of interest, and the
+/// signal that the first fetch costs is more than looking through several.
+constexpr std::uint64_t kFetchAround = 16;
+
+Protection without(Protection prot, Protection taken) {
+  return Protection::of(prot.bits() & ~taken.bits());
+}
+
+}  // namespace
+
+void NativeProtection::read_text(const kernel::Vma& vma, std::uint64_t page, PageText& text) const {
+  const kernel::Enclave& enclave = *vma.enclave;
+  const auto executable = [&](std::uint64_t other) {
+    return other < enclave.pages() && vma.range.contains(enclave.page_address(other)) &&
+           kernel::effective_protection(enclave, other, vma.prot).executable();
+  };
+  std::memcpy(text.page(), enclave.epc_page(page).data, kPageSize);
+  text.before = page > 0 && executable(page - 1) ? PageText::kBefore : 0;
+  if (text.before != 0) {
+    std::memcpy(text.page() - text.before, enclave.epc_page(page - 1).data + kPageSize - text.before,
+                text.before);
+  }
+  text.behind = executable(page + 1) ? PageText::kBehind : 0;
+  if (text.behind != 0) {
+    std::memcpy(text.page() + kPageSize, enclave.epc_page(page + 1).data, text.behind);
+  }
+}
+
+void NativeProtection::allow_fetch(const kernel::Vma& vma, LinearAddress page,
+                                   std::optional<std::uint16_t> start) {
+  const OwnerLockGuard guard(lock_, sys::gettid());
+  const kernel::Enclave& enclave = *vma.enclave;
+  const std::uint64_t number = enclave.page_number(page);
+  const LinearRange range{page, page + kPageSize};
+  const Protection effective = kernel::effective_protection(enclave, number, vma.prot);
+  if (!effective.executable() || !watches()) {
+    set_or_clear(vma, range, effective);
+    return;
+  }
+  PatchedPage* entry = patched_.find(page);
+  if (effective.writable()) {
+    // Nobody may write between the look and the permission to execute what was looked at.
+    const Protection frozen = without(effective, kernel::kProtWrite | kernel::kProtExec);
+    if (entry != nullptr && entry->shadowed) {
+      show_original(vma, *entry, frozen);
+    } else {
+      set_or_clear(vma, range, frozen);
+    }
+    patched_.erase(page);
+    entry = nullptr;
+  }
+  if (entry == nullptr) {
+    PageText text;
+    read_text(vma, number, text);
+    const PageSites found = find_page_sites(
+        text, start ? std::span(&*start, 1) : std::span<const std::uint16_t>{}, wanted_, branches_);
+    if (found.sites != 0) {
+      entry = remember(page, found.opcodes);
+    }
+  }
+  if (entry == nullptr || entry->sites.empty()) {
+    allow_fetch_around(vma, number, without(effective, kernel::kProtWrite));
+  } else if (!show_patched(vma, *entry)) {
+    set_or_clear(vma, range, without(effective, kernel::kProtWrite));  // no room for the copy
+  }
+}
+
+PatchedPage* NativeProtection::remember(LinearAddress page, const PageOffsets& sites) {
+  PatchedPage* entry = patched_.insert(page, sites);
+  if (entry == nullptr) {
+    PatchedPage* victim = patched_.victim();
+    const LinearAddress other = victim->address;
+    if (const auto vma = kernel_.vmas.find(other); vma && victim->shadowed) {
+      show_original(*vma, *victim, kernel::kProtNone);
+    }
+    patched_.erase(other);
+    entry = patched_.insert(page, sites);
+  }
+  return entry;
+}
+
+bool NativeProtection::show_patched(const kernel::Vma& vma, PatchedPage& entry) {
+  const std::byte* original = vma.enclave->epc_page(vma.enclave->page_number(entry.address)).data;
+  std::array<std::byte, kPageSize> copy;
+  write_patched_page({original, kPageSize}, entry.sites, copy.data());
+  const Features& features = engine().features;
+  // Under a key that denies data access it is for execution only: keys don't stop instruction fetch.
+  const int key = features.execute_only_pkey >= 0 ? features.execute_only_pkey : native_key(vma);
+  entry.shadowed = lay_copy(entry.address, copy, PROT_READ | PROT_EXEC, key);
+  return entry.shadowed;
+}
+
+/// Whether the page may be executed wherever its code begins.
+bool NativeProtection::harmless(const kernel::Vma& vma, std::uint64_t page, Protection effective) {
+  const kernel::Enclave& enclave = *vma.enclave;
+  if (page >= enclave.pages() || !vma.range.contains(enclave.page_address(page)) ||
+      kernel::effective_protection(enclave, page, vma.prot) != effective ||
+      patched_.find(enclave.page_address(page)) != nullptr) {
+    return false;
+  }
+  PageText text;
+  read_text(vma, page, text);
+  const PageSites found = find_page_sites(text, {}, wanted_, branches_);
+  return found.sites == 0 && found.unclear == 0;
+}
+
+void NativeProtection::allow_fetch_around(const kernel::Vma& vma, std::uint64_t page, Protection effective) {
+  const std::uint64_t group = align_down(page, kFetchAround);
+  std::uint64_t first = page;
+  while (first > group && harmless(vma, first - 1, effective)) {
+    --first;
+  }
+  std::uint64_t end = page + 1;
+  while (end < group + kFetchAround && harmless(vma, end, effective)) {
+    ++end;
+  }
+  set_or_clear(vma, {vma.enclave->page_address(first), vma.enclave->page_address(end)}, effective);
+}
+
+bool NativeProtection::withdraw_sites(const kernel::Vma& vma, LinearRange instruction) {
+  const OwnerLockGuard guard(lock_, sys::gettid());
+  bool withdrawn = false;
+  for (LinearAddress at = instruction.begin; at < instruction.end; at = at + 1) {
+    PatchedPage* entry = patched_.find(at.page());
+    if (entry == nullptr || !entry->sites.contains(at.page_offset())) {
+      continue;
+    }
+    entry->sites.remove(at.page_offset());
+    if (entry->shadowed) {
+      show_original(vma, *entry, kernel::kProtNone);  // the next fetch or access asks
+    }
+    withdrawn = true;
+  }
+  return withdrawn;
+}
+
+std::optional<std::uint32_t> NativeProtection::hold(const kernel::Vma& vma, LinearAddress opcode) {
+  if (engine().features.execute_only_pkey >= 0) {
+    return std::nullopt;
+  }
+  std::optional<std::uint32_t> held;
+  {
+    const OwnerLockGuard guard(lock_, sys::gettid());
+    if (PatchedPage* entry = patched_.find(opcode.page());
+        entry != nullptr && entry->sites.contains(opcode.page_offset())) {
+      held = patched_.hold(*entry);
+    }
+  }
+  if (held) {
+    allow_data(vma, opcode.page());
+  }
+  return held;
+}
+
+void NativeProtection::release(LinearAddress page, std::uint32_t generation) {
+  const OwnerLockGuard guard(lock_, sys::gettid());
+  patched_.release(page, generation);
+}
+
+bool NativeProtection::step_on_held(LinearAddress page) {
+  const OwnerLockGuard guard(lock_, sys::gettid());
+  PatchedPage* entry = patched_.find(page);
+  if (entry == nullptr || entry->holders == 0) {
+    return false;
+  }
+  patched_.count_step(*entry);
+  return entry->holders != 0;
+}
+
+}  // namespace enclume::engine
