@@ -80,6 +80,10 @@ bool apply(Resolved& resolved, std::string_view key, const std::string& text) {
   } else if (key == "machine-seed") {
     if (text.empty()) return false;
     resolved.machine_seed = text;
+  } else if (key == "benign-faults") {
+    const auto value = parse_bool(text);
+    if (!value) return false;
+    settings.benign_faults = *value;
   } else if (key == "trace-format") {
     if (text != "text" && text != "json") return false;
     settings.trace_format = text == "json" ? TraceFormat::kJson : TraceFormat::kText;

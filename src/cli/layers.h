@@ -23,7 +23,7 @@ struct SettingName {
   std::string_view allowed;
 };
 
-inline constexpr std::array<SettingName, 7> kSettingNames = {{
+inline constexpr std::array<SettingName, 8> kSettingNames = {{
     {"epc-size", "ENCLUME_EPC_SIZE",
      "a size from 1M to 1T, a multiple of 4096 bytes; K, M, G and T may follow"},
     {"sgx", "ENCLUME_SGX", "1 or 2"},
@@ -32,6 +32,7 @@ inline constexpr std::array<SettingName, 7> kSettingNames = {{
     {"trace", "ENCLUME_TRACE", "the name of a file, or - for standard error"},
     {"fixup", "ENCLUME_FIXUP", "vdso, vdso-registers, per-mm or signals"},
     {"trace-format", "ENCLUME_TRACE_FORMAT", "text or json"},
+    {"benign-faults", "ENCLUME_BENIGN_FAULTS", "yes, no, true, false, on, off, 1 or 0"},
 }};
 
 struct RawValue {

@@ -169,7 +169,7 @@ const Manual& RunVerb::manual() const {
                 {"enclume run --machine-seed ci -- make test", ""}}},
               {"ENVIRONMENT",
                {{"ENCLUME_EPC_SIZE, ENCLUME_SGX, ENCLUME_MACHINE_SEED, ENCLUME_DEBUG, ENCLUME_TRACE, "
-                 "ENCLUME_FIXUP, ENCLUME_TRACE_FORMAT",
+                 "ENCLUME_FIXUP, ENCLUME_TRACE_FORMAT, ENCLUME_BENIGN_FAULTS",
                  "The settings, as the options of the same names. ENCLUME_DEBUG is yes or no. An empty value "
                  "counts as none."},
                 {"ENCLUME_CONFIG", "The configuration file; it must exist."},
@@ -224,6 +224,14 @@ void RunVerb::add_options(CLI::App& app) {
   add(6, "text|json",
       "The form of the trace: text is lines for people; json is Chrome trace events, for ui.perfetto.dev and "
       "other tools. Default: text.");
+  add(7, "on|off",
+      "Whether the enclave sees the page faults that the kernel resolves by itself, as on hardware: an "
+      "asynchronous "
+      "exit at the first touch of each page, when an evicted page comes back and when a page is added, "
+      "recorded in "
+      "EXITINFO if the enclave selected EXINFO. off: no fault at the first touch, and EXITINFO does not tell "
+      "of the "
+      "others. Default: on.");
   app.add_option("--config", config_, "Read FILE instead of the usual configuration file.")
       ->type_name("FILE");
 }

@@ -93,6 +93,7 @@ std::optional<std::string_view> take(Fields& fields, std::string_view key) {
 std::string serialise(const Settings& settings) {
   std::string out = fmt::format("{};epc_size={};sgx={};debug={};fixup={}", kVersion, settings.epc_size,
                                 settings.sgx, settings.debug ? 1 : 0, kernel::name_of(settings.fixup));
+  if (!settings.benign_faults) out += ";benign_faults=0";
   if (settings.trace) {
     out += ";trace=" + escape(*settings.trace);
     out += settings.trace_format == TraceFormat::kJson ? ";trace_format=json" : ";trace_format=text";
@@ -130,6 +131,11 @@ std::optional<Settings> parse_settings(std::string_view text) {
   const auto fixup = kernel::exception_design(take(*fields, "fixup").value_or(""));
   if (!fixup) return std::nullopt;
   settings.fixup = *fixup;
+
+  if (const auto benign_faults = take(*fields, "benign_faults")) {
+    if (*benign_faults != "0" && *benign_faults != "1") return std::nullopt;
+    settings.benign_faults = *benign_faults == "1";
+  }
 
   if (const auto trace = take(*fields, "trace")) {
     settings.trace = unescape(*trace);

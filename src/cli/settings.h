@@ -40,6 +40,7 @@ struct Settings {
   unsigned sgx = 2;                          // 1: the SGX1 leaves only; 2: SGX2 as well
   bool debug = false;
   kernel::ExceptionDesign fixup = kernel::ExceptionDesign::Vdso;
+  bool benign_faults = true;  // page faults that the kernel resolves happen, and EXITINFO tells of them
   std::optional<std::string> trace;               // absolute path, or "-" for standard error
   TraceFormat trace_format = TraceFormat::kText;  // counts if there is a trace
   MachineSecret secret;

@@ -115,7 +115,13 @@ bool Sgx::enclave_page_fault(Interruption& it, CpuState& cpu, siginfo_t& report)
   kernel::UserSpace space(kernel_);
   const auto operand = space.walk(address, access);
   if (!operand) {
-    return raise(it, cpu, operand.error(), false, {}, report);
+    if (!raise(it, cpu, operand.error(), false, {}, report)) {
+      return false;
+    }
+    if (access != Access::Execute) {
+      give_data(address);
+    }
+    return !enclu_comes_next(it, cpu) || run_enclu(it, cpu, report);
   }
   if (const auto key = refused_by_key(it.uc, address, access); key) {
     return raise(it, cpu, *key, false, {}, report);
@@ -132,6 +138,16 @@ bool Sgx::enclave_page_fault(Interruption& it, CpuState& cpu, siginfo_t& report)
   }
   finish(it, cpu);
   return true;
+}
+
+/// After the kernel has mapped the page: its native permissions too, which else would cost another fault.
+void Sgx::give_data(LinearAddress address) {
+  const auto vma = vmas_.find(address);
+  const LinearAddress page = address.page();
+  if (vma && vma->enclave->mapped() && !native_.apart(*vma, page) &&
+      !kernel::effective_protection(*vma->enclave, vma->enclave->page_number(page), vma->prot).none()) {
+    native_.allow_data(*vma, page);
+  }
 }
 
 /// The #PF by a key that the program gave the page, if PKRU of the frame refuses the access. Asked of pages

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "arch/enclu/enclu.h"
+#include "arch/enclu/ssa.h"
 #include "arch/epc/tracking.h"
 #include "arch/structs/tcs.h"
 #include "base/panic.h"
@@ -138,6 +139,7 @@ void Sgx::finish(Interruption& it, CpuState& cpu) {
 
 bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report) {
   ThreadBlock& block = it.block;
+  bool resolved = false;  // a page fault of this very instruction, or of the one before it
   for (;;) {
     const bool was_inside = block.lp.enclave_mode;
     if (!was_inside) {
@@ -170,6 +172,14 @@ bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report) {
         cpu.pending_single_step = false;
         return raise(it, cpu, {Vector::DB, 0, {}}, true, {}, report, kDr6SingleStep);
       }
+      if (resolved && !was_inside && block.lp.enclave_mode) {
+        // Back at the leaf whose operand it was (EACCEPT of a page that was never touched, say).
+        resolved = false;
+        std::byte code[15];
+        if (is_enclu(code, code_bytes(block, LinearAddress(cpu.rip), code))) {
+          continue;
+        }
+      }
       finish(it, cpu);
       return true;
     }
@@ -183,15 +193,22 @@ bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report) {
     if (!raise(it, cpu, result.error(), false, {}, report)) {
       return false;
     }
-    // The kernel resolved a page fault. What follows natively would be one more trap at the same ENCLU, or at
-    // the AEP's: execute it here, unless the program put something else there. (Not where a fixup leads,
-    // though it may be an ENCLU: that can go round for ever, and signals have to come in between.)
-    std::byte code[15];
-    if (it.redirected || block.lp.enclave_mode ||
-        !is_enclu(code, code_bytes(block, LinearAddress(cpu.rip), code))) {
+    if (!enclu_comes_next(it, cpu)) {
       return true;
     }
+    resolved = true;
   }
+}
+
+/// After a page fault that the kernel resolved, what follows natively would be one more trap at the same
+/// ENCLU, or at the AEP's: it can be executed at once, unless the program put something else there, or a
+/// signal has arrived meanwhile. That one is delivered here, with the exit as the fault left it. (Not where a
+/// fixup leads, though it may be an ENCLU: that can go round for ever, and signals have to come in between.)
+bool Sgx::enclu_comes_next(const Interruption& it, const CpuState& cpu) {
+  const ThreadBlock& block = it.block;
+  std::byte code[15];
+  return !it.redirected && !block.lp.enclave_mode && block.deferred.load(std::memory_order_relaxed) == 0 &&
+         is_enclu(code, code_bytes(block, LinearAddress(cpu.rip), code));
 }
 
 /// A thread that was killed inside an enclave which others share has not left it: on hardware the interrupt
@@ -237,7 +254,9 @@ bool Sgx::raise(Interruption& it, CpuState& cpu, Fault fault, bool trap_class,
   trap.vector = fault.vector;
   trap.error_code = fault.error_code;
   trap.address = fault.address;
-  if (block.lp.enclave_mode) {
+  const arch::SsaFrameCache frame = block.lp.ssa;
+  const bool inside = block.lp.enclave_mode;
+  if (inside) {
     arch::AexEvent event;
     event.exception = true;
     event.vector = fault.vector;
@@ -257,6 +276,10 @@ bool Sgx::raise(Interruption& it, CpuState& cpu, Fault fault, bool trap_class,
     trap.page_fault =
         resolution ? *resolution
                    : traced.decided(kernel::handle_enclave_fault(kernel_, fault.address, fault.error_code));
+    if (inside && trap.page_fault == kernel::FaultResolution::Resolved && !kernel_.maps_on_touch) {
+      // The user does not want benign faults to be told from interrupts.
+      arch::gprsgx_of(frame).exitinfo = 0;
+    }
   }
   const kernel::FixupState state = mm_.fixup_state();
   if (state.handler) {

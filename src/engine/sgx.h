@@ -93,6 +93,8 @@ class Sgx {
   [[nodiscard]] arch::EpcPage epc_page_at(LinearAddress address) const;
   [[nodiscard]] std::optional<arch::Fault> refused_by_key(const UContext& uc, LinearAddress address,
                                                           arch::Access access) const;
+  [[nodiscard]] bool enclu_comes_next(const Interruption& it, const arch::CpuState& cpu);
+  void give_data(LinearAddress address);
   bool free_tcs_of_dead_thread(LinearAddress address);
   void enter(ThreadBlock& block, UContext& uc);
   void leave(ThreadBlock& block, UContext& uc);

@@ -18,6 +18,9 @@ struct Kernel {
   EnclaveTable& enclaves;
   VmaTable& vmas;
   MmContext& mm;
+  /// As Linux: an enclave's page is in no page table until it is touched, and again after it was evicted or
+  /// unmapped. False: every page is mapped at once. Set before the first enclave.
+  bool maps_on_touch = false;
 
   /// The machine that leaves execute on; cheap to make.
   [[nodiscard]] arch::Machine machine() const noexcept { return {config, shared.machine, enclaves}; }

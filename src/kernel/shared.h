@@ -18,25 +18,26 @@ namespace enclume::kernel {
 
 /// What the kernel knows of one enclave page, as one word (Linux: `struct sgx_encl_page`).
 struct PageState {
-  Protection max_prot;    ///< vm_max_prot_bits
-  bool present = false;   ///< the enclave has this page, in the EPC or evicted
-  bool resident = false;  ///< in the EPC (Linux: epc_page != NULL)
-  bool aged = false;      ///< the reclaimer took its native permissions to see whether it is used
+  Protection max_prot;     ///< vm_max_prot_bits
+  bool present = false;    ///< the enclave has this page, in the EPC or evicted
+  bool resident = false;   ///< in the EPC (Linux: epc_page != NULL)
+  bool aged = false;       ///< the reclaimer took its native permissions to see whether it is used
+  bool untouched = false;  ///< no PTE: the next touch is a page fault, which maps it
   arch::PageType type = arch::PageType::Secs;
 
   [[nodiscard]] constexpr std::uint32_t pack() const {
     return max_prot.bits() | (present ? 8U : 0U) | (resident ? 16U : 0U) | (aged ? 32U : 0U) |
-           (static_cast<std::uint32_t>(type) << 8);
+           (untouched ? 64U : 0U) | (static_cast<std::uint32_t>(type) << 8);
   }
   [[nodiscard]] static constexpr PageState unpack(std::uint32_t w) {
-    return {Protection::of(w), (w & 8) != 0, (w & 16) != 0, (w & 32) != 0,
-            static_cast<arch::PageType>((w >> 8) & 0xff)};
+    return {Protection::of(w), (w & 8) != 0,  (w & 16) != 0,
+            (w & 32) != 0,     (w & 64) != 0, static_cast<arch::PageType>((w >> 8) & 0xff)};
   }
   friend constexpr bool operator==(const PageState&, const PageState&) = default;
 };
 
-/// An entry of the page table. Written under the enclave's lock (`aged` is also cleared without it, by a
-/// compare-and-swap), read anywhere.
+/// An entry of the page table. Written under the enclave's lock (`aged` is also cleared, and `untouched` set,
+/// without it, by a compare-and-swap), read anywhere.
 struct EnclavePage {
   std::atomic<std::uint32_t> word;     ///< PageState::pack()
   std::atomic<std::uint32_t> va_slot;  ///< evicted: version's place, VA page * 512 + slot, plus 1
@@ -75,6 +76,7 @@ struct EnclaveShared {
   std::atomic<std::uint64_t> aging_hand;
   std::atomic<std::uint64_t> evicting_hand;
   std::atomic<std::uint64_t> aging_lead;  ///< pages that the first is ahead of the second
+  std::atomic<std::uint64_t> islands;     ///< pages that were touched first of their neighbours
   /// Moves before native permissions must shrink anywhere. A process whose last look is older calls
   /// ProtectionRuns over its VMAs of the enclave before it lets a thread in.
   std::atomic<std::uint64_t> protection_epoch;

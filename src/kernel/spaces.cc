@@ -76,7 +76,7 @@ std::expected<Operand, Fault> UserSpace::walk(LinearAddress address, Access acce
   EnclavePage& page = enclave.page(number);
   const std::uint32_t word = page.word.load(std::memory_order_acquire);
   const PageState state = PageState::unpack(word);
-  if (!state.resident || vma->prot.none() || !state.max_prot.covers(vma->prot)) {
+  if (!state.resident || state.untouched || vma->prot.none() || !state.max_prot.covers(vma->prot)) {
     return not_present();
   }
   if (!page_table_allows(vma->prot, access)) {

@@ -24,9 +24,9 @@ class KernelSpace final : public arch::AddressSpace {
 };
 
 /// For ENCLU leaves, and for a native fault of enclave code: what the page tables of the program hold. A page
-/// of an enclave has a PTE when it is resident, a VMA covers it and the VMA's permissions are within the
-/// page's maximum. The walk sets the accessed bit: a page that the reclaimer was watching is in use again,
-/// and the engine may give it its native permissions back (no AEX: hardware takes none either).
+/// of an enclave has a PTE when it is resident and was touched, a VMA covers it and the VMA's permissions are
+/// within the page's maximum. The walk sets the accessed bit: a page that the reclaimer was watching is in
+/// use again, and the engine may give it its native permissions back (no AEX: hardware takes none either).
 ///
 /// The #PF that comes back has the ordinary bits (P, W, I, U) and the address as given; for a memory operand
 /// that isn't in an enclave's VMA, the program's memory is probed through the platform.

@@ -234,6 +234,7 @@ struct PageFault {
   enum class How : std::uint8_t {
     Added,    ///< a new page: EAUG
     Loaded,   ///< an evicted page: ELDU
+    Mapped,   ///< the first touch of a page that was there
     Present,  ///< somebody else was faster
   };
   LinearAddress address;

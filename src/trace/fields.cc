@@ -86,6 +86,8 @@ std::string_view page_fault_end(PageFault::How how) {
       return "page added (EAUG)";
     case PageFault::How::Loaded:
       return "page loaded (ELDU)";
+    case PageFault::How::Mapped:
+      return "page mapped (first touch)";
     case PageFault::How::Present:
       return "page is there";
   }

@@ -35,6 +35,7 @@ TEST(SettingsText, SurvivesTheRoundTrip) {
   EXPECT_EQ(parse_settings(serialise(settings)), settings);
   settings.trace = "-";
   settings.trace_format = TraceFormat::kJson;
+  settings.benign_faults = false;
   settings.debug = true;
   for (const auto design : kernel::kExceptionDesigns) {
     settings.fixup = design;
@@ -90,6 +91,7 @@ TEST(SettingsText, RefusesEachWrongField) {
            good + secret + ";trace=/a%zz",
            good + secret + ";trace=/a\nb",
            good + secret + ";trace=/a;trace_format=xml",
+           good + secret + ";benign_faults=2",
            good + secret + ";trace_format=json",
            good + ";secret_file=relative",
            good + ";secret=" + std::string(63, 'a'),

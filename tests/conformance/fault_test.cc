@@ -142,8 +142,14 @@ TEST_F(PageFaultTest, WriteToAReadOnlyMappingIs0x7) {
 }
 
 TEST_F(PageFaultTest, AddressIsThatOfThePage) {
+  probe_.read(probe_.base() + kPage);  // without a PTE the error code would be 0x6
   expect_page_fault(probe_.call(PROBE_OP_WRITE, {probe_.base() + kPage + 0xabc, 1}), 0x7,
                     probe_.base() + kPage);
+}
+
+TEST_F(PageFaultTest, WriteToAReadOnlyPageThatWasNeverTouchedIs0x6) {
+  expect_page_fault(probe_.call(PROBE_OP_WRITE, {probe_.base() + 3 * kPage, 1}), 0x6,
+                    probe_.base() + 3 * kPage);
 }
 
 TEST_F(PageFaultTest, ReadOfAPageProtectedAgainstAllIs0x4AndCanBeMended) {

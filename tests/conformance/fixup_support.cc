@@ -92,6 +92,7 @@ RegisterFile own_enclu(const ProbeEnclave& probe, std::uint64_t operation, const
 
 RegisterFile own_enclu(const ProbeEnclave& probe, std::uint64_t operation, const ProbeArgs& args,
                        const void* aep) {
+  probe.touch();  // else the first exits would be those of page faults that the kernel resolves
   RegisterFile in = register_pattern(), out{};
   in.rax = static_cast<std::uint64_t>(Leaf::kEenter);
   in.rbx = probe.tcs();

@@ -300,4 +300,41 @@ enclume_test_enclu_done:
 	.cfi_endproc
 	.size	enclume_test_raw_enclu_aep, . - enclume_test_raw_enclu_aep
 
+/* void enclume_test_spied_enclu(in, out, spy, count) */
+	.globl	enclume_test_spied_enclu
+	.type	enclume_test_spied_enclu, @function
+	.hidden	enclume_test_spied_enclu
+enclume_test_spied_enclu:
+	.cfi_startproc
+	push_callee_saved
+	push	%rsi		/* -56: out */
+	push	%rdx		/* -64: spy */
+	push	%rcx		/* -72: count */
+	push	REG_RBX(%rdi)	/* -80: the TCS */
+	mov	%rdi, %rax
+	mov	REG_RBX(%rax), %rbx
+	load_registers
+	mov	$2, %eax
+	lea	1f(%rip), %rcx
+	.byte	0x0f, 0x01, 0xd7	/* ENCLU[EENTER] */
+	store_registers -56
+	pop_callee_saved
+	ret
+1:	/* The AEP: RBP is as at the entry, RSP too. First the spy, at the next CSSA; then on. */
+	mov	-72(%rbp), %rax
+	incq	(%rax)
+	mov	$PROBE_OP_SSA_READ, %edi
+	mov	-64(%rbp), %rsi
+	mov	-80(%rbp), %rbx
+	mov	$2, %eax
+	lea	2f(%rip), %rcx
+	.byte	0x0f, 0x01, 0xd7	/* ENCLU[EENTER] */
+	mov	$3, %eax
+	mov	-80(%rbp), %rbx
+	lea	1b(%rip), %rcx
+2:	.byte	0x0f, 0x01, 0xd7	/* ENCLU[ERESUME] */
+	ud2
+	.cfi_endproc
+	.size	enclume_test_spied_enclu, . - enclume_test_spied_enclu
+
 	.section .note.GNU-stack, "", @progbits

@@ -73,4 +73,11 @@ extern const char enclume_test_enclu_done[];
 // The same with the AEP in R9. Its frame is laid out as that of the vDSO function.
 int enclume_test_own_enter_aep(unsigned long rdi, unsigned long rsi, unsigned long rdx, unsigned int leaf,
                                unsigned long r8, unsigned long aep, sgx_enclave_run* run);
+
+// EENTER by an ENCLU of our own into the probe enclave, with an AEP that is no ENCLU: each time that the
+// enclave leaves asynchronously, code there counts in *count, enters the same TCS once more with
+// PROBE_OP_SSA_READ and the arguments *spy, and only then resumes. What a runtime does that looks at EXITINFO
+// after every exit.
+void enclume_test_spied_enclu(const enclume::test::RegisterFile* in, enclume::test::RegisterFile* out,
+                              const void* spy, std::uint64_t* count);
 }

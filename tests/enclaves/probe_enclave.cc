@@ -158,6 +158,12 @@ CallResult ProbeEnclave::must_exit(CallResult result) const {
   return result;
 }
 
+void ProbeEnclave::touch(unsigned thread) const {
+  for (const auto& [offset, page] : image_.pages()) {
+    if ((page.secinfo_flags & kR) != 0) read(base() + offset, thread);
+  }
+}
+
 std::uint64_t ProbeEnclave::read(std::uint64_t address, unsigned thread) const {
   return must_exit(call(PROBE_OP_READ, {address}, thread)).args.out[0];
 }

@@ -89,6 +89,9 @@ class ProbeEnclave {
   // it was called with, so those must still be there.
   int resume(sgx_enclave_run& run, unsigned thread = 0) const;
 
+  // Touches every page that the enclave can read, so that no page fault comes of it later.
+  void touch(unsigned thread = 0) const;
+
   // Operations that must succeed; they throw std::runtime_error with the exception's facts otherwise.
   std::uint64_t read(std::uint64_t address, unsigned thread = 0) const;
   void write(std::uint64_t address, std::uint64_t value, unsigned thread = 0) const;

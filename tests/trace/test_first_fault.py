@@ -25,7 +25,17 @@ STEPS = [
     rf"mmap\({HEX}, 0x1000, PROT_READ\|PROT_WRITE, MAP_SHARED\|MAP_FIXED, {{fd}}, 0x0\) = {HEX}",
     rf"ioctl\({{fd}}, SGX_IOC_ENCLAVE_INIT, {{{{sigstruct={HEX}, enclavehash=[0-9a-f]{{{{64}}}}, isvprodid=0, "
     r"isvsvn=0}}\) = 0",
-    rf"ENCLU\[EENTER\] tcs={{base}} aep=(?P<aep>{HEX}) cssa=0 -> rip={{code}} \(enclave {{base}}\+0x1000\)",
+    # Linux puts no page into a page table before its first touch: the TCS and the SSA frame, at EENTER.
+    rf"ENCLU\[EENTER\] tcs={{base}} aep=(?P<aep>{HEX}) = #PF\(0x6\) addr={{base}} at rip=(?P=aep)",
+    r"page fault addr={base} error=0x6: page mapped \(first touch\)",
+    rf"ENCLU\[EENTER\] tcs={{base}} aep={{aep}} = #PF\(0x6\) addr=(?P<ssa>{HEX}) at rip={{aep}}",
+    r"page fault addr={ssa} error=0x6: page mapped \(first touch\)",
+    r"ENCLU\[EENTER\] tcs={base} aep={aep} cssa=0 -> rip={code} \(enclave {base}\+0x1000\)",
+    # And the code, at the first fetch: an asynchronous exit that nobody is told of.
+    r"AEX #PF\(0x14\) at rip={code} \(enclave {base}\+0x1000\) addr={code} tcs={base} aep={aep} cssa 0->1 "
+    r"exitinfo=0x0",
+    r"page fault addr={code} error=0x14: page mapped \(first touch\)",
+    r"ENCLU\[ERESUME\] tcs={base} aep={aep} cssa=0 -> rip={code} \(enclave {base}\+0x1000\)",
     rf"ENCLU\[EEXIT\] tcs={{base}} -> rip={HEX}",
     r"ENCLU\[EENTER\] tcs={base} aep={aep} cssa=0 -> rip={code} \(enclave {base}\+0x1000\)",
     rf"AEX #PF\(0x7\) at rip={HEX} \(enclave {{base}}\+0x1018\) addr={{code}} tcs={{base}} aep={{aep}} cssa 0->1 "

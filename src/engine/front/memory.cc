@@ -22,6 +22,7 @@
 #include "engine/trace/hooks.h"
 #include "kernel/device/ioctl.h"
 #include "kernel/uapi/sgx.h"
+#include "kernel/vma/first_touch.h"
 #include "kernel/vma/may_map.h"
 #include "kernel/vma/vma_table.h"
 
@@ -49,6 +50,7 @@ bool read_implies_exec() {
 void forget(VmaTable::Writer& writer, LinearRange range) {
   forget_source_mapping();
   if (kernel_half().vmas.overlaps(range)) {
+    kernel::unmap_touched(kernel_half(), range);
     engine().sgx->native().forget(range);
     (void)writer.remove(range);
   }

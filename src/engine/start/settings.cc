@@ -85,7 +85,8 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
     kFile = 16,
     kSecret = 32,
     kFixup = 64,
-    kTraceFormat = 128
+    kTraceFormat = 128,
+    kBenign = 256
   };
   unsigned seen = 0;
   bool first = true;
@@ -132,6 +133,12 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
           return Error("ENCLUME_SETTINGS: fixup is no design that this engine knows");
         }
         s.fixup = *design;
+      } else if (key == "benign_faults") {
+        which = kBenign;
+        if (value != "0" && value != "1") {
+          return Error("ENCLUME_SETTINGS: benign_faults is neither 0 nor 1");
+        }
+        s.benign_faults = value == "1";
       } else if (key == "trace") {
         which = kTrace;
         if (!path(value, s.trace)) {

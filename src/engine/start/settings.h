@@ -17,6 +17,7 @@ struct Settings {
   bool sgx2 = true;
   bool debug = false;
   kernel::ExceptionDesign fixup = kernel::ExceptionDesign::Vdso;
+  bool benign_faults = true;  ///< the first touch of a page is a fault, and EXITINFO tells of those resolved
   std::array<char, 4096> trace{};        ///< path or "-", empty: none
   bool trace_json = false;               ///< the trace is for tools, not for people
   std::array<char, 4096> secret_file{};  ///< path, empty: see has_secret

@@ -154,6 +154,7 @@ void start(char** environment) {
   }
   e.sgx = new (sgx_storage) Sgx(machine_config(), make_shared_machine(settings));
   e.sgx->mm().design = settings.fixup;
+  e.sgx->kernel().maps_on_touch = settings.benign_faults;
   e.actions.init();
   pthread_atfork(nullptr, nullptr, &in_forked_child);
   remember_environment(environment);

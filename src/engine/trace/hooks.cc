@@ -85,8 +85,10 @@ void TracedPageFault::before(const kernel::Kernel& kernel, const arch::Fault& fa
   }
   if (!enclave.index().contains(page)) {
     event.how = trace::PageFault::How::Added;
-  } else if (!enclave.page(page).load().resident) {
+  } else if (const kernel::PageState state = enclave.page(page).load(); !state.resident) {
     event.how = trace::PageFault::How::Loaded;
+  } else if (state.untouched) {
+    event.how = trace::PageFault::How::Mapped;
   }
 }
 

@@ -159,8 +159,11 @@ class PageAdder {
     }
     epc.use();
     enclave_.shared().secs_children.fetch_add(1);
-    enclave_.page(number).store(
-        {.max_prot = max_protection(secinfo_), .present = true, .resident = true, .type = secinfo_.type()});
+    enclave_.page(number).store({.max_prot = max_protection(secinfo_),
+                                 .present = true,
+                                 .resident = true,
+                                 .untouched = kernel_.maps_on_touch,
+                                 .type = secinfo_.type()});
     enclave_.index().insert(number);
     return {};
   }

@@ -34,6 +34,8 @@ SysResult<void> modify_type(const Kernel& kernel, Enclave& enclave, std::uint64_
     }
     return fail(Errno::Fault);
   }
+  // sgx_zap_enclave_ptes() for what becomes a TCS; a page to trim keeps its PTE until REMOVE_PAGES.
+  state.untouched = state.untouched || (type == arch::PageType::Tcs && kernel.maps_on_touch);
   state.type = type;
   page.store(state);
   return {};

@@ -5,6 +5,7 @@
 #include "kernel/encls.h"
 #include "kernel/resident_page.h"
 #include "kernel/va_slots.h"
+#include "kernel/vma/first_touch.h"
 
 namespace enclume::kernel {
 
@@ -106,7 +107,11 @@ FaultResolution handle_enclave_fault(const Kernel& kernel, LinearAddress address
   }
   EpcReservation epc(kernel, enclave);
   EnclaveLock lock(kernel, enclave);
-  return make_resident(kernel, enclave, lock, epc, number) ? FaultResolution::Resolved : FaultResolution::Bus;
+  if (!make_resident(kernel, enclave, lock, epc, number)) {
+    return FaultResolution::Bus;
+  }
+  map_touched(enclave, number);
+  return FaultResolution::Resolved;
 }
 
 }  // namespace enclume::kernel

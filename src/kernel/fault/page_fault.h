@@ -18,8 +18,9 @@ enum class FaultResolution : std::uint8_t {
 };
 
 /// Decides a #PF of the program at an address in an enclave's VMA or in no VMA that the program can use:
-/// loads an evicted page (SECS first), adds a page that an initialised enclave touches for the first time
-/// (EAUG), or says which signal (or fixup: both SIGSEGV and SIGBUS become vector 14 there) it is.
+/// loads an evicted page (SECS first), maps one that is touched for the first time, adds one that an
+/// initialised enclave has not yet (EAUG), or says which signal (or fixup: both SIGSEGV and SIGBUS become
+/// vector 14 there) it is.
 ///
 /// `error_code` is the architectural one, as from UserSpace::walk() or arch::check_enclave_access(): bit P
 /// of a native SIGSEGV does not count, since EPCM denial is native PROT_NONE. For a native fault of enclave

@@ -44,6 +44,7 @@ bool write_back(const Kernel& kernel, Enclave& enclave, const arch::EpcPage& epc
   PageState state = page.load();
   state.resident = false;
   state.aged = false;
+  state.untouched = kernel.maps_on_touch;
   page.store(state);
   kernel.platform.discard(epc.data, kPageSize);
   give_back_epc_page(kernel, enclave);

@@ -9,7 +9,7 @@ namespace {
 
 Protection of_known_page(const Enclave& enclave, std::uint64_t page, Protection vma_prot) noexcept {
   const PageState state = enclave.page(page).load();
-  if (!state.resident || state.aged || !state.max_prot.covers(vma_prot)) {
+  if (!state.resident || state.aged || state.untouched || !state.max_prot.covers(vma_prot)) {
     return kProtNone;
   }
   const arch::EpcmState epcm = enclave.epc_page(page).epcm->load();

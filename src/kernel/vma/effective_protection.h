@@ -10,9 +10,9 @@
 
 namespace enclume::kernel {
 
-/// The VMA's permissions and the EPCM's, if the page is resident, not watched by the reclaimer, VALID, REG,
-/// and none of BLOCKED, PENDING and MODIFIED; and if the VMA asks no more than the page's maximum. None
-/// otherwise, also outside the enclave. `enclave.mapped()` holds. Signal context: safe.
+/// The VMA's permissions and the EPCM's, if the page is resident, touched, not watched by the reclaimer,
+/// VALID, REG, and none of BLOCKED, PENDING and MODIFIED; and if the VMA asks no more than the page's
+/// maximum. None otherwise, also outside the enclave. `enclave.mapped()` holds. Signal context: safe.
 [[nodiscard]] Protection effective_protection(const Enclave& enclave, std::uint64_t page,
                                               Protection vma_prot) noexcept;
 

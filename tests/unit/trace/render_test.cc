@@ -263,6 +263,8 @@ TEST(Delivery, PageFault) {
             "page fault addr=0x5008 error=0x6: page added (EAUG)");
   EXPECT_EQ(text_of(PageFault{at(0x5008), 4, PageFault::How::Loaded}),
             "page fault addr=0x5008 error=0x4: page loaded (ELDU)");
+  EXPECT_EQ(text_of(PageFault{at(0x5008), 4, PageFault::How::Mapped}),
+            "page fault addr=0x5008 error=0x4: page mapped (first touch)");
   EXPECT_EQ(text_of(PageFault{at(0x5008), 4, PageFault::How::Present}),
             "page fault addr=0x5008 error=0x4: page is there");
 }
