@@ -48,11 +48,29 @@ ExitStatus unknown_verb(const std::string& name) {
   return ExitStatus::kUsage;
 }
 
+// "--option=" as "--option" with an empty value: CLI11 would take the next argument for the value, often the
+// program that is to be run. Looks no further than the options.
+std::vector<std::string> split_empty_values(const CLI::App& app, std::vector<std::string> arguments) {
+  for (std::size_t i = 0; i < arguments.size() && arguments[i].starts_with('-') && arguments[i] != "--";
+       ++i) {
+    const auto equals = arguments[i].find('=');
+    const auto* option = app.get_option_no_throw(arguments[i].substr(0, equals));
+    if (option == nullptr || option->get_items_expected_min() == 0) continue;
+    if (equals + 1 == arguments[i].size()) {
+      arguments[i].pop_back();
+      arguments.insert(arguments.begin() + static_cast<std::ptrdiff_t>(i) + 1, "");
+    }
+    if (equals == std::string::npos || arguments[i].find('=') == std::string::npos) ++i;  // its value
+  }
+  return arguments;
+}
+
 ExitStatus run_verb(Verb& verb, std::vector<std::string> arguments) {
   const auto& manual = verb.manual();
   CLI::App app;
   app.set_help_flag("-h,--help", "Print this text.");
   verb.add_options(app);
+  arguments = split_empty_values(app, std::move(arguments));
   try {
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // as CLI11 wants them
     app.parse(reversed);

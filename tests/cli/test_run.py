@@ -30,6 +30,8 @@ class RunTest(unittest.TestCase):
         os.chmod(self.home, 0o755)
         self.environment = {
             "HOME": str(self.home), "PATH": "/usr/bin:/bin", "ENCLUME_ENGINE": ENGINE, "LC_ALL": "C"}
+        if "ASAN_OPTIONS" in os.environ:  # of a sanitized build; see CMakeLists.txt
+            self.environment["ASAN_OPTIONS"] = os.environ["ASAN_OPTIONS"]
 
     def popen(self, *arguments, **more):
         options = {"env": self.environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
