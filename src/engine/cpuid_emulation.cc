@@ -3,6 +3,7 @@
 
 #include <asm/prctl.h>
 
+#include "arch/cpu_state.h"
 #include "arch/cpuid/sgx_leaves.h"
 #include "base/syscall.h"
 #include "engine/decode/decoder.h"
@@ -39,6 +40,7 @@ void emulate(UContext& uc, std::uint64_t length) {
   m.rcx = r.ecx;
   m.rdx = r.edx;
   m.rip += length;
+  m.flags &= ~arch::rflags::kRf;  // as after any instruction that completes
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 // The half of Sgx that lets enclave code at its pages: natively, or an instruction at a time.
 #include <cstring>
 
+#include "arch/enclu/debug.h"
 #include "arch/enclu/enclu.h"
 #include "engine/decode/decoder.h"
 #include "engine/engine.h"
@@ -230,7 +231,7 @@ bool Sgx::after_step(Interruption& it, CpuState& cpu, siginfo_t& report, const S
     close_page(end.page);
   }
   if (end.enclave_tf) {
-    return raise(it, cpu, {Vector::DB, 0, {}}, true, {}, report, kDr6SingleStep);
+    return raise(it, cpu, {Vector::DB, 0, {}}, true, {}, report, arch::dr6::kSingleStep);
   }
   if (const auto vma = vmas_.find(end.page); vma && rip.page() == end.page) {
     if (end.again || step_on_held(it.block, end.page, cpu.rip)) {

@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "arch/enclu/debug.h"
 #include "arch/enclu/enclu.h"
 #include "arch/enclu/ssa.h"
 #include "arch/epc/tracking.h"
@@ -30,7 +31,7 @@ using arch::Vector;
 
 constexpr int kSysUserDispatch = 2;  // si_code of SIGSYS
 constexpr std::uint64_t kSyscallLength = 2;
-constexpr std::uint64_t kDr6Breakpoint0 = 1U << 0;
+constexpr std::uint64_t kIntNLength = 2;
 constexpr std::uint32_t kKickMagic = 0x4b43494b;
 
 bool is_enclu(const std::byte* code, std::size_t size) {
@@ -170,7 +171,7 @@ bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report) {
       }
       if (cpu.pending_single_step) {
         cpu.pending_single_step = false;
-        return raise(it, cpu, {Vector::DB, 0, {}}, true, {}, report, kDr6SingleStep);
+        return raise(it, cpu, {Vector::DB, 0, {}}, true, {}, report, arch::dr6::kSingleStep);
       }
       if (resolved && !was_inside && block.lp.enclave_mode) {
         // Back at the leaf whose operand it was (EACCEPT of a page that was never touched, say).
@@ -382,6 +383,9 @@ bool Sgx::enclave_fault(int signo, Interruption& it, siginfo_t& report) {
   if (step.taken) {
     return after_step(it, cpu, report, step);
   }
+  if (const DebugTrap trap = debug_trap_of(signo, it.info, m); trap != DebugTrap::None) {
+    return enclave_debug_trap(it, cpu, trap, report);
+  }
   const auto vector = static_cast<Vector>(m.trapno);
   const LinearAddress rip(cpu.rip);
   std::byte code[15];
@@ -409,26 +413,13 @@ bool Sgx::enclave_fault(int signo, Interruption& it, siginfo_t& report) {
       }
       return raise(it, cpu, {Vector::GP, static_cast<std::uint32_t>(m.err), {}}, false, {}, report);
     }
-    case Vector::BP:
-      cpu.rip -= 1;  // natively a trap, in an enclave a fault
-      return raise(it, cpu, block.lp.dbgoptin ? Fault{Vector::BP, 0, {}} : arch::undefined_opcode(), false,
-                   {}, report);
-    case Vector::DB: {
-      const auto byte_at = [&](std::uint64_t at) {
-        const arch::EpcPage page = epc_page_at(LinearAddress(at));
-        return page ? page.data[at & kPageMask] : std::byte{};
-      };
-      // A trap behind the instruction; a hypervisor that intercepts #DB may hand it on as a fault at it.
-      constexpr std::byte kInt1{0xf1};
-      const bool behind = byte_at(cpu.rip - 1) == kInt1;
-      const bool int1 = it.info.si_code == TRAP_BRKPT && (behind || byte_at(cpu.rip) == kInt1);
-      if (int1) {
-        cpu.rip -= behind ? 1 : 0;
-        return raise(it, cpu, block.lp.dbgoptin ? Fault{Vector::DB, 0, {}} : arch::undefined_opcode(), false,
-                     {}, report);
+    case Vector::OF: {
+      // INT 4 in two bytes: gate 4 is open to user code, so natively it is a trap.
+      const std::size_t before = code_bytes(block, rip - kIntNLength, code);
+      if (before >= kIntNLength && code[0] == std::byte{0xcd} && code[1] == std::byte{4}) {
+        cpu.rip -= kIntNLength;
       }
-      const std::uint64_t dr6 = it.info.si_code == TRAP_TRACE ? kDr6SingleStep : kDr6Breakpoint0;
-      return raise(it, cpu, {Vector::DB, 0, {}}, true, {}, report, dr6);
+      return raise(it, cpu, arch::undefined_opcode(), false, {}, report);
     }
     default:
       return raise(it, cpu, {vector, static_cast<std::uint32_t>(m.err), {}}, false, {}, report);
@@ -485,8 +476,9 @@ bool Sgx::host_page_fault(Interruption& it, siginfo_t& report) {
   }
   switch (outcome.end) {
     case AbortPageEnd::Done:
+      cpu.rflags &= ~arch::rflags::kRf;
       if ((cpu.rflags & arch::rflags::kTf) != 0) {
-        return raise(it, cpu, {Vector::DB, 0, {}}, true, {}, report, kDr6SingleStep);
+        return raise(it, cpu, {Vector::DB, 0, {}}, true, {}, report, arch::dr6::kSingleStep);
       }
       finish(it, cpu);
       return true;

@@ -2,12 +2,14 @@
 // Where a program's ENCLU and the faults of its enclaves meet the processor and the kernel's half.
 #pragma once
 
+#include <atomic>
 #include <csignal>
 #include <optional>
 
 #include "arch/cpu_state.h"
 #include "arch/fault.h"
 #include "arch/machine.h"
+#include "engine/debug_trap.h"
 #include "engine/decode/decoder.h"
 #include "engine/entry/entry.h"
 #include "engine/pages/native_protection.h"
@@ -71,6 +73,8 @@ class Sgx {
   bool run_enclu(Interruption& it, arch::CpuState& cpu, siginfo_t& report);
   bool raise(Interruption& it, arch::CpuState& cpu, arch::Fault fault, bool trap_class,
              std::optional<kernel::FaultResolution> resolution, siginfo_t& report, std::uint64_t dr6 = 0);
+  bool enclave_debug_trap(Interruption& it, arch::CpuState& cpu, DebugTrap trap, siginfo_t& report);
+  bool enclave_software_trap(Interruption& it, arch::CpuState& cpu, DebugTrap trap, siginfo_t& report);
   bool enclave_page_fault(Interruption& it, arch::CpuState& cpu, siginfo_t& report);
   bool let_access(Interruption& it, arch::CpuState& cpu, siginfo_t& report, const kernel::Vma& vma,
                   LinearAddress address, arch::Access access);
@@ -109,13 +113,11 @@ class Sgx {
   kernel::Kernel kernel_;
   NativeProtection native_;
   decode::BranchRule branches_ = decode::BranchRule::Intel;
+  std::atomic<bool> icebp_stays_{false};  ///< INT1's #DB was seen with RIP at the instruction
 };
 
 /// Where ENCLU[EREPORT] or ENCLU[EGETKEY] puts its result, 0 for other leaves.
 LinearAddress output_of_enclu(const arch::CpuState& cpu);
-
-/// DR6.BS
-inline constexpr std::uint64_t kDr6SingleStep = 1U << 14;
 
 /// What a page fault was about, by its error code.
 arch::Access access_of(std::uint64_t error_code);

@@ -61,6 +61,8 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         Instruction{"Ud2", PROBE_RAISE_UD2, kVectorUd}, Instruction{"Int3", PROBE_RAISE_INT3, kVectorUd},
         Instruction{"Int1", PROBE_RAISE_INT1, kVectorUd}, Instruction{"IntN", PROBE_RAISE_INT_N, kVectorUd},
+        Instruction{"Int3InTwoBytes", PROBE_RAISE_INT_3, kVectorUd},
+        Instruction{"Int4InTwoBytes", PROBE_RAISE_INT_4, kVectorUd},
         Instruction{"Int80", PROBE_RAISE_INT80, kVectorUd},
         Instruction{"Cpuid", PROBE_RAISE_CPUID, kVectorUd},
         Instruction{"Syscall", PROBE_RAISE_SYSCALL, kVectorUd},

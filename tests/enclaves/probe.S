@@ -767,6 +767,16 @@ enclume_probe_work:
 	rdfsbase %rax
 	next
 
+	raise	PROBE_RAISE_INT_3
+	site
+	.byte	0xcd, 3
+	next
+
+	raise	PROBE_RAISE_INT_4
+	site
+	.byte	0xcd, 4
+	next
+
 	.if	raise_count != PROBE_RAISE_COUNT
 	.error	"probe_abi.h names another number of instructions for PROBE_OP_RAISE"
 	.endif

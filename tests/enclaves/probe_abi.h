@@ -114,6 +114,8 @@
 #define PROBE_RAISE_XGETBV 41
 #define PROBE_RAISE_PAUSE 42
 #define PROBE_RAISE_RDFSBASE 43
-#define PROBE_RAISE_COUNT 44
+#define PROBE_RAISE_INT_3 44 /* in two bytes, as INT n */
+#define PROBE_RAISE_INT_4 45
+#define PROBE_RAISE_COUNT 46
 
 #endif

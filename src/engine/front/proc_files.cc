@@ -13,6 +13,7 @@
 
 #include "base/format.h"
 #include "base/syscall.h"
+#include "engine/front/memory_file.h"
 #include "engine/start/vdso.h"
 
 namespace enclume::engine {
@@ -132,10 +133,19 @@ bool is_own_proc(std::string_view path, std::string_view file) {
 }  // namespace
 
 int open_proc_file(const char* path, int flags) {
+  const std::string_view name(path);
+  if (is_own_proc(name, "/mem")) {
+    const auto fd = sys::call(__NR_openat, AT_FDCWD, path, flags);
+    if (!fd) {
+      errno = static_cast<int>(fd.error());
+      return -1;
+    }
+    hint_memory_file(static_cast<int>(*fd));
+    return static_cast<int>(*fd);
+  }
   if ((flags & O_ACCMODE) != O_RDONLY) {
     return kNotOurs;
   }
-  const std::string_view name(path);
   if (name == "/proc/cpuinfo") {
     Text text;
     Text edited;

@@ -6,6 +6,7 @@
 #include "base/syscall.h"
 #include "engine/abort_page/execute.h"
 #include "engine/cpuid_emulation.h"
+#include "engine/debug_trap.h"
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
 #include "engine/sgx.h"
@@ -23,7 +24,39 @@ std::uint64_t address_of(const char* label) {
 }
 
 bool raised_by_instruction(int signo, const siginfo_t& info) {
-  return is_owned(signo) && info.si_code > 0;
+  return is_owned(signo) && info.si_code > 0 && !is_asynchronous(info);
+}
+
+/// A data breakpoint that the engine's own code has hit, or a step of a tracer's through it: where it stands
+/// for the processor or the kernel there is no such access, and no such instruction.
+bool is_debug_trap_of_engine(int signo, const siginfo_t& info, const UContext& uc) {
+  switch (debug_trap_of(signo, info, uc.mcontext)) {
+    case DebugTrap::DebugRegister:
+    case DebugTrap::PerfEvent:
+    case DebugTrap::SingleStep:
+      return true;
+    case DebugTrap::None:
+    case DebugTrap::Breakpoint:
+    case DebugTrap::Icebp:
+      break;
+  }
+  return false;
+}
+
+/// The same for a front door, which runs as a part of the program: what it reads for the kernel's half, the
+/// kernel would read.
+bool is_watchpoint_in_front_door(int signo, const siginfo_t& info, const UContext& uc) {
+  const DebugTrap trap = debug_trap_of(signo, info, uc.mcontext);
+  return (trap == DebugTrap::DebugRegister || trap == DebugTrap::PerfEvent) &&
+         engine().text.contains(LinearAddress(uc.mcontext.rip)) && !is_code_breakpoint(uc.mcontext, false);
+}
+
+siginfo_t single_step_at(std::uint64_t rip) {
+  siginfo_t info{};
+  info.si_signo = SIGTRAP;
+  info.si_code = TRAP_TRACE;
+  info.si_addr = reinterpret_cast<void*>(rip);
+  return info;
 }
 
 bool in_exit_window(std::uint64_t rip) {
@@ -94,7 +127,9 @@ void on_nested(int signo, const siginfo_t& info, UContext& uc, ThreadBlock& bloc
     uc.mcontext.rip = address_of(enclume_exit_begin);
     plan.enclave = 0;
   }
-  if (raised_by_instruction(signo, info)) {
+  if (is_debug_trap_of_engine(signo, info, uc)) {
+    // Nobody's.
+  } else if (raised_by_instruction(signo, info)) {
     if (fix_guarded_copy(uc)) {
       block.copy_fault = {info, uc.mcontext.trapno, uc.mcontext.err, uc.mcontext.cr2};
     } else if (!fix_relocated_fault(uc)) {
@@ -125,14 +160,23 @@ SignalSet mask_at_entry(const ThreadBlock& block) {
 
 /// A fault of host code. True if it is dealt with and the program sees nothing.
 bool handle_host_fault(int signo, Interruption& it, siginfo_t& report) {
-  const SigContext& m = it.uc.mcontext;
+  SigContext& m = it.uc.mcontext;
+  if (signo == SIGTRAP) {
+    return is_watchpoint_in_front_door(signo, it.info, it.uc);
+  }
   if (fix_guarded_copy(it.uc)) {
     return true;  // a front door, on the program's own stack
   }
   if (may_be_enclu(signo, m)) {
     if ((signo == SIGILL && emulate_patched_cpuid(it.uc)) ||
         (m.trapno == static_cast<std::uint64_t>(arch::Vector::GP) && emulate_faulting_cpuid(it.uc))) {
-      return true;
+      if ((m.flags & arch::rflags::kTf) == 0) {
+        return true;
+      }
+      report = single_step_at(m.rip);
+      m.trapno = static_cast<std::uint64_t>(arch::Vector::DB);
+      m.err = 0;
+      return false;
     }
     if (engine().sgx->at_enclu(it)) {
       return engine().sgx->host_enclu(it, report);
@@ -159,6 +203,7 @@ extern "C" void enclume_on_signal(int signo, siginfo_t* info, UContext* uc, Thre
   plan->flags = 0x202 | (uc->mcontext.flags & (arch::rflags::kId | arch::rflags::kNt));
   Interruption it{*block, *uc, *info, *facts, *plan};
   const bool fault = raised_by_instruction(signo, *info);
+  const bool perf_trap = debug_trap_of(signo, *info, uc->mcontext) == DebugTrap::PerfEvent;
   const SignalSet mask = fault ? uc->sigmask : mask_at_entry(*block);
 
   siginfo_t report = *info;
@@ -172,7 +217,11 @@ extern "C" void enclume_on_signal(int signo, siginfo_t* info, UContext* uc, Thre
   if (is_kick(signo, *info)) {
     return;  // this thread is not inside (any more)
   }
-  deliver(*block, *plan->frame, report, fault ? Cause::Fault : Cause::Sent, mask);
+  // Linux sends a perf event's trap, while it forces all others: blocked it comes later and kills nobody.
+  if (perf_trap && (e.arena.virtual_mask(block->tid) & pack_owned(signal_bit(signo))) != 0) {
+    mark_asynchronous(report);
+  }
+  deliver(*block, *plan->frame, report, fault && !perf_trap ? Cause::Fault : Cause::Sent, mask);
 }
 
 /// A thread that the engine has not met: it has no alternate stack of ours and has never been in an enclave.
@@ -186,9 +235,11 @@ extern "C" void enclume_on_unregistered_signal(int signo, siginfo_t* info, UCont
   const bool repeats = signo != SIGTRAP && signo != SIGSYS;
   const bool raised = raised_by_instruction(signo, *info);
   if (raised && repeats) {
-    if (fix_guarded_copy(*uc) || emulate_patched_cpuid(*uc) ||
-        (uc->mcontext.trapno == static_cast<std::uint64_t>(arch::Vector::GP) &&
-         emulate_faulting_cpuid(*uc))) {
+    const bool stepping = (uc->mcontext.flags & arch::rflags::kTf) != 0;  // a trap would be due behind it
+    if (fix_guarded_copy(*uc) ||
+        (!stepping && (emulate_patched_cpuid(*uc) ||
+                       (uc->mcontext.trapno == static_cast<std::uint64_t>(arch::Vector::GP) &&
+                        emulate_faulting_cpuid(*uc))))) {
       return;
     }
     ThreadBlock* block = e.register_thread();
@@ -206,7 +257,8 @@ extern "C" void enclume_on_unregistered_signal(int signo, siginfo_t* info, UCont
   const int tid = sys::gettid();
   const SignalSet virtual_mask = unpack_owned(e.arena.virtual_mask(tid));
   const Action action = e.actions.get(signo);
-  if (raised && ((virtual_mask & self) != 0 || !action.is_handler())) {
+  const bool forced = raised && debug_trap_of(signo, *info, uc->mcontext) != DebugTrap::PerfEvent;
+  if (forced && ((virtual_mask & self) != 0 || !action.is_handler())) {
     end_by_default(*info);
     uc->sigmask &= ~self;
     return;
@@ -219,7 +271,11 @@ extern "C" void enclume_on_unregistered_signal(int signo, siginfo_t* info, UCont
     if (ThreadBlock* block = e.register_thread(); block != nullptr) {
       uc->stack = e.signal_stack(*block);
       if (hold_it) {
-        hold(*block, *info);
+        siginfo_t held = *info;
+        if (raised) {
+          mark_asynchronous(held);  // only a perf event's trap gets here
+        }
+        hold(*block, held);
       } else {
         requeue(*info);
       }

@@ -3,15 +3,14 @@
 
 #include <csignal>
 
+#include "arch/enclu/debug.h"
+
 namespace enclume::kernel {
 
 namespace {
 
 /// SEGV_CPERR, younger than the C library's headers.
 constexpr int kSegvCperr = 10;
-
-constexpr std::uint64_t kDr6Step = 1ULL << 14;
-constexpr std::uint64_t kDr6Traps = 0xf;
 
 TrapSignal without_address(int signo) {
   return {signo, SI_KERNEL, {}};
@@ -35,13 +34,13 @@ std::optional<TrapSignal> page_fault_signal(const TrapFrame& f) {
 
 /// exc_debug_user(), get_si_code()
 std::optional<TrapSignal> debug_signal(const TrapFrame& f) {
-  if (f.dr6 != 0 && (f.dr6 & (kDr6Step | kDr6Traps)) == 0) {
+  if (f.dr6 != 0 && (f.dr6 & (arch::dr6::kSingleStep | arch::dr6::kBreakpoints)) == 0) {
     return std::nullopt;
   }
   int code = TRAP_BRKPT;
-  if ((f.dr6 & kDr6Step) != 0) {
+  if ((f.dr6 & arch::dr6::kSingleStep) != 0) {
     code = TRAP_TRACE;
-  } else if ((f.dr6 & kDr6Traps) != 0) {
+  } else if ((f.dr6 & arch::dr6::kBreakpoints) != 0) {
     code = TRAP_HWBKPT;
   }
   return TrapSignal{SIGTRAP, code, f.rip};

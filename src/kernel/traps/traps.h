@@ -29,7 +29,7 @@ struct TrapFrame {
   std::uint16_t fcw = 0x037f;                                ///< #MF
   std::uint16_t fsw = 0;                                     ///< #MF
   std::uint32_t mxcsr = 0x1f80;                              ///< #XM
-  std::uint64_t dr6 = 0;                                     ///< #DB: positive logic, 0 after INT1
+  std::uint64_t dr6 = 0;                                     ///< #DB: causes, 0 after INT1
   FaultResolution page_fault = FaultResolution::BadMapping;  ///< #PF: what handle_enclave_fault() said
   std::array<std::byte, 3> code{};                           ///< bytes at `rip`, zeros where unreadable
 };

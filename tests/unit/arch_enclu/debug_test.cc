@@ -3,6 +3,7 @@
 // becomes of TF and when a #DB is pending, for opt-out and opt-in entries.
 #include <gtest/gtest.h>
 
+#include "arch/enclu/debug.h"
 #include "unit/arch_enclu/world.h"
 
 namespace enclume::test {
@@ -119,6 +120,22 @@ TEST(SingleStepOptInTest, NotifyingResumeStepsAsEenterDoes) {
     w.cpu.rflags |= tf ? kTf : 0;
     ASSERT_TRUE(w.eresume().has_value());
     EXPECT_EQ(w.cpu.pending_single_step, tf);
+  }
+}
+
+TEST(DebugConditionTest, WhatCountsInEnclaveMode) {
+  using arch::DebugCondition;
+  arch::LogicalProcessor lp;
+  lp.elrange = {LinearAddress(0x10000), LinearAddress(0x20000)};
+  const LinearAddress inside(0x1fff8);
+  const LinearAddress outside(0x20000);
+  for (const bool opt_in : {false, true}) {
+    lp.dbgoptin = opt_in;
+    EXPECT_EQ(arch::counts_in_enclave(lp, DebugCondition::SingleStep, inside), opt_in);
+    EXPECT_EQ(arch::counts_in_enclave(lp, DebugCondition::CodeBreakpoint, inside), opt_in);
+    EXPECT_EQ(arch::counts_in_enclave(lp, DebugCondition::DataBreakpoint, inside), opt_in);
+    EXPECT_FALSE(arch::counts_in_enclave(lp, DebugCondition::CodeBreakpoint, outside));
+    EXPECT_TRUE(arch::counts_in_enclave(lp, DebugCondition::DataBreakpoint, outside));
   }
 }
 
