@@ -21,12 +21,24 @@
 namespace enclume::test {
 namespace {
 
-constexpr const char* kSettings =
-    "ENCLUME_SETTINGS=v1;epc_size=33554432;sgx=2;debug=0;"
-    "secret=000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 constexpr std::uint64_t kTrapFlag = 0x100;
 constexpr std::uint8_t kPushf = 0x9c;
 constexpr std::uint8_t kPopf = 0x9d;
+
+// What `enclume run` would hand to the engine. Without benign page faults, so that the victim's events are
+// the same in each iteration.
+std::string engine_settings() {
+  FILE* pipe = popen("'" ENCLUME_TEST_ENCLUME
+                     "' run --epc-size 32M --machine-seed sweep --benign-faults off "
+                     "-- printenv ENCLUME_SETTINGS",
+                     "r");
+  std::string text = "ENCLUME_SETTINGS=";
+  for (int c = 0; pipe != nullptr && (c = std::fgetc(pipe)) != EOF && c != '\n';) {
+    text += static_cast<char>(c);
+  }
+  if (pipe == nullptr || pclose(pipe) != 0) throw VictimError("enclume run printenv failed");
+  return text;
+}
 
 template <typename T>
 T read_at(const std::vector<char>& bytes, std::size_t offset) {
@@ -54,11 +66,10 @@ std::map<std::string, std::uint64_t> read_symbols(const char* path) {
   return symbols;
 }
 
-void start_victim(int fd) {
+void start_victim(int fd, std::string settings) {
   ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
   dup2(fd, kVictimFd);
   std::string preload = "LD_PRELOAD=" ENCLUME_TEST_ENGINE;
-  std::string settings = kSettings;
   char program[] = ENCLUME_TEST_VICTIM;
   char* const argv[] = {program, nullptr};
   char* const envp[] = {preload.data(), settings.data(), nullptr};
@@ -73,8 +84,9 @@ Tracer::Tracer() : symbols_(read_symbols(ENCLUME_TEST_ENGINE)) {
   if (fd < 0 || ftruncate(fd, sizeof(VictimPage)) != 0) throw VictimError("memfd_create");
   page_ =
       static_cast<VictimPage*>(mmap(nullptr, sizeof(VictimPage), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+  const std::string settings = engine_settings();
   pid_ = fork();
-  if (pid_ == 0) start_victim(fd);
+  if (pid_ == 0) start_victim(fd, settings);
   close(fd);
   int status = 0;
   if (waitpid(pid_, &status, 0) != pid_ || !WIFSTOPPED(status)) give_up("the victim did not start");
