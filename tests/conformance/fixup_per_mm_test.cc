@@ -184,6 +184,31 @@ TEST_F(PerMmDesign, AnInterruptIsNoException) {
   EXPECT_GE(ticks, 3);
 }
 
+TEST_F(PerMmDesign, ASingleStepThatEndsAtTheEncluIsASignal) {
+  // RIP is at an ENCLU, but it is #DB.
+  static volatile int at_enclu;
+  at_enclu = 0;
+  const ScopedSigaction handler(SIGTRAP, [](int, siginfo_t* info, void* raw) {
+    auto& registers = static_cast<ucontext_t*>(raw)->uc_mcontext.gregs;
+    if (static_cast<std::uint64_t>(registers[REG_RIP]) == address_of(enclume_test_enclu) &&
+        info->si_code == TRAP_TRACE) {
+      at_enclu = at_enclu + 1;
+      registers[REG_EFL] &= ~static_cast<greg_t>(kFlagTf);
+    }
+  });
+  const ProbeArgs args{.in = {40, 2}, .out = {}};
+  RegisterFile in = register_pattern(), out{};
+  in.rax = kEenter;
+  in.rbx = probe_.tcs();
+  in.rdi = PROBE_OP_SUM;
+  in.rsi = address_of(&args);
+  in.rflags = 0x202 | kFlagTf;
+  enclume_test_raw_enclu(&in, &out);
+  EXPECT_EQ(at_enclu, 1);
+  EXPECT_EQ(out.rax, kEexit);
+  EXPECT_EQ(args.out[0], 42u);
+}
+
 // ---- The handler's address ----
 
 class PerMmHandlerTest : public ::testing::Test {

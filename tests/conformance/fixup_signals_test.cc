@@ -41,6 +41,15 @@ TEST(SignalsDesignVdso, AWeakReferenceIsNull) {
   EXPECT_EQ(&__vdso_sgx_enter_enclave, nullptr);
 }
 
+TEST(SignalsDesignVdso, ALibraryLoadedLaterFindsNoneEither) {
+  void* library = dlopen(ENCLUME_WEAK_USER, RTLD_NOW);
+  ASSERT_NE(library, nullptr) << dlerror();
+  const auto ask = reinterpret_cast<const void* (*)()>(dlsym(library, "weak_enter_function"));
+  ASSERT_NE(ask, nullptr);
+  EXPECT_EQ(ask(), nullptr);
+  dlclose(library);
+}
+
 TEST(SignalsDesignDevice, RegistersNoHandler) {
   const ProbeEnclave probe;
   std::uint64_t argument[2] = {address_of(enclume_test_enclu_done), 0};

@@ -9,8 +9,12 @@
 #include <sys/mman.h>
 #include <sys/time.h>
 
+#include <atomic>
 #include <climits>
 #include <cstring>
+#include <functional>
+#include <memory>
+#include <thread>
 
 #include "conformance/fixup_support.h"
 #include "enclume/host/vdso_enclu.h"
@@ -168,6 +172,31 @@ TEST_P(VdsoDesignBadHandler, IsAnOrdinarySegmentationFaultInIt) {
 INSTANTIATE_TEST_SUITE_P(All, VdsoDesignBadHandler, ::testing::Bool(),
                          [](const auto& tested) { return tested.param ? "NotExecutable" : "NotMapped"; });
 
+TEST_F(VdsoDesign, ARunThatCannotBeWrittenIsAnOrdinarySegmentationFaultAfterTheExit) {
+  void* page = mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(page, MAP_FAILED);
+  auto& run = *static_cast<sgx_enclave_run*>(page);
+  run.tcs = probe_.tcs();
+  ASSERT_EQ(mprotect(page, kPage, PROT_READ), 0);
+  static sigjmp_buf jump;
+  static std::uint64_t address;
+  const ScopedSigaction handler(
+      SIGSEGV,
+      [](int, siginfo_t* info, void*) {
+        address = address_of(info->si_addr);
+        siglongjmp(jump, 1);
+      },
+      SA_NODEFER);
+  const ProbeArgs args{.in = {40, 2}, .out = {}};
+  if (sigsetjmp(jump, 0) == 0) {
+    enclume_test_call_vdso(PROBE_OP_SUM, address_of(&args), 0, kEenter, 0, 0, &run, vdso_function());
+    ADD_FAILURE() << "the call returned";
+  }
+  EXPECT_EQ(address, address_of(&run.function));
+  EXPECT_EQ(args.out[0], 42u) << "the enclave had run";
+  munmap(page, kPage);
+}
+
 std::vector<int> g_results;
 std::size_t g_calls = 0;
 
@@ -241,6 +270,84 @@ TEST_F(VdsoDesign, AHandlerThatOverflowsItsStackIsAnOrdinarySegmentationFault) {
   EXPECT_EQ(current_ssa(probe_), 1u) << "the enclave is where its exception left it";
   probe_.abandon();
   sigaltstack(&before, nullptr);
+}
+
+// ---- Per thread, per entry ----
+
+// What a handler is given by `user_data`.
+struct Entry {
+  const ProbeEnclave* probe;
+  unsigned thread;
+  unsigned calls = 0;
+  bool foreign = false;  // it was called for an entry that is not its own
+  std::function<void()> within;
+};
+
+int repair_and_resume(long, long, long, long, long, long, sgx_enclave_run* run) {
+  if (run->function == kEexit) return 0;
+  Entry& entry = *reinterpret_cast<Entry*>(run->user_data);
+  entry.calls += 1;
+  entry.foreign = entry.foreign || run->tcs != entry.probe->tcs(entry.thread);
+  if (entry.within) entry.within();
+  entry.probe->set_ssa_rip(entry.probe->base() + raise_site(PROBE_RAISE_UD2).next, entry.thread);
+  return kEresume;
+}
+
+bool fault_once(Entry& entry) {
+  const ProbeArgs args{.in = {PROBE_RAISE_UD2}, .out = {}};
+  sgx_enclave_run run{};
+  run.tcs = entry.probe->tcs(entry.thread);
+  run.user_handler = reinterpret_cast<std::uint64_t>(&repair_and_resume);
+  run.user_data = address_of(&entry);
+  const int status =
+      enclume_test_call_vdso(PROBE_OP_RAISE, address_of(&args), 0, kEenter, 0, 0, &run, vdso_function());
+  return status == 0 && run.function == kEexit && args.out[0] == 1;
+}
+
+TEST(VdsoDesignEntries, AHandlerMayEnterASecondEnclaveWhoseHandlerEntersAThird) {
+  // Down to a depth of 16; each fault finds its own handler and user data.
+  constexpr std::size_t kDepth = 16;
+  std::vector<std::unique_ptr<ProbeEnclave>> enclaves;
+  std::vector<Entry> entries(kDepth);
+  std::vector<std::size_t> order;
+  std::vector<bool> good(kDepth);
+  for (std::size_t i = 0; i < kDepth; ++i) {
+    enclaves.push_back(std::make_unique<ProbeEnclave>());
+    entries[i] = {.probe = enclaves[i].get(), .thread = 0, .within = [&, i] {
+                    order.push_back(i);
+                    if (i + 1 < kDepth) good[i + 1] = fault_once(entries[i + 1]);
+                  }};
+  }
+  good[0] = fault_once(entries[0]);
+  ASSERT_EQ(order.size(), kDepth);
+  for (std::size_t i = 0; i < kDepth; ++i) {
+    EXPECT_EQ(order[i], i);
+    EXPECT_TRUE(good[i]) << i;
+    EXPECT_FALSE(entries[i].foreign) << i;
+  }
+}
+
+TEST(VdsoDesignEntries, SixtyFourThreadsInOneEnclaveHaveEachTheirOwn) {
+  constexpr unsigned kThreads = 64;
+  ProbeOptions options;
+  options.threads = kThreads;
+  const ProbeEnclave probe(options);
+  std::vector<Entry> entries(kThreads);
+  std::atomic<unsigned> failures = 0;
+  std::vector<std::thread> threads;
+  constexpr unsigned kRounds = 20;
+  for (unsigned i = 0; i < kThreads; ++i) {
+    entries[i] = {.probe = &probe, .thread = i, .within = {}};
+    threads.emplace_back([&, i] {
+      for (unsigned round = 0; round < kRounds; ++round) failures += fault_once(entries[i]) ? 0u : 1u;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(failures, 0u);
+  for (const Entry& entry : entries) {
+    EXPECT_EQ(entry.calls, kRounds);
+    EXPECT_FALSE(entry.foreign);
+  }
 }
 
 // ---- An AEP that is not the function's ENCLU, and one that is ----
