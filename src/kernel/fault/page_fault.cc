@@ -80,7 +80,12 @@ FaultResolution handle_enclave_fault(const Kernel& kernel, LinearAddress address
                                      std::uint32_t error_code) noexcept {
   const auto vma = kernel.vmas.find(address);
   if (!vma) {
-    return FaultResolution::BadMapping;
+    // EENTER or ERESUME of ordinary memory: Linux finds its VMA, and access_error() looks at the SGX bit
+    // first.
+    std::byte probe;
+    const bool is_mapped =
+        (error_code & arch::pfec::kSgx) != 0 && kernel.platform.copy_from_user(&probe, address, 1);
+    return is_mapped ? FaultResolution::BadAccess : FaultResolution::BadMapping;
   }
   Enclave& enclave = *vma->enclave;
   if (met_the_reclaimer(enclave, address, error_code)) {
