@@ -113,8 +113,11 @@ std::string to_text(const std::vector<Result>& results) {
         continue;
       }
       const Result& r = *result->second;
-      line += fmt::format("{:<17}", fmt::format("{}{}", who_word(cell.who(static_cast<std::size_t>(design))),
-                                                mark(r.verdict)));
+      const char who = cell.who(static_cast<std::size_t>(design));
+      // What is not tried stands in parentheses.
+      const bool is_tried = r.verdict != Verdict::kNotTried || who == '-';
+      line += fmt::format("{:<17}", is_tried ? fmt::format("{}{}", who_word(who), mark(r.verdict))
+                                             : fmt::format("({})", who_word(who)));
       for (const std::string& difference : r.differences) {
         details += fmt::format("    {}/{} with {}: {}\n", matrix::name_of(cell.place), cell.row->id,
                                kernel::name_of(design), difference);
