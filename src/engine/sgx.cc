@@ -344,6 +344,11 @@ bool Sgx::host_enclu(Interruption& it, siginfo_t& report) {
   return run_enclu(it, cpu, report);
 }
 
+bool Sgx::host_overflow(Interruption& it, siginfo_t& report) {
+  CpuState cpu = load_state(it.uc, fs_base(), gs_base());
+  return raise(it, cpu, {Vector::OF, 0, {}}, true, {}, report);
+}
+
 bool Sgx::enclave_interrupt(Interruption& it) {
   it.plan.fs = it.facts.fs;
   it.plan.gs = it.facts.gs;

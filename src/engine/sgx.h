@@ -45,6 +45,8 @@ class Sgx {
   bool at_enclu(const Interruption& it);
   /// Executes it, for host code.
   bool host_enclu(Interruption& it, siginfo_t& report);
+  /// #OF of host code, a trap that has left RIP at an ENCLU: who gets it is for the design to say.
+  bool host_overflow(Interruption& it, siginfo_t& report);
   /// #PF in host code: on EPC pages the abort page, else the program's own.
   bool host_page_fault(Interruption& it, siginfo_t& report);
   /// An exception that enclave code raised.

@@ -54,13 +54,9 @@ constexpr Row unvirtualised(Row row) {
   row.why = "one that intercepts #DB may hand it on as a fault, with RIP at the INT1";
   return row;
 }
-constexpr Row unasked(Row row) {
-  row.needs = Needs::kStrict;
-  row.why = "the engine looks for an ENCLU at RIP only after #UD, #GP and #PF, so per-mm gets a signal";
-  return row;
-}
 constexpr Row with_who(Row row, std::string_view who) {
   row.who = who;
+  row.leaf = 2;  // RAX, for the EENTER that was to come
   return row;
 }
 constexpr Signal kFltDiv = {SIGFPE, FPE_FLTDIV, {Ref::kSite}};
@@ -170,10 +166,9 @@ constexpr Row kRows[] = {
          "traps.c do_int3_user; extable.c and RFC v3: never #BP"),
     trap(places(Place::kNearBy, Place::kUserHandler), "OF", "#OF", "INT 4, whose gate is open to user code",
          "int-4", 4, kSigOf, "idt.c SYSG(X86_TRAP_OF); traps.c exc_overflow"),
-    unasked(
-        with_who(trap(places(Place::kBeforeEnclu), "OF", "#OF", "INT 4, so RIP is at an ENCLU of the program",
-                      "int-4", 4, kSigOf, "RFC v3: it cannot tell a trap from a fault of the ENCLU"),
-                 "SSHS")),
+    with_who(trap(places(Place::kBeforeEnclu), "OF", "#OF", "INT 4, so RIP is at an ENCLU of the program",
+                  "int-4", 4, kSigOf, "RFC v3: it cannot tell a trap from a fault of the ENCLU"),
+             "SSHS"),
     fault("UD", "#UD", "UD2", "ud2", {6}, kSigUd, "traps.c handle_invalid_op"),
     fault("SS", "#SS", "non-canonical address by RBP", "non-canonical-stack", {12}, kSigSs,
           "traps.c exc_stack_segment"),

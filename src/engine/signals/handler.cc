@@ -182,6 +182,9 @@ bool handle_host_fault(int signo, Interruption& it, siginfo_t& report) {
       return engine().sgx->host_enclu(it, report);
     }
   }
+  if (m.trapno == static_cast<std::uint64_t>(arch::Vector::OF) && engine().sgx->at_enclu(it)) {
+    return engine().sgx->host_overflow(it, report);
+  }
   if (m.trapno == static_cast<std::uint64_t>(arch::Vector::PF)) {
     return engine().sgx->host_page_fault(it, report);
   }
