@@ -147,6 +147,25 @@ TEST_P(PerMmDesignEntryFault, StartsTheHandlerWithAllElseAsItWas) {
 INSTANTIATE_TEST_SUITE_P(All, PerMmDesignEntryFault, ::testing::ValuesIn(entry_faults()),
                          [](const auto& tested) { return tested.param.name; });
 
+class PerMmDesignTrap : public PerMmDesign, public ::testing::WithParamInterface<SoftwareTrap> {};
+
+TEST_P(PerMmDesignTrap, OfADebugEnclaveIsSigtrapAtTheAepAndDoesNotStartTheHandler) {
+  const DebuggedProbe probe(true);
+  const ProbeArgs args{.in = {GetParam().instruction}, .out = {}};
+  RegisterFile out{};
+  const TrapsSeen seen =
+      watch_for_traps(probe, GetParam(), [&] { out = own_enclu(probe, PROBE_OP_RAISE, args); });
+  EXPECT_EQ(seen.count, 1);
+  EXPECT_EQ(seen.code, GetParam().code);
+  EXPECT_EQ(seen.vector, GetParam().vector);
+  EXPECT_EQ(seen.rip, address_of(enclume_test_aep));
+  EXPECT_EQ(out.rax, kEexit);
+  EXPECT_EQ(args.out[0], 1u);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, PerMmDesignTrap, ::testing::ValuesIn(software_traps()),
+                         [](const auto& tested) { return tested.param.name; });
+
 TEST_F(PerMmDesign, AFaultElsewhereIsASignalAsEver) {
   static sigjmp_buf jump;
   static int caught;

@@ -167,6 +167,30 @@ TEST_P(RegistersDesignEntryFault, IsReturnedWithItsLeafAndAllElseAsItWas) {
 INSTANTIATE_TEST_SUITE_P(All, RegistersDesignEntryFault, ::testing::ValuesIn(entry_faults()),
                          [](const auto& tested) { return tested.param.name; });
 
+class RegistersDesignTrap : public RegistersDesign, public ::testing::WithParamInterface<SoftwareTrap> {};
+
+TEST_P(RegistersDesignTrap, OfADebugEnclaveIsSigtrapAtTheEncluAndIsNotReturned) {
+  const DebuggedProbe probe(true);
+  const ProbeArgs args{.in = {GetParam().instruction}, .out = {}};
+  RegisterFile in = register_pattern(), out{};
+  in.rax = kEenter;
+  in.rbx = probe.tcs();
+  in.rdi = PROBE_OP_RAISE;
+  in.rsi = address_of(&args);
+  const TrapsSeen seen =
+      watch_for_traps(probe, GetParam(), [&] { enclume_test_call_enclu(&in, &out, function_); });
+  EXPECT_EQ(seen.count, 1);
+  EXPECT_EQ(seen.code, GetParam().code);
+  EXPECT_EQ(seen.vector, GetParam().vector);
+  EXPECT_TRUE(is_enclu(seen.rip));
+  EXPECT_EQ(seen.rax, kEresume);
+  EXPECT_EQ(out.rax, kEexit);
+  EXPECT_EQ(args.out[0], 1u);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, RegistersDesignTrap, ::testing::ValuesIn(software_traps()),
+                         [](const auto& tested) { return tested.param.name; });
+
 // ---- Elsewhere than in the vDSO ----
 
 TEST_F(RegistersDesign, AnEncluOfTheProgramGetsASignal) {

@@ -140,6 +140,22 @@ TEST_P(SignalsDesignEntryFault, IsASignalAtTheEnclu) {
 INSTANTIATE_TEST_SUITE_P(All, SignalsDesignEntryFault, ::testing::ValuesIn(entry_faults()),
                          [](const auto& tested) { return tested.param.name; });
 
+class SignalsDesignTrap : public ::testing::TestWithParam<SoftwareTrap> {};
+
+TEST_P(SignalsDesignTrap, OfADebugEnclaveIsSigtrapAtTheAep) {
+  const DebuggedProbe probe(true);
+  const ProbeArgs args{.in = {GetParam().instruction}, .out = {}};
+  const TrapsSeen seen = watch_for_traps(probe, GetParam(), [&] { own_enclu(probe, PROBE_OP_RAISE, args); });
+  EXPECT_EQ(seen.count, 1);
+  EXPECT_EQ(seen.code, GetParam().code);
+  EXPECT_EQ(seen.vector, GetParam().vector);
+  EXPECT_EQ(seen.rip, address_of(enclume_test_aep));
+  EXPECT_EQ(args.out[0], 1u);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, SignalsDesignTrap, ::testing::ValuesIn(software_traps()),
+                         [](const auto& tested) { return tested.param.name; });
+
 TEST(SignalsDesign, ARuntimesHandlerRepairsAndResumes) {
   // What Intel's runtime does without the vDSO: know one's own by RIP and RAX, enter again, let the AEP
   // resume.

@@ -80,6 +80,38 @@ const std::vector<EntryFault>& entry_faults() {
   return all;
 }
 
+void PrintTo(const SoftwareTrap& trap, std::ostream* out) {
+  *out << trap.name;
+}
+
+const std::vector<SoftwareTrap>& software_traps() {
+  static const std::vector<SoftwareTrap> all = {
+      {"Int3", PROBE_RAISE_INT3, static_cast<std::uint64_t>(kVectorBp), SI_KERNEL},
+      {"Int1", PROBE_RAISE_INT1, static_cast<std::uint64_t>(kVectorDb), TRAP_BRKPT}};
+  return all;
+}
+
+TrapsSeen watch_for_traps(const DebuggedProbe& probe, const SoftwareTrap& trap,
+                          const std::function<void()>& enter) {
+  static TrapsSeen seen;
+  static const DebuggedProbe* debugged;
+  static std::uint64_t behind;
+  seen = {};
+  debugged = &probe;
+  behind = probe.base() + raise_site(trap.instruction).next;
+  const ScopedSigaction handler(SIGTRAP, [](int, siginfo_t* info, void* raw) {
+    const auto& registers = static_cast<ucontext_t*>(raw)->uc_mcontext.gregs;
+    seen.count += 1;
+    seen.code = info->si_code;
+    seen.vector = static_cast<std::uint64_t>(registers[REG_TRAPNO]);
+    seen.rip = static_cast<std::uint64_t>(registers[REG_RIP]);
+    seen.rax = static_cast<std::uint64_t>(registers[REG_RAX]);
+    debugged->set_newest_rip(behind);
+  });
+  enter();
+  return seen;
+}
+
 std::uint64_t current_ssa(const ProbeEnclave& probe, unsigned thread) {
   RegisterFile seen{};
   const CallResult look = probe.call(PROBE_OP_ENTRY_STATE, {address_of(&seen)}, thread);

@@ -3,9 +3,11 @@
 // What the tests of the exception designs share: exceptions of every kind, in the enclave and at the ENCLU.
 #pragma once
 
+#include <functional>
 #include <ostream>
 #include <vector>
 
+#include "conformance/debug_support.h"
 #include "conformance/support.h"
 
 namespace enclume::test {
@@ -44,6 +46,26 @@ struct EntryFault {
 };
 void PrintTo(const EntryFault& fault, std::ostream* out);
 const std::vector<EntryFault>& entry_faults();
+
+// INT3 and INT1 after an opt-in entry, which no design fixes up.
+struct SoftwareTrap {
+  const char* name;
+  std::uint64_t instruction;  // PROBE_RAISE_*
+  std::uint64_t vector;
+  int code;  // si_code of the SIGTRAP
+};
+void PrintTo(const SoftwareTrap& trap, std::ostream* out);
+const std::vector<SoftwareTrap>& software_traps();
+
+// Runs `enter`, which shall enter `probe` for that instruction. A SIGTRAP is noted, and the debugger makes
+// the enclave go on behind the instruction.
+struct TrapsSeen {
+  int count = 0;
+  int code = 0;
+  std::uint64_t vector = 0, rip = 0, rax = 0;
+};
+TrapsSeen watch_for_traps(const DebuggedProbe& probe, const SoftwareTrap& trap,
+                          const std::function<void()>& enter);
 
 // TCS.CSSA, as an entry finds it in RAX. Needs a free frame.
 std::uint64_t current_ssa(const ProbeEnclave& probe, unsigned thread = 0);
