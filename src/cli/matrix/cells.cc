@@ -45,7 +45,7 @@ std::string_view title_of(Place place) {
     case Place::kAep:
       return "At the AEP";
     case Place::kBeforeEnclu:
-      return "One instruction before an ENCLU of the program";
+      return "One instruction before an ENCLU";
     case Place::kNearBy:
       return "In host code near by";
     case Place::kUserHandler:

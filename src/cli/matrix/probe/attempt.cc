@@ -114,7 +114,7 @@ class Attempt {
         at_aep();
         break;
       case Place::kBeforeEnclu:
-        if (trigger_ == "step") {
+        if (trigger_ == "step" || trigger_ == "step-function") {
           step_to_enclu();
         } else {
           host(std::string(trigger_) + "-enclu");
@@ -246,12 +246,12 @@ void Attempt::inside() {
   Entry what = entry(routine, routine == "rep-movs" ? host_page(PROT_READ) : operand);
   if (trigger_ == "step") {
     what.flags |= kFlagTf;
-    door_.stepping = true;
+    door_.stepping = Door::Stepping::kThroughEnclu;
   }
   report_.operand = operand;
   sites(enclave_trigger(routine), true);
   report_.outcome = door_.enter(what);
-  door_.stepping = false;
+  door_.stepping = Door::Stepping::kNo;
   dump();
 }
 
@@ -445,9 +445,11 @@ void Attempt::host(const std::string& name) {
 
 void Attempt::step_to_enclu() {
   Entry what = entry("nothing");
-  what.raw = true;
+  what.raw = trigger_ == "step";
   what.flags |= kFlagTf;
+  door_.stepping = Door::Stepping::kToEnclu;
   report_.outcome = door_.enter(what);
+  door_.stepping = Door::Stepping::kNo;
 }
 
 void Attempt::in_handler() {

@@ -86,11 +86,13 @@ void on_signal(int number, siginfo_t* info, void* raw_context) {
     }
     return;
   }
-  if (number == SIGTRAP && g_door->stepping) {
+  if (number == SIGTRAP && g_door->stepping != Door::Stepping::kNo) {
     const Registers& now = facts.registers;
-    const bool has_left =
-        (now.rip == g_aep && now.rax == kEresume) || (now.rip == g_aep + kEncluSize && now.rax == kEexit);
-    if (!has_left) return;
+    const bool is_there = g_door->stepping == Door::Stepping::kToEnclu
+                              ? now.rip == g_aep
+                              : (now.rip == g_aep && now.rax == kEresume) ||
+                                    (now.rip == g_aep + kEncluSize && now.rax == kEexit);
+    if (!is_there) return;
   }
   facts.count = g_signal.count + 1;
   g_signal = facts;

@@ -76,8 +76,13 @@ class Door {
   std::function<void()> on_exception;
   // Called when SIGUSR1 has interrupted the enclave.
   std::function<void()> on_interrupt;
-  // SIGTRAPs are passed over until ENCLU has been executed.
-  bool stepping = false;
+  // SIGTRAPs are passed over until ENCLU has been executed, or is what comes next.
+  enum class Stepping : std::uint8_t {
+    kNo,
+    kThroughEnclu,
+    kToEnclu
+  };
+  Stepping stepping = Stepping::kNo;
 
  private:
   Outcome finish(Outcome outcome) const;
