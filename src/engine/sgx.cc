@@ -12,6 +12,7 @@
 #include "base/syscall.h"
 #include "engine/abort_page/abort_page.h"
 #include "engine/bases.h"
+#include "engine/debugger.h"
 #include "engine/decode/decoder.h"
 #include "engine/engine.h"
 #include "engine/signals/context.h"
@@ -37,6 +38,14 @@ constexpr std::uint32_t kKickMagic = 0x4b43494b;
 bool is_enclu(const std::byte* code, std::size_t size) {
   return size >= kernel::kEncluBytes.size() &&
          std::memcmp(code, kernel::kEncluBytes.data(), kernel::kEncluBytes.size()) == 0;
+}
+
+/// The same at an instruction that has faulted: INT3 in the first byte cannot have, so a debugger has put it
+/// there since. gdb does, at the ENCLU itself, when it passes the engine's signal on during a step.
+bool was_enclu(const std::byte* code, std::size_t size) {
+  return is_enclu(code, size) ||
+         (size >= kernel::kEncluBytes.size() && code[0] == std::byte{0xcc} &&
+          std::memcmp(code + 1, kernel::kEncluBytes.data() + 1, kernel::kEncluBytes.size() - 1) == 0);
 }
 
 /// The x87 and SSE words that Linux's math_error() looks at.
@@ -336,10 +345,13 @@ bool may_be_enclu(int signo, const SigContext& m) {
 
 bool Sgx::at_enclu(const Interruption& it) {
   std::byte code[15];
-  return is_enclu(code, code_bytes(it.block, LinearAddress(it.uc.mcontext.rip), code));
+  return was_enclu(code, code_bytes(it.block, LinearAddress(it.uc.mcontext.rip), code));
 }
 
 bool Sgx::host_enclu(Interruption& it, siginfo_t& report) {
+  if (it.uc.mcontext.rip == reinterpret_cast<std::uint64_t>(enclume_debugger_enclu)) {
+    it.uc.mcontext.rip = enclume_debugger.enclu;
+  }
   CpuState cpu = load_state(it.uc, fs_base(), gs_base());
   return run_enclu(it, cpu, report);
 }
@@ -396,7 +408,7 @@ bool Sgx::enclave_fault(int signo, Interruption& it, siginfo_t& report) {
   std::byte code[15];
   const std::size_t size =
       block.lp.elrange.contains(rip) && may_be_enclu(signo, m) ? code_bytes(block, rip, code) : 0;
-  if (is_enclu(code, size)) {
+  if (was_enclu(code, size)) {
     return run_enclu(it, cpu, report);
   }
   if (vector == Vector::PF) {

@@ -5,6 +5,7 @@
 
 #include "base/syscall.h"
 #include "base/types.h"
+#include "engine/debugger.h"
 #include "engine/engine.h"
 #include "engine/signals/context.h"
 #include "engine/signals/mask.h"
@@ -89,8 +90,48 @@ void end_by_default(const siginfo_t& info) {
   requeue(info);
 }
 
+namespace {
+
+/// gdb takes a SIGTRAP with this code for a breakpoint of its own, and moves RIP back.
+bool looks_like_breakpoint(const siginfo_t& info) {
+  return info.si_signo == SIGTRAP && info.si_code == SI_KERNEL;
+}
+
+/// Shows the signal to a debugger: raised again once this handler has returned to the program's registers.
+void announce(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Cause cause) {
+  const SigContext& m = frame.uc.mcontext;
+  block.announced = {m.trapno, m.err, m.cr2, info.si_code, info.si_errno, cause == Cause::Sent};
+  siginfo_t marked = info;
+  marked.si_errno = kAnnouncedErrno;
+  if (looks_like_breakpoint(info)) {
+    marked.si_code = TRAP_BRKPT;
+  }
+  // Now, while nothing is blocked and nothing waits: when the debugger steps off its breakpoint, a SIGTRAP
+  // that is blocked would lose its handler (force_sig_info_to_task()), and of the synchronous signals that
+  // wait the kernel would take the first, blocked or not (dequeue_synchronous_signal()).
+  enclume_debugger_event(DebuggerEvent::Signal, info.si_signo);
+  const SignalSet self = signal_bit(info.si_signo);
+  sys::raw(__NR_rt_sigprocmask, SIG_BLOCK, sys::arg(&self), 0, sizeof(self));
+  requeue(marked);
+  frame.uc.sigmask &= ~self;
+}
+
+}  // namespace
+
+std::optional<Cause> take_announced(ThreadBlock& block, UContext& uc, siginfo_t& info) {
+  if (info.si_errno != kAnnouncedErrno || !is_owned(info.si_signo)) {
+    return std::nullopt;
+  }
+  info.si_code = block.announced.code;
+  info.si_errno = block.announced.error;
+  uc.mcontext.trapno = block.announced.trapno;
+  uc.mcontext.err = block.announced.err;
+  uc.mcontext.cr2 = block.announced.cr2;
+  return block.announced.sent ? Cause::Sent : Cause::Fault;
+}
+
 void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Cause cause,
-             SignalSet current_mask) {
+             SignalSet current_mask, bool announced) {
   const int signo = info.si_signo;
   const SignalSet self = signal_bit(signo);
   UContext& uc = frame.uc;
@@ -100,13 +141,18 @@ void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Caus
   // For a signal that was sent the kernel's mask has decided already; only the owned ones are ours to hold.
   const SignalSet in_force = cause == Cause::Fault ? uc.sigmask | virtual_mask : virtual_mask;
   const bool blocked = (in_force & self) != 0;
+  if (cause == Cause::Sent && blocked) {
+    hold(block, info);
+    return;
+  }
+  const bool wanted = enclume_debugger.announce != 0 && is_owned(signo);
+  if (wanted && !announced && (cause == Cause::Fault || !action.is_ignored())) {
+    announce(block, frame, info, cause);
+    return;
+  }
   if (cause == Cause::Fault && (blocked || !action.is_handler())) {
     end_by_default(info);
     uc.sigmask &= ~self;
-    return;
-  }
-  if (blocked) {
-    hold(block, info);
     return;
   }
   if (!action.is_handler()) {

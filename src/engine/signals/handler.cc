@@ -7,6 +7,7 @@
 #include "engine/abort_page/execute.h"
 #include "engine/cpuid_emulation.h"
 #include "engine/debug_trap.h"
+#include "engine/debugger.h"
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
 #include "engine/sgx.h"
@@ -205,6 +206,14 @@ extern "C" void enclume_on_signal(int signo, siginfo_t* info, UContext* uc, Thre
   e.sync_after_fork();
   plan->flags = 0x202 | (uc->mcontext.flags & (arch::rflags::kId | arch::rflags::kNt));
   Interruption it{*block, *uc, *info, *facts, *plan};
+  if (facts->enclave == 0) {
+    siginfo_t first = *info;
+    if (const auto cause = take_announced(*block, *uc, first)) {
+      const SignalSet mask = *cause == Cause::Fault ? uc->sigmask : mask_at_entry(*block);
+      deliver(*block, *plan->frame, first, *cause, mask, true);
+      return;
+    }
+  }
   const bool fault = raised_by_instruction(signo, *info);
   const bool perf_trap = debug_trap_of(signo, *info, uc->mcontext) == DebugTrap::PerfEvent;
   const SignalSet mask = fault ? uc->sigmask : mask_at_entry(*block);
@@ -256,6 +265,14 @@ extern "C" void enclume_on_unregistered_signal(int signo, siginfo_t* info, UCont
     return;
   }
 
+  if (enclume_debugger.announce != 0 && is_owned(signo)) {
+    // Only a registered thread can be given the signal again.
+    if (ThreadBlock* block = e.register_thread(); block != nullptr) {
+      uc->stack = e.signal_stack(*block);
+      deliver(*block, frame_of(*uc), *info, raised ? Cause::Fault : Cause::Sent, uc->sigmask);
+      return;
+    }
+  }
   const SignalSet self = signal_bit(signo);
   const int tid = sys::gettid();
   const SignalSet virtual_mask = unpack_owned(e.arena.virtual_mask(tid));

@@ -15,6 +15,7 @@
 #include "base/panic.h"
 #include "base/syscall.h"
 #include "engine/bases.h"
+#include "engine/debugger.h"
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
 #include "engine/front/process.h"
@@ -167,6 +168,8 @@ void start(char** environment) {
     start_host_cpuid(auxiliary_value(environment, AT_BASE), auxiliary_value(environment, AT_SYSINFO_EHDR));
   }
   e.sgx->mm().vdso = install_vdso(environment, settings.fixup);
+  enclume_debugger.vdso = vdso_address();
+  enclume_debugger_event(DebuggerEvent::Started, 0);
 }
 
 /// A process can have two engines: one of another build inherited by LD_PRELOAD, or a copy that the user

@@ -50,15 +50,23 @@ const link_map* load(std::span<const std::byte> image) {
     return nullptr;
   }
   sys::write_all(static_cast<int>(*fd), reinterpret_cast<const char*>(image.data()), image.size());
+  // By a name that means the same to a debugger, who opens it when ld.so tells of it; /proc/self would be its
+  // own, and might be a pipe to wait for.
   char path[64];
   LineBuffer name(path);
-  name.text("/proc/self/fd/").dec(static_cast<int>(*fd)).text(std::string_view("\0", 1));
+  name.text("/proc/")
+      .dec(sys::getpid())
+      .text("/fd/")
+      .dec(static_cast<int>(*fd))
+      .text(std::string_view("\0", 1));
   void* handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   sys::raw(__NR_close, *fd);
   link_map* map = nullptr;
   if (handle == nullptr || dlinfo(handle, RTLD_DI_LINKMAP, &map) != 0) {
     return nullptr;
   }
+  // From now on as on any Linux.
+  map->l_name = const_cast<char*>("linux-vdso.so.1");
   image_handle = handle;
   return map;
 }

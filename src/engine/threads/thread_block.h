@@ -65,6 +65,12 @@ struct alignas(64) ThreadBlock {
   std::array<siginfo_t, 6> held;
   std::array<siginfo_t, kDeferredSlots> deferred_signals;  ///< written once the bit in `deferred` is set
   CopyFault copy_fault;                                    ///< the last one in a handler
+  /// Of a signal that a debugger is shown by a second raise: what the first one brought (engine/debugger.h).
+  struct {
+    std::uint64_t trapno, err, cr2;
+    int code, error;
+    bool sent;
+  } announced;
   SignalSet ioctl_mask;  ///< the program's mask around an ioctl that blocks signals
   /// For a reclaimer that must know that this thread has left once: the SECS that it is inside (its
   /// EpcAddress), how often it has left one, and who asked.
