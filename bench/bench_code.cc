@@ -3,49 +3,17 @@
 // Code inside an enclave runs at the machine's speed: the same bytes, inside and outside, in turns.
 #include <sys/mman.h>
 
-#include <algorithm>
-#include <cstring>
 #include <fstream>
 #include <vector>
 
 #include "enclaves/probe_enclave.h"
+#include "native_copy.h"
 #include "support.h"
 
 namespace enclume::bench {
 namespace {
 
 constexpr std::uint64_t kRounds = 20'000'000;
-
-class NativeCopy {
- public:
-  NativeCopy() {
-    const auto code = test::probe_code();
-    size_ = (code.size() + test::kPage - 1) & ~(test::kPage - 1);
-    area_ = mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    std::memcpy(area_, code.data(), code.size());
-    mprotect(area_, size_, PROT_READ | PROT_EXEC);
-  }
-  ~NativeCopy() { munmap(area_, size_); }
-  std::uint64_t work(std::uint64_t rounds, std::uint64_t seed) const {
-    const std::uint64_t function = reinterpret_cast<std::uint64_t>(area_) + test::probe_labels().work;
-    std::uint64_t result;
-    asm volatile("sub $128, %%rsp\n\tcall *%[function]\n\tadd $128, %%rsp"
-                 : "=a"(result), "+c"(rounds)
-                 : "a"(seed), [function] "r"(function)
-                 : "rdx", "cc", "memory");
-    return result;
-  }
-
- private:
-  void* area_;
-  std::size_t size_;
-};
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2),
-                   values.end());
-  return values[values.size() / 2];
-}
 
 // One iteration: the work once inside and once outside. over_native is the quotient of the medians.
 void CodeInTheEnclave(benchmark::State& state) {

@@ -5,7 +5,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -40,8 +39,7 @@ void EnclumeRunTrue(benchmark::State& state) {
     state.SetIterationTime(behind);
     added.push_back((behind - bare) * 1e3);
   }
-  std::nth_element(added.begin(), added.begin() + static_cast<std::ptrdiff_t>(added.size() / 2), added.end());
-  state.counters["added_ms"] = added[added.size() / 2];
+  state.counters["added_ms"] = median(added);
 }
 BENCHMARK(EnclumeRunTrue)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(51);
 

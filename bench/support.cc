@@ -44,30 +44,35 @@ double measure_round_trip(void (*handler)(int, siginfo_t*, void*), Instruction i
   }
   sigaction(SIGILL, &old_ill, nullptr);
   sigaction(SIGSEGV, &old_segv, nullptr);
-  std::nth_element(runs.begin(), runs.begin() + runs.size() / 2, runs.end());
-  return runs[runs.size() / 2];
+  return median({runs.begin(), runs.end()});
 }
 
-void set_nanoseconds(const char* variable, double seconds) {
+// On hardware an ENCLU[EENTER] with a bad TCS is refused too, with #GP.
+void measure_units() {
+  set_bare_figure(kUnitVariable, measure_round_trip(step_over<3>, [] {
+                    asm volatile(".byte 0x0f, 0x01, 0xd7" ::"a"(2), "b"(1), "c"(0));
+                  }));
+  set_bare_figure(kUd2Variable, measure_round_trip(step_over<2>, [] { asm volatile("ud2"); }));
+}
+
+}  // namespace
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+void set_bare_figure(const char* variable, double seconds) {
   char text[32];
   std::snprintf(text, sizeof text, "%.1f", seconds * 1e9);
   setenv(variable, text, 1);
 }
 
-double get_seconds(const char* variable) {
+double bare_figure(const char* variable) {
   const char* text = std::getenv(variable);
   return text == nullptr ? 0 : std::atof(text) * 1e-9;
 }
-
-// On hardware an ENCLU[EENTER] with a bad TCS is refused too, with #GP.
-void measure_units() {
-  set_nanoseconds(kUnitVariable, measure_round_trip(step_over<3>, [] {
-                    asm volatile(".byte 0x0f, 0x01, 0xd7" ::"a"(2), "b"(1), "c"(0));
-                  }));
-  set_nanoseconds(kUd2Variable, measure_round_trip(step_over<2>, [] { asm volatile("ud2"); }));
-}
-
-}  // namespace
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -78,10 +83,10 @@ std::string enclume_program() {
 }
 
 double signal_round_trip() {
-  return get_seconds(kUnitVariable);
+  return bare_figure(kUnitVariable);
 }
 double ud2_round_trip() {
-  return get_seconds(kUd2Variable);
+  return bare_figure(kUd2Variable);
 }
 
 void report_per_signal(benchmark::State& state, double seconds) {

@@ -29,6 +29,13 @@ void report_per_signal(benchmark::State& state, double seconds);
 // Wall-clock seconds.
 double now();
 
+double median(std::vector<double> values);
+
+// A figure of the bare process, in seconds, that a program takes before main_with_enclaves(): kept in an
+// environment variable, so that it is there still when the program runs behind "enclume run". 0: none.
+void set_bare_figure(const char* variable, double seconds);
+double bare_figure(const char* variable);
+
 // Where the enclume program of this build is.
 std::string enclume_program();
 
