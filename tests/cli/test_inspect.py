@@ -99,16 +99,46 @@ class Sigstruct(InspectTest):
 
 class Files(InspectTest):
     def test_intel_sdk(self):
-        metadata = sgx_files.intel_metadata(sgx_files.sigstruct())
-        data = sgx_files.elf({".text": b"\x90" * 100, ".note.sgxmeta": b"\0" * 16 + metadata})
+        enclave = sgx_files.SdkEnclave()
+        data = enclave.file()
         report = self.inspect(data)
         self.assertIn("Intel SGX SDK", report["format"])
         (found,) = report["sigstructs"]
         self.assertEqual(found["section"], ".note.sgxmeta")
-        self.assertEqual(found["offset"], 64 + 100 + 16 + 64)
         self.assertEqual(found["intel_metadata"],
-                         {"version": "2.4", "tcs_policy": 1, "ssa_frame_size": 1, "enclave_size": 0x400000})
+                         {"version": "2.4", "tcs_policy": 1, "ssa_frame_size": 1, "enclave_size": 0x100000, "pages": 15,
+                          "measured_pages": 13, "tcs_pages": 2, "mrenclave": enclave.mrenclave().hex(), "problem": ""})
         self.assertIn("section .note.sgxmeta", self.text(data))
+        self.assertIn("the signed one", self.text(data))
+
+    def test_intel_sdk_image_that_is_not_the_signed_one(self):
+        enclave = sgx_files.SdkEnclave()
+        other = enclave.file(mrenclave=sgx_files.MRENCLAVE)
+        (found,) = self.inspect(other, 1)["sigstructs"]
+        self.assertEqual(found["intel_metadata"]["mrenclave"], enclave.mrenclave().hex())
+        self.assertIn("INVALID_MEASUREMENT", self.text(other, 1))
+        changed = with_bytes(enclave.file(), 64 + 2 * 56 + 5, b"\xcc")  # a byte of code
+        (found,) = self.inspect(changed, 1)["sigstructs"]
+        self.assertNotEqual(found["intel_metadata"]["mrenclave"], found["mrenclave"])
+
+    def test_intel_sdk_without_an_image(self):
+        metadata = sgx_files.intel_metadata(sgx_files.sigstruct())
+        report = self.inspect(sgx_files.elf({".note.sgxmeta": metadata}), 1)
+        self.assertIsNone(report["sigstructs"][0]["intel_metadata"]["mrenclave"])
+        self.assertNotEqual(report["sigstructs"][0]["intel_metadata"]["problem"], "")
+
+    def test_damaged_intel_sdk_images(self):
+        data = sgx_files.SdkEnclave().file()
+        chance = random.Random(2)
+        tables = data.index(b"sgx_metadata")
+        for _ in range(150):
+            broken = bytearray(data)
+            for _ in range(3):
+                where = chance.choice([chance.randrange(64, 64 + 2 * 56), chance.randrange(tables + 13, tables + 13 + 64),
+                                       chance.randrange(tables + 13 + 64 + 1808, tables + 13 + 64 + 1808 + 260)])
+                broken[where] = chance.choice([0, 1, 0x10, 0x7f, 0xff])
+            self.path.write_bytes(broken)
+            self.assertIn(self.enclume("--json", self.path).returncode, (0, 1))
 
     def test_open_enclave(self):
         report = self.inspect(sgx_files.elf({".oeinfo": bytes(208) + sgx_files.sigstruct() + bytes(64)}))

@@ -31,7 +31,8 @@ std::optional<IntelMetadata> intel_metadata_before(std::span<const std::byte> fi
   IntelMetadataHeader header;
   std::memcpy(&header, file.data() + offset - sizeof header, sizeof header);
   if (header.magic != kIntelMagic) return std::nullopt;
-  return IntelMetadata{header.version, header.tcs_policy, header.ssa_frame_size, header.enclave_size};
+  return IntelMetadata{header.version, header.tcs_policy, header.ssa_frame_size, header.enclave_size,
+                       measure_intel_image(file, offset - sizeof header)};
 }
 
 // A file that is a SIGSTRUCT and nothing else, but for zeros up to a page.
@@ -75,7 +76,8 @@ std::vector<std::string> hints_for(std::span<const std::byte> file, std::span<co
 
 bool Inspection::is_sound() const {
   const auto is_bad = [](const LocatedSigstruct& sigstruct) {
-    return !sigstruct.found.is_well_formed || sigstruct.found.signature != SignatureState::kValid;
+    return !sigstruct.found.is_well_formed || sigstruct.found.signature != SignatureState::kValid ||
+           (sigstruct.intel && sigstruct.intel->image.mrenclave != sigstruct.found.sigstruct.enclave_hash);
   };
   return !is_empty() && std::ranges::none_of(sigstructs, is_bad) && (!sgxs || sgxs->problem.empty());
 }

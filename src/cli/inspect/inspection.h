@@ -9,6 +9,7 @@
 
 #include "cli/inspect/elf_sections.h"
 #include "cli/inspect/find_sigstruct.h"
+#include "cli/inspect/intel_image.h"
 #include "cli/inspect/sgxs.h"
 
 namespace enclume::cli {
@@ -19,6 +20,7 @@ struct IntelMetadata {
   std::uint32_t tcs_policy;
   std::uint32_t ssa_frame_size;
   std::uint64_t enclave_size;
+  IntelImage image;  // what the loader would build of the file
 };
 
 struct LocatedSigstruct {
@@ -34,7 +36,8 @@ struct Inspection {
   std::vector<std::string> hints;  // what the file seems to be, if nothing was found
 
   [[nodiscard]] bool is_empty() const { return sigstructs.empty() && !sgxs; }
-  // Something was found, and EINIT would accept all of it as far as a file can tell.
+  // Something was found, and EINIT would accept all of it as far as a file can tell. An Intel SDK image whose
+  // measurement could not be computed, or is another than that in its SIGSTRUCT, is not sound.
   [[nodiscard]] bool is_sound() const;
 };
 

@@ -128,7 +128,15 @@ ordered_json sigstruct_json(const LocatedSigstruct& located) {
         {"version", fmt::format("{}.{}", located.intel->version >> 32, located.intel->version & 0xffffffff)},
         {"tcs_policy", located.intel->tcs_policy},
         {"ssa_frame_size", located.intel->ssa_frame_size},
-        {"enclave_size", located.intel->enclave_size}};
+        {"enclave_size", located.intel->enclave_size},
+        {"pages", located.intel->image.pages},
+        {"measured_pages", located.intel->image.measured_pages},
+        {"tcs_pages", located.intel->image.tcs_pages},
+        {"mrenclave", nullptr},
+        {"problem", located.intel->image.problem}};
+    if (const auto& computed = located.intel->image.mrenclave) {
+      json["intel_metadata"]["mrenclave"] = hex(*computed);
+    }
   }
   return json;
 }
@@ -149,6 +157,15 @@ std::string reserved_text(const arch::Sigstruct& s) {
   const bool is_clear = arch::all_zero(s.reserved1) && arch::all_zero(s.reserved2) &&
                         arch::all_zero(s.reserved3) && arch::all_zero(s.reserved4);
   return is_clear ? "all zero" : "NOT all zero";
+}
+
+// What the Intel SDK's loader would build, against what was signed.
+std::string image_text(const IntelImage& image, const arch::Sigstruct& s) {
+  if (!image.mrenclave) return "MRENCLAVE cannot be computed: " + image.problem;
+  if (*image.mrenclave == s.enclave_hash)
+    return "MRENCLAVE computed from segments and layout: the signed one";
+  return "MRENCLAVE " + hex(*image.mrenclave) +
+         ", which is NOT the signed one; EINIT fails with INVALID_MEASUREMENT";
 }
 
 std::string place_of(const LocatedSigstruct& located) {
@@ -194,6 +211,12 @@ std::string sigstruct_text(const LocatedSigstruct& located) {
     lines.add("SDK metadata", fmt::format("version {}.{}, enclave of {:#x} bytes, SSA frames of {} pages",
                                           located.intel->version >> 32, located.intel->version & 0xffffffff,
                                           located.intel->enclave_size, located.intel->ssa_frame_size));
+    const IntelImage& image = located.intel->image;
+    lines.add("built from it", image_text(image, s));
+    if (image.mrenclave) {
+      lines.add("  pages", fmt::format("{}, {} of them with contents measured, {} TCS", image.pages,
+                                       image.measured_pages, image.tcs_pages));
+    }
   }
   return fmt::format("\nSIGSTRUCT at {}\n{}", place_of(located), lines.take());
 }
