@@ -32,6 +32,14 @@ inline std::uint64_t gs_base() {
   return v;
 }
 
+inline void set_fs_base(std::uint64_t fs) {
+  if (enclume_has_fsgsbase != 0) {
+    __asm__ volatile("wrfsbase %0" : : "r"(fs) : "memory");
+  } else {
+    sys::raw(__NR_arch_prctl, ARCH_SET_FS, static_cast<long>(fs));
+  }
+}
+
 inline void set_bases(std::uint64_t fs, std::uint64_t gs) {
   if (enclume_has_fsgsbase != 0) {
     __asm__ volatile("wrfsbase %0\n\twrgsbase %1" : : "r"(fs), "r"(gs) : "memory");

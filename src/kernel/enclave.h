@@ -32,6 +32,12 @@ struct IoctlScratch {
   alignas(kPageSize) std::byte pages[kSourcePages][kPageSize];
 };
 
+/// Pages [begin, end).
+struct PageWindow {
+  std::uint64_t begin = 0;
+  std::uint64_t end = 0;
+};
+
 /// Made and kept by EnclaveTable; its address is good until release, also for lock-free readers.
 class Enclave {
  public:
@@ -98,6 +104,9 @@ class Enclave {
   /// A descriptor of the enclave's file that is good now: the one that the program just used. (One of our
   /// own could be closed behind our back.)
   void use_file(FileHandle file) noexcept { file_ = file; }
+
+  /// Pages that have memory although not all of them were added yet. For ioctls, which come one at a time.
+  PageWindow populated;
 
   /// The protection_epoch up to which the platform has this process's native permissions in order.
   std::atomic<std::uint64_t> protection_seen{0};

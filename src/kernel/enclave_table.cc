@@ -68,6 +68,10 @@ EnclaveTable::Slot* EnclaveTable::free_slot() noexcept {
 }
 
 SysResult<Enclave*> EnclaveTable::attach(FileIdentity identity, FileHandle file) noexcept {
+  // The caller's descriptor keeps a known one from being let go.
+  if (Enclave* known = find(identity)) {
+    return known;
+  }
   const OwnerLockGuard guard(lock_, platform_.thread_id());
   if (Enclave* known = find(identity)) {
     return known;

@@ -42,8 +42,8 @@ class Encls {
         const arch::Pageinfo p{enclave_.page_address(page).value(), number(source), number(&secinfo), secs()};
     return arch::eadd(machine_, space_, at(&p), at(enclave_.epc_page(page)));
   }
-  [[nodiscard]] arch::LeafResult eextend(std::uint64_t page, std::uint64_t offset) noexcept {
-    return arch::eextend(machine_, space_, at(enclave_.secs_page()), at(enclave_.epc_page(page)) + offset);
+  [[nodiscard]] arch::LeafResult eextend_page(std::uint64_t page) noexcept {
+    return arch::eextend_page(machine_, space_, at(enclave_.secs_page()), at(enclave_.epc_page(page)));
   }
   [[nodiscard]] arch::LeafResult einit(const arch::LePubKeyHash& hash, const std::byte* sigstruct,
                                        const std::byte* token) noexcept {

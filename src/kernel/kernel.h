@@ -22,6 +22,11 @@ struct Kernel {
   /// unmapped. False: every page is mapped at once. Set before the first enclave.
   bool maps_on_touch = false;
 
+  /// The same, asking `other`.
+  [[nodiscard]] Kernel on(Platform& other) const noexcept {
+    return {other, config, shared, enclaves, vmas, mm, maps_on_touch};
+  }
+
   /// The machine that leaves execute on; cheap to make.
   [[nodiscard]] arch::Machine machine() const noexcept { return {config, shared.machine, enclaves}; }
 };

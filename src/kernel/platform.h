@@ -54,9 +54,10 @@ class Platform {
   /// Gives the memory of whole pages back (MADV_REMOVE); they read as zeros afterwards, in every process.
   virtual void discard(std::byte* where, std::uint64_t length) noexcept = 0;
 
-  /// These pages are about to be written, all of them: a hint that saves their page faults
-  /// (MADV_POPULATE_WRITE).
-  virtual void prefault(std::byte* /*where*/, std::uint64_t /*length*/) noexcept {}
+  /// Pages of the file at `offset`, mapped at `where`, which have no memory yet, are about to be written: a
+  /// hint that saves their page faults.
+  virtual void prefault(FileHandle /*file*/, std::uint64_t /*offset*/, std::byte* /*where*/,
+                        std::uint64_t /*length*/) noexcept {}
 
   // -- This process ----------------------------------------------------------------------------------------
   /// Zeroed private pages, never given back. Null if there are none.

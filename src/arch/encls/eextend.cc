@@ -6,8 +6,12 @@
 
 namespace enclume::arch {
 
-LeafResult eextend(const Machine& machine, AddressSpace& space, LinearAddress secs_address,
-                   LinearAddress chunk) noexcept {
+namespace {
+
+/// `measure(secs, offset of the page in the enclave, offset in the page, page)`
+template <typename Measure>
+LeafResult extend(const Machine& machine, AddressSpace& space, LinearAddress secs_address,
+                  LinearAddress chunk, Measure measure) noexcept {
   if (!secs_address.aligned(kPageSize)) {
     return raise(general_protection());
   }
@@ -38,13 +42,30 @@ LeafResult eextend(const Machine& machine, AddressSpace& space, LinearAddress se
   if (!measuring || secs.initialised()) {
     return raise(general_protection());
   }
-
-  const std::uint64_t in_page = chunk.page_offset();
-  const std::uint64_t page_offset =
-      page->epcm->enclave_address.load(std::memory_order_relaxed) - secs.base_addr;
-  measure_eextend(secs, page_offset + in_page,
-                  std::span<const std::byte, kMeasuredChunk>(page->data + in_page, kMeasuredChunk));
+  measure(secs, page->epcm->enclave_address.load(std::memory_order_relaxed) - secs.base_addr, *page);
   return leaf_success();
+}
+
+}  // namespace
+
+LeafResult eextend(const Machine& machine, AddressSpace& space, LinearAddress secs_address,
+                   LinearAddress chunk) noexcept {
+  return extend(machine, space, secs_address, chunk,
+                [in_page = chunk.page_offset()](Secs& secs, std::uint64_t offset, const EpcPage& page) {
+                  measure_eextend(secs, offset + in_page,
+                                  std::span<const std::byte>(page.data + in_page, kMeasuredChunk));
+                });
+}
+
+LeafResult eextend_page(const Machine& machine, AddressSpace& space, LinearAddress secs_address,
+                        LinearAddress page_address) noexcept {
+  if (!page_address.aligned(kPageSize)) {
+    return raise(general_protection());
+  }
+  return extend(machine, space, secs_address, page_address,
+                [](Secs& secs, std::uint64_t offset, const EpcPage& page) {
+                  measure_eextend(secs, offset, std::span<const std::byte>(page.data, kPageSize));
+                });
 }
 
 }  // namespace enclume::arch

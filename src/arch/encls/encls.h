@@ -19,6 +19,10 @@ namespace enclume::arch {
 /// RBX = SECS, RCX = 256-byte chunk of an EPC page.
 [[nodiscard]] LeafResult eextend(const Machine&, AddressSpace&, LinearAddress secs,
                                  LinearAddress chunk) noexcept;
+/// EEXTEND of all 16 chunks of a page in order, with the checks, which are the same for each, made once. What
+/// a kernel executes to measure a page.
+[[nodiscard]] LeafResult eextend_page(const Machine&, AddressSpace&, LinearAddress secs,
+                                      LinearAddress page) noexcept;
 /// RBX = SIGSTRUCT, RCX = SECS, RDX = EINITTOKEN.
 [[nodiscard]] LeafResult einit(const Machine&, AddressSpace&, const LePubKeyHash&, LinearAddress sigstruct,
                                LinearAddress secs, LinearAddress token) noexcept;

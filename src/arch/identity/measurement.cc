@@ -74,15 +74,16 @@ void measure_eadd(Secs& secs, std::uint64_t page_offset, const Secinfo& secinfo)
   store(secs.internal, ctx);
 }
 
-void measure_eextend(Secs& secs, std::uint64_t chunk_offset,
-                     std::span<const std::byte, kMeasuredChunk> chunk) noexcept {
+void measure_eextend(Secs& secs, std::uint64_t chunk_offset, std::span<const std::byte> chunks) noexcept {
   Block block = named_block("EEXTEND");
-  put(block, 8, chunk_offset);
 
   const CryptoGuard guard;
   sha256_ctx ctx = load(secs.internal);
-  append(ctx, block);
-  append(ctx, chunk);
+  for (; !chunks.empty(); chunks = chunks.subspan(kMeasuredChunk), chunk_offset += kMeasuredChunk) {
+    put(block, 8, chunk_offset);
+    append(ctx, block);
+    append(ctx, chunks.first(kMeasuredChunk));
+  }
   store(secs.internal, ctx);
 }
 

@@ -23,9 +23,9 @@ inline constexpr std::size_t kMeasuredChunk = 256;  ///< what one EEXTEND measur
 void measure_ecreate(Secs& secs) noexcept;
 /// "EADD", the page's offset in the enclave, the first 48 bytes of SECINFO.
 void measure_eadd(Secs& secs, std::uint64_t page_offset, const Secinfo& secinfo) noexcept;
-/// "EEXTEND", the chunk's offset in the enclave, then the chunk itself.
-void measure_eextend(Secs& secs, std::uint64_t chunk_offset,
-                     std::span<const std::byte, kMeasuredChunk> chunk) noexcept;
+/// For each chunk: "EEXTEND", the chunk's offset in the enclave, then the chunk itself. `chunks` is a
+/// multiple of kMeasuredChunk long.
+void measure_eextend(Secs& secs, std::uint64_t chunk_offset, std::span<const std::byte> chunks) noexcept;
 /// The value if nothing more came; the hash in the SECS stays as it is.
 [[nodiscard]] Hash256 measured_so_far(const Secs& secs) noexcept;
 

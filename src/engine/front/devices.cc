@@ -155,6 +155,15 @@ Device device_of(int fd) {
   return fd >= 0 && file_status(fd, st) ? device_of_status(st) : Device::None;
 }
 
+Device device_of(int fd, kernel::FileIdentity& identity) {
+  struct stat st;
+  if (fd < 0 || !file_status(fd, st)) {
+    return Device::None;
+  }
+  identity = identity_of(st);
+  return device_of_status(st);
+}
+
 SysResult<int> open_device(Device device, int flags) {
   if ((flags & O_DIRECTORY) != 0) {
     return fail(static_cast<Errno>(ENOTDIR));
@@ -194,9 +203,17 @@ SysResult<kernel::Enclave*> enclave_of(int fd) {
   if (!file_status(fd, st)) {
     return fail(Errno::BadFile);
   }
-  seen_enclave.store(true, std::memory_order_relaxed);
-  hint_device(fd);
-  auto enclave = engine().sgx->kernel().enclaves.attach(identity_of(st), {fd});
+  return enclave_of(fd, identity_of(st));
+}
+
+SysResult<kernel::Enclave*> enclave_of(int fd, kernel::FileIdentity identity) {
+  if (!any_enclave()) {
+    seen_enclave.store(true, std::memory_order_relaxed);
+  }
+  if (!may_be_device(fd)) {
+    hint_device(fd);
+  }
+  auto enclave = engine().sgx->kernel().enclaves.attach(identity, {fd});
   if (enclave) {
     (*enclave)->use_file({fd});
   }

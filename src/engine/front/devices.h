@@ -21,8 +21,9 @@ enum class Device : std::uint8_t {
 /// also as `name` relative to directory `dirfd`. Signal context: safe.
 [[nodiscard]] Device device_of_path(int dirfd, const char* path);
 
-/// Which device a descriptor is open on. Signal context: safe.
+/// Which device a descriptor is open on; the second also tells what file it is. Signal context: safe.
 [[nodiscard]] Device device_of(int fd);
+[[nodiscard]] Device device_of(int fd, kernel::FileIdentity& identity);
 
 /// Whether a descriptor of this number was ever open on a device: a hint that costs a load.
 [[nodiscard]] bool may_be_device(int fd);
@@ -33,6 +34,8 @@ enum class Device : std::uint8_t {
 /// The enclave behind a descriptor of Device::Enclave, attached to this process if it is new here.
 /// Signals are blocked by the caller.
 [[nodiscard]] SysResult<kernel::Enclave*> enclave_of(int fd);
+/// The same where device_of() has just said which file it is.
+[[nodiscard]] SysResult<kernel::Enclave*> enclave_of(int fd, kernel::FileIdentity identity);
 
 /// Makes a file's attributes those of the device.
 void pose_as_device(Device device, struct stat& st);

@@ -311,25 +311,26 @@ SysResult<long> move_mapping(void* address, std::size_t old_size, std::size_t ne
   return r;
 }
 
-SysResult<long> ioctl_on_enclave(int fd, unsigned cmd, std::uint64_t argument) {
-  ThreadBlock* block = engine().current_thread();
-  const SignalSet mask = kernel_mask();
-  const SignalsBlocked blocked;
-  if (block != nullptr) {
-    block->ioctl_mask = mask;
+SysResult<long> ioctl_on_enclave(int fd, kernel::FileIdentity file, unsigned cmd, std::uint64_t argument) {
+  const int tid = sys::gettid();
+  if (engine().arena.find(tid) == nullptr) {
+    engine().register_thread();  // the kernel's half may have to find it
   }
-  const auto enclave = enclave_of(fd);
+  const SignalsBlocked blocked;
+  const auto enclave = enclave_of(fd, file);
   if (!enclave) {
     return fail(enclave.error());
   }
+  IoctlCaller caller(tid, blocked.before());
+  const Kernel kernel = kernel_half().on(caller);
   if ((*enclave)->created()) {
-    if (const auto r = (*enclave)->ensure_mapped(kernel_half().platform); !r) {
+    if (const auto r = (*enclave)->ensure_mapped(caller); !r) {
       return fail(r.error());
     }
   }
-  const auto result = kernel::sgx_ioctl(kernel_half(), **enclave, cmd, LinearAddress(argument));
+  const auto result = kernel::sgx_ioctl(kernel, **enclave, cmd, LinearAddress(argument));
   if (result && cmd == static_cast<unsigned>(kernel::uapi::Command::Create)) {
-    VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
+    VmaTable::Writer writer(kernel_half().vmas, tid);
     LinearAddress at;
     while (const auto vma = kernel_half().vmas.find_from(at)) {
       if (vma->enclave == *enclave) {
@@ -358,9 +359,14 @@ SysResult<long> front_mremap(void* address, std::size_t old_size, std::size_t ne
                 [&] { return move_mapping(address, old_size, new_size, flags, to, source); });
 }
 
-SysResult<long> front_ioctl(int fd, unsigned long command, std::uint64_t argument) {
+std::optional<SysResult<long>> front_ioctl(int fd, unsigned long command, std::uint64_t argument) {
+  // The magic number of SGX decides; no other device is looked at.
+  kernel::FileIdentity file;
+  if (!engine().active || ((command >> 8) & 0xff) != kSgxMagic || device_of(fd, file) != Device::Enclave) {
+    return std::nullopt;
+  }
   const auto cmd = static_cast<unsigned>(command);
-  return traced_ioctl(fd, cmd, argument, [&] { return ioctl_on_enclave(fd, cmd, argument); });
+  return traced_ioctl(fd, cmd, argument, [&] { return ioctl_on_enclave(fd, file, cmd, argument); });
 }
 
 }  // namespace enclume::engine
@@ -395,9 +401,8 @@ ENCLUME_EXPORT int ioctl(int fd, unsigned long command, ...) {
   va_start(arguments, command);
   void* argument = va_arg(arguments, void*);
   va_end(arguments);
-  // The magic number of SGX decides; no other device is looked at.
-  if (engine().active && ((command >> 8) & 0xff) == kSgxMagic && device_of(fd) == Device::Enclave) {
-    return static_cast<int>(libc_result(front_ioctl(fd, command, reinterpret_cast<std::uint64_t>(argument))));
+  if (const auto result = front_ioctl(fd, command, reinterpret_cast<std::uint64_t>(argument))) {
+    return static_cast<int>(libc_result(*result));
   }
   return static_cast<int>(
       enclume::engine::libc_result(enclume::sys::call(__NR_ioctl, fd, command, argument)));

@@ -19,7 +19,8 @@ SysResult<long> front_mprotect(void* address, std::size_t length, int prot, int 
 SysResult<long> front_mremap(void* address, std::size_t old_size, std::size_t new_size, int flags, void* to);
 
 /// An SGX ioctl on a descriptor of the enclave device.
-SysResult<long> front_ioctl(int fd, unsigned long command, std::uint64_t argument);
+/// Nothing if it is not for a device of ours.
+std::optional<SysResult<long>> front_ioctl(int fd, unsigned long command, std::uint64_t argument);
 
 /// Lays the enclave's file under a VMA, as far as it lies in ELRANGE, with the permissions of now.
 void place_native(const kernel::Vma& vma);

@@ -58,9 +58,9 @@ SysResult<long> dispatch(long nr, const long (&a)[6]) {
         return front_mremap(pointer<void>(a[0]), static_cast<std::size_t>(a[1]),
                             static_cast<std::size_t>(a[2]), static_cast<int>(a[3]), pointer<void>(a[4]));
       case __NR_ioctl:
-        if (((a[1] >> 8) & 0xff) == kSgxMagic && device_of(static_cast<int>(a[0])) == Device::Enclave) {
-          return front_ioctl(static_cast<int>(a[0]), static_cast<unsigned long>(a[1]),
-                             static_cast<std::uint64_t>(a[2]));
+        if (const auto result = front_ioctl(static_cast<int>(a[0]), static_cast<unsigned long>(a[1]),
+                                            static_cast<std::uint64_t>(a[2]))) {
+          return *result;
         }
         break;
       case __NR_rt_sigprocmask:

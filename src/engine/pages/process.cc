@@ -4,6 +4,9 @@
 #include <fcntl.h>
 #include <linux/time_types.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+
+#include <array>
 
 #include <string_view>
 
@@ -45,41 +48,42 @@ int process_of_thread(int tid) {
 
 }  // namespace
 
-bool Process::copy_from_user(void* to, LinearAddress from, std::size_t size) noexcept {
+bool ProcessPlatform::copy_from_user(void* to, LinearAddress from, std::size_t size) noexcept {
   return enclume_guarded_copy(to, reinterpret_cast<const void*>(from.value()), size) == 0;
 }
 
-bool Process::copy_to_user(LinearAddress to, const void* from, std::size_t size) noexcept {
+bool ProcessPlatform::copy_to_user(LinearAddress to, const void* from, std::size_t size) noexcept {
   return enclume_guarded_copy(reinterpret_cast<void*>(to.value()), from, size) == 0;
 }
 
-std::optional<kernel::SourceMapping> Process::source_mapping(LinearAddress address) noexcept {
+std::optional<kernel::SourceMapping> ProcessPlatform::source_mapping(LinearAddress address) noexcept {
   return find_source_mapping(address);
 }
 
-std::byte* Process::map_file(kernel::FileHandle file, kernel::FilePart part, std::uint64_t offset,
-                             std::uint64_t length) noexcept {
+std::byte* ProcessPlatform::map_file(kernel::FileHandle file, kernel::FilePart part, std::uint64_t offset,
+                                     std::uint64_t length) noexcept {
   (void)part;
   const auto r =
       sys::call(__NR_mmap, 0, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, file.value, offset);
   return r ? reinterpret_cast<std::byte*>(*r) : nullptr;
 }
 
-void Process::unmap_file(kernel::FilePart part, std::byte* where, std::uint64_t length) noexcept {
+void ProcessPlatform::unmap_file(kernel::FilePart part, std::byte* where, std::uint64_t length) noexcept {
   (void)part;
   sys::raw(__NR_munmap, sys::arg(where), static_cast<long>(length));
 }
 
-void Process::discard(std::byte* where, std::uint64_t length) noexcept {
+void ProcessPlatform::discard(std::byte* where, std::uint64_t length) noexcept {
   sys::raw(__NR_madvise, sys::arg(where), static_cast<long>(length), MADV_REMOVE);
 }
 
-void* Process::allocate_pages(std::size_t size) noexcept {
+void* ProcessPlatform::allocate_pages(std::size_t size) noexcept {
   const auto r = sys::call(__NR_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   return r ? reinterpret_cast<void*>(*r) : nullptr;
 }
 
-void Process::revoke(kernel::Enclave& enclave, std::uint64_t first_page, std::uint64_t count) noexcept {
+void ProcessPlatform::revoke(kernel::Enclave& enclave, std::uint64_t first_page,
+                             std::uint64_t count) noexcept {
   engine().sgx->native().apply(enclave, first_page, count);
 }
 
@@ -102,7 +106,7 @@ bool used_by_another_process(const kernel::Enclave& enclave, int pid) {
 
 }  // namespace
 
-void Process::kick(kernel::Enclave& enclave) noexcept {
+void ProcessPlatform::kick(kernel::Enclave& enclave) noexcept {
   if (!anyone_inside(enclave)) {
     return;
   }
@@ -137,7 +141,7 @@ void Process::kick(kernel::Enclave& enclave) noexcept {
   }
 }
 
-void Process::kick_other_processes(kernel::Enclave& enclave) noexcept {
+void ProcessPlatform::kick_other_processes(kernel::Enclave& enclave) noexcept {
   // Threads of other processes show only as owners of TCS pages.
   const int me = sys::gettid();
   for (std::uint64_t page = enclave.index().next(0); page != kernel::PageIndex::kNone;
@@ -163,30 +167,63 @@ void Process::kick_other_processes(kernel::Enclave& enclave) noexcept {
   }
 }
 
-void Process::relax() noexcept {
+void ProcessPlatform::relax() noexcept {
   const __kernel_timespec pause{0, 100'000};
   sys::raw(__NR_nanosleep, sys::arg(&pause), 0);
 }
 
-int Process::thread_id() noexcept {
+int ProcessPlatform::thread_id() noexcept {
   return sys::gettid();
 }
-int Process::process_id() noexcept {
+int ProcessPlatform::process_id() noexcept {
   return sys::getpid();
 }
-bool Process::alive(int id) noexcept {
+bool ProcessPlatform::alive(int id) noexcept {
   return sys::raw(__NR_tkill, id, 0) != -ESRCH;
 }
 
-bool Process::signal_pending() noexcept {
-  // The caller has its signals blocked; what it had unblocked before decides.
-  SignalSet pending = 0;
-  sys::raw(__NR_rt_sigpending, sys::arg(&pending), sizeof(pending));
-  const ThreadBlock* block = engine().arena.find(sys::gettid());
-  return block != nullptr && (pending & ~block->ioctl_mask) != 0;
+bool ProcessPlatform::signal_pending() noexcept {
+  return false;  // only an ioctl can be interrupted
 }
 
-bool Process::is_provision_device(int fd) noexcept {
+bool IoctlCaller::signal_pending() noexcept {
+  // What came before the ioctl has been delivered; and the answer costs a good part of what a page does.
+  constexpr unsigned kAskEvery = 8;
+  if (asked_++ % kAskEvery != kAskEvery - 1) {
+    return false;
+  }
+  // Signals are blocked now; what the program had unblocked before decides.
+  SignalSet pending = 0;
+  sys::raw(__NR_rt_sigpending, sys::arg(&pending), sizeof(pending));
+  return (pending & ~mask_) != 0;
+}
+
+/// Writing zeros is the cheapest way to make memory for a file of memory: whole pages need no clearing, and
+/// one fault maps a few of them. (MADV_POPULATE_WRITE costs half as much again.)
+void ProcessPlatform::prefault(kernel::FileHandle file, std::uint64_t offset, std::byte* where,
+                               std::uint64_t length) noexcept {
+  static constexpr std::array<std::byte, 16 * kPageSize> kZeros{};
+  struct {
+    std::uint64_t soft, hard;
+  } limit{};
+  if (sys::raw(__NR_prlimit64, 0, RLIMIT_FSIZE, 0, sys::arg(&limit)) != 0 || limit.soft != ~0ULL) {
+    return;  // a write beyond it would raise SIGXFSZ
+  }
+  for (std::uint64_t done = 0; done < length;) {
+    const std::uint64_t size = length - done < kZeros.size() ? length - done : kZeros.size();
+    const long n = sys::raw(__NR_pwrite64, file.value, sys::arg(kZeros.data()), static_cast<long>(size),
+                            static_cast<long>(offset + done));
+    if (n <= 0) {
+      return;
+    }
+    done += static_cast<std::uint64_t>(n);
+  }
+  for (std::uint64_t at = 0; at < length; at += kPageSize) {
+    (void)*static_cast<const volatile std::byte*>(where + at);
+  }
+}
+
+bool ProcessPlatform::is_provision_device(int fd) noexcept {
   return device_of(fd) == Device::Provision;
 }
 

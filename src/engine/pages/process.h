@@ -2,15 +2,18 @@
 // The process as the kernel's half sees it: kernel::Platform on a real one.
 #pragma once
 
+#include "engine/signals/frame.h"
 #include "kernel/platform.h"
 
 namespace enclume::engine {
 
-class Process final : public kernel::Platform {
+class ProcessPlatform : public kernel::Platform {
  public:
   [[nodiscard]] bool copy_from_user(void* to, LinearAddress from, std::size_t size) noexcept override;
   [[nodiscard]] bool copy_to_user(LinearAddress to, const void* from, std::size_t size) noexcept override;
   [[nodiscard]] std::optional<kernel::SourceMapping> source_mapping(LinearAddress address) noexcept override;
+  void prefault(kernel::FileHandle file, std::uint64_t offset, std::byte* where,
+                std::uint64_t length) noexcept override;
   [[nodiscard]] std::byte* map_file(kernel::FileHandle file, kernel::FilePart part, std::uint64_t offset,
                                     std::uint64_t length) noexcept override;
   void unmap_file(kernel::FilePart part, std::byte* where, std::uint64_t length) noexcept override;
@@ -25,8 +28,27 @@ class Process final : public kernel::Platform {
   [[nodiscard]] bool signal_pending() noexcept override;
   [[nodiscard]] bool is_provision_device(int fd) noexcept override;
 
+ protected:
+  ~ProcessPlatform() = default;
+
  private:
   void kick_other_processes(kernel::Enclave& enclave) noexcept;
+};
+
+/// The process whoever asks.
+class Process final : public ProcessPlatform {};
+
+/// The process for one ioctl: knows without asking who calls, and with which signal mask.
+class IoctlCaller final : public ProcessPlatform {
+ public:
+  IoctlCaller(int tid, SignalSet mask) : tid_(tid), mask_(mask) {}
+  [[nodiscard]] int thread_id() noexcept override { return tid_; }
+  [[nodiscard]] bool signal_pending() noexcept override;
+
+ private:
+  int tid_;
+  SignalSet mask_;
+  unsigned asked_ = 0;
 };
 
 /// The program's mappings changed: forget what source_mapping() found.

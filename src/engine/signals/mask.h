@@ -55,6 +55,8 @@ class SignalsBlocked {
  public:
   SignalsBlocked();
   ~SignalsBlocked();
+  /// The kernel's mask before.
+  [[nodiscard]] SignalSet before() const { return old_; }
   SignalsBlocked(const SignalsBlocked&) = delete;
   SignalsBlocked& operator=(const SignalsBlocked&) = delete;
 

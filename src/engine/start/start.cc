@@ -70,11 +70,15 @@ alignas(64) constinit std::byte canary_block[128];
 
 std::uint64_t enter_crypto() noexcept {
   const std::uint64_t before = fs_base();
-  set_bases(reinterpret_cast<std::uint64_t>(canary_block), gs_base());
+  if (const auto ours = reinterpret_cast<std::uint64_t>(canary_block); before != ours) {
+    set_fs_base(ours);  // guards nest
+  }
   return before;
 }
 void leave_crypto(std::uint64_t before) noexcept {
-  set_bases(before, gs_base());
+  if (before != reinterpret_cast<std::uint64_t>(canary_block)) {
+    set_fs_base(before);
+  }
 }
 
 bool probe_user_dispatch() {

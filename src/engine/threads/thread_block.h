@@ -71,7 +71,6 @@ struct alignas(64) ThreadBlock {
     int code, error;
     bool sent;
   } announced;
-  SignalSet ioctl_mask;  ///< the program's mask around an ioctl that blocks signals
   /// For a reclaimer that must know that this thread has left once: the SECS that it is inside (its
   /// EpcAddress), how often it has left one, and who asked.
   std::atomic<std::uint64_t> inside;

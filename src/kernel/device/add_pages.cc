@@ -12,7 +12,8 @@ namespace enclume::kernel {
 
 namespace {
 
-constexpr std::uint64_t kExtendSize = 256;
+/// Pages whose memory is asked for at once when they come one by one.
+constexpr std::uint64_t kPagesAhead = 16;
 
 /// sgx_validate_secinfo()
 bool secinfo_valid(const arch::Secinfo& secinfo) {
@@ -135,10 +136,24 @@ class PageAdder {
   }
 
  private:
+  /// Asks for the memory of the pages that come in one call instead of many faults; a page that follows the
+  /// one before is taken for one of many.
   void prefault(std::uint64_t first, std::uint64_t count) noexcept {
-    if (count > 1 && enclave_.index().next(first) >= first + count) {
-      kernel_.platform.prefault(enclave_.epc_page(first).data, count * kPageSize);
+    PageWindow& window = enclave_.populated;
+    if (first >= window.begin && first + count <= window.end) {
+      return;
     }
+    const bool follows = first > 0 && enclave_.index().contains(first - 1);
+    const std::uint64_t ahead = align_down(first + kPagesAhead, kPagesAhead);
+    const std::uint64_t end = std::min({follows ? std::max(first + count, ahead) : first + count,
+                                        enclave_.pages(), enclave_.index().next(first)});
+    if (end < first + 2) {
+      return;
+    }
+    drop_unused_pages(kernel_, enclave_);
+    window = {first, end};
+    kernel_.platform.prefault(enclave_.file(), kEpcOffset + first * kPageSize, enclave_.epc_page(first).data,
+                              (end - first) * kPageSize);
   }
 
   [[nodiscard]] SysResult<void> add_one(std::uint64_t number, Source& source, LinearAddress from,
@@ -174,12 +189,10 @@ class PageAdder {
     if (!succeeded(encls.eadd(number, bytes, secinfo_))) {
       return false;
     }
-    for (std::uint64_t offset = 0; measure_ && offset < kPageSize; offset += kExtendSize) {
-      if (!succeeded(encls.eextend(number, offset))) {
-        (void)encls.eremove(enclave_.epc_page(number));
-        kernel_.platform.discard(enclave_.epc_page(number).data, kPageSize);
-        return false;
-      }
+    if (measure_ && !succeeded(encls.eextend_page(number))) {
+      (void)encls.eremove(enclave_.epc_page(number));
+      kernel_.platform.discard(enclave_.epc_page(number).data, kPageSize);
+      return false;
     }
     return true;
   }
@@ -191,6 +204,20 @@ class PageAdder {
 };
 
 }  // namespace
+
+void drop_unused_pages(const Kernel& kernel, Enclave& enclave) noexcept {
+  const PageWindow window = enclave.populated;
+  enclave.populated = {};
+  for (std::uint64_t page = window.begin; page < window.end;) {
+    if (enclave.index().contains(page)) {
+      ++page;
+      continue;
+    }
+    const std::uint64_t end = std::min(enclave.index().next(page), window.end);
+    kernel.platform.discard(enclave.epc_page(page).data, (end - page) * kPageSize);
+    page = end;
+  }
+}
 
 SysResult<long> ioctl_add_pages(const Kernel& kernel, Enclave& enclave, LinearAddress argument) noexcept {
   if (!enclave.created() || enclave.initialized()) {

@@ -26,6 +26,9 @@ namespace enclume::kernel {
 [[nodiscard]] SysResult<long> ioctl_enclu_handler(const Kernel&, unsigned command,
                                                   LinearAddress argument) noexcept;
 
+/// Gives back the memory that ADD_PAGES has asked for ahead and not used.
+void drop_unused_pages(const Kernel&, Enclave&) noexcept;
+
 /// sgx_validate_offset_length(): whole pages, at least one, inside SIZE. Errors: Invalid.
 [[nodiscard]] SysResult<void> check_range(const Enclave&, std::uint64_t offset,
                                           std::uint64_t length) noexcept;

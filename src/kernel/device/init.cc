@@ -94,6 +94,7 @@ SysResult<long> ioctl_init(const Kernel& kernel, Enclave& enclave, LinearAddress
   if (auto r = init(kernel, enclave, sigstruct, token); !r) {
     return fail(r.error());
   }
+  drop_unused_pages(kernel, enclave);
   return 0;
 }
 

@@ -89,7 +89,7 @@ class FakePlatform final : public kernel::Platform {
   void discard(std::byte* where, std::uint64_t length) noexcept override {
     madvise(where, length, MADV_REMOVE);
   }
-  void prefault(std::byte* where, std::uint64_t length) noexcept override {
+  void prefault(kernel::FileHandle, std::uint64_t, std::byte* where, std::uint64_t length) noexcept override {
     madvise(where, length, MADV_POPULATE_WRITE);
   }
   void* allocate_pages(std::size_t size) noexcept override {
