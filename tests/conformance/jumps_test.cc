@@ -230,7 +230,7 @@ volatile bool g_seen_blocked;
 volatile std::uint64_t g_alignment;
 
 void with_arguments(long a, long b, long c, long d, long e, long f, long g, long h, long i) {
-  alignas(16) volatile char aligned[16];
+  alignas(16) volatile char aligned[16] = {};
   g_alignment = address_of(const_cast<char*>(aligned)) % 16;
   g_arguments = {a, b, c, d, e, f, g, h, i};
 }
