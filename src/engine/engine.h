@@ -36,6 +36,7 @@ class Engine {
   std::array<arch::XsaveComponent, 64> xsave_layout{};  ///< as this machine lays out a signal frame
   Pkru default_pkru = 0;                                ///< what the kernel gives to a handler
   LinearRange text;                                     ///< the engine's own code
+  bool debug = false;                                   ///< check the engine's own state; see self_check.h
   bool active = false;                                  ///< set up; front doors pass through until then
   Sgx* sgx = nullptr;                                   ///< the machine; see sgx.h
   trace::Stream events;                                 ///< told by trace/hooks.h

@@ -10,6 +10,7 @@
 #include "engine/debugger.h"
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
+#include "engine/self_check.h"
 #include "engine/sgx.h"
 #include "engine/signals/context.h"
 #include "engine/signals/delivery.h"
@@ -194,14 +195,11 @@ bool handle_host_fault(int signo, Interruption& it, siginfo_t& report) {
 
 }  // namespace
 
-extern "C" void enclume_on_signal(int signo, siginfo_t* info, UContext* uc, ThreadBlock* block,
-                                  const EntryFacts* facts, ExitPlan* plan) {
-  *plan = ExitPlan{&frame_of(*uc), 0, 0, 0, 0x202, 0, 0};
-  ENCLUME_CHECK(block->self == block, {"rsp", uc->mcontext.rsp});
-  if (interrupted_engine(*block, *uc, *facts)) {
-    on_nested(signo, *info, *uc, *block, *facts, *plan);
-    return;
-  }
+namespace {
+
+/// A signal that interrupted the program or its enclave.
+void handle(int signo, siginfo_t* info, UContext* uc, ThreadBlock* block, const EntryFacts* facts,
+            ExitPlan* plan) {
   Engine& e = engine();
   e.sync_after_fork();
   plan->flags = 0x202 | (uc->mcontext.flags & (arch::rflags::kId | arch::rflags::kNt));
@@ -234,6 +232,22 @@ extern "C" void enclume_on_signal(int signo, siginfo_t* info, UContext* uc, Thre
     mark_asynchronous(report);
   }
   deliver(*block, *plan->frame, report, fault && !perf_trap ? Cause::Fault : Cause::Sent, mask);
+}
+
+}  // namespace
+
+extern "C" void enclume_on_signal(int signo, siginfo_t* info, UContext* uc, ThreadBlock* block,
+                                  const EntryFacts* facts, ExitPlan* plan) {
+  *plan = ExitPlan{&frame_of(*uc), 0, 0, 0, 0x202, 0, 0};
+  ENCLUME_CHECK(block->self == block, {"rsp", uc->mcontext.rsp});
+  if (interrupted_engine(*block, *uc, *facts)) {
+    on_nested(signo, *info, *uc, *block, *facts, *plan);
+    return;
+  }
+  handle(signo, info, uc, block, facts, plan);
+  if (engine().debug) {
+    check_thread(*block, *plan, sys::gettid());
+  }
 }
 
 /// A thread that the engine has not met: it has no alternate stack of ours and has never been in an enclave.

@@ -23,6 +23,10 @@ void warn(std::string_view text) {
   say("enclume: warning: ", text);
 }
 
+void tell(std::string_view text) {
+  say("enclume: debug: ", text);
+}
+
 void refuse(std::string_view text) {
   say("enclume: ", text);
   sys::exit_group(126);

@@ -12,6 +12,7 @@
 #include <new>
 
 #include "arch/identity/crypto_guard.h"
+#include "base/format.h"
 #include "base/panic.h"
 #include "base/syscall.h"
 #include "engine/bases.h"
@@ -131,6 +132,24 @@ void in_forked_child() {
   engine().sync_after_fork();
 }
 
+/// What `--debug` says of the start.
+void tell_start(const Engine& e, const Settings& settings) {
+  std::array<char, 512> storage;
+  const auto yes_or_no = [](bool b) { return std::string_view(b ? "yes" : "no"); };
+  LineBuffer line(storage);
+  line.text("pid ").dec(sys::getpid()).text(": engine at ").hex(e.text.begin.value());
+  line.text(", EPC ").dec(static_cast<std::int64_t>(settings.epc_size >> 20)).text(" MiB, SGX");
+  line.text(settings.sgx2 ? "2" : "1").text(", fixup ").text(kernel::name_of(settings.fixup));
+  tell(line.view());
+  LineBuffer machine(storage);
+  machine.text("FSGSBASE ").text(yes_or_no(e.features.fsgsbase));
+  machine.text(", syscall user dispatch ").text(yes_or_no(e.features.user_dispatch));
+  machine.text(", CPUID faulting ").text(yes_or_no(e.features.cpuid_faulting));
+  machine.text(", protection keys ").text(yes_or_no(e.features.epc_pkey >= 0));
+  machine.text(", vDSO at ").hex(vdso_address());
+  tell(machine.view());
+}
+
 void start(char** environment) {
   Engine& e = engine();
   Settings settings;
@@ -172,6 +191,10 @@ void start(char** environment) {
     start_host_cpuid(auxiliary_value(environment, AT_BASE), auxiliary_value(environment, AT_SYSINFO_EHDR));
   }
   e.sgx->mm().vdso = install_vdso(environment, settings.fixup);
+  e.debug = settings.debug;
+  if (settings.debug) {
+    tell_start(e, settings);
+  }
   enclume_debugger.vdso = vdso_address();
   enclume_debugger_event(DebuggerEvent::Started, 0);
 }
