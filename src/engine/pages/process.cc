@@ -189,13 +189,14 @@ bool ProcessPlatform::signal_pending() noexcept {
 bool IoctlCaller::signal_pending() noexcept {
   // What came before the ioctl has been delivered; and the answer costs a good part of what a page does.
   constexpr unsigned kAskEvery = 8;
-  if (asked_++ % kAskEvery != kAskEvery - 1) {
-    return false;
+  if (pending_ || asked_++ % kAskEvery != kAskEvery - 1) {
+    return pending_;  // once there it stays, and has to be seen by whoever asks next
   }
   // Signals are blocked now; what the program had unblocked before decides.
   SignalSet pending = 0;
   sys::raw(__NR_rt_sigpending, sys::arg(&pending), sizeof(pending));
-  return (pending & ~mask_) != 0;
+  pending_ = (pending & ~mask_) != 0;
+  return pending_;
 }
 
 /// Writing zeros is the cheapest way to make memory for a file of memory: whole pages need no clearing, and

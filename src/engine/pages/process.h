@@ -49,6 +49,7 @@ class IoctlCaller final : public ProcessPlatform {
   int tid_;
   SignalSet mask_;
   unsigned asked_ = 0;
+  bool pending_ = false;
 };
 
 /// The program's mappings changed: forget what source_mapping() found.
