@@ -50,16 +50,20 @@ class InspectVerb final : public Verb {
                 "FILE may be a signature file (1808 bytes, as Gramine and others write), an enclave signed "
                 "with the Intel SGX SDK or Open Enclave, or anything else that contains a SIGSTRUCT."},
                {"",
-                "An SGXS stream (Fortanix) is the measured stream itself: of such a file the MRENCLAVE is "
-                "computed."}}}},
-        .after_options = {{"EXAMPLES",
-                           {{"enclume inspect enclave.signed.so", ""},
-                            {"enclume inspect --json app.sig | jq -r .sigstructs[0].mrsigner", ""}}},
-                          {"EXIT STATUS",
-                           {{"0",
-                             "Something was found, and as far as the file can tell EINIT would accept it."},
-                            {"1", "Nothing was found, a signature is invalid, or an SGXS stream is damaged."},
-                            {"2", "A bad command line, or FILE cannot be read."}}}},
+                "The MRENCLAVE is computed where the file says enough: an SGXS stream (Fortanix) is the "
+                "measured "
+                "stream itself, and an enclave signed with the Intel SGX SDK has a table of what its loader "
+                "adds, so that segments and table can be held against the signed MRENCLAVE."}}}},
+        .after_options =
+            {{"EXAMPLES",
+              {{"enclume inspect enclave.signed.so", ""},
+               {"enclume inspect --json app.sig | jq -r .sigstructs[0].mrsigner", ""}}},
+             {"EXIT STATUS",
+              {{"0", "Something was found, and as far as the file can tell EINIT would accept it."},
+               {"1",
+                "Nothing was found, a signature is invalid, an SGXS stream is damaged, or an Intel SDK "
+                "enclave is not, or cannot be shown to be, the one that was signed."},
+               {"2", "A bad command line, or FILE cannot be read."}}}},
     };
     return manual;
   }

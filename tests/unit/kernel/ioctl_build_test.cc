@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // CREATE, ADD_PAGES, INIT, PROVISION: Linux's errno for each wrong thing, and nothing changed by it.
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include "kernel_world.h"
 
@@ -271,6 +272,26 @@ TEST_F(AddPagesTest, FullEpcBeforeInit) {
 TEST_F(AddPagesTest, EpcTooSmallForAnything) {
   w.shared->epc_total = 2;
   expect_refused(Errno::NoMemory);
+}
+
+/// Whether the page of the enclave's file has memory.
+bool has_memory(const Enclave& e, std::uint64_t page) {
+  unsigned char state = 0;
+  EXPECT_EQ(mincore(e.epc_page(page).data, kPage, &state), 0);
+  return (state & 1) != 0;
+}
+
+TEST(AddPagesAheadTest, MemoryThatWasAskedForAheadIsGivenBackByInit) {
+  KernelWorld w;
+  const EnclaveImage image = test_image(0x100000, 20);
+  Enclave& e = w.build(image);
+  const std::uint64_t last = part::kData / kPage + 19;
+  EXPECT_TRUE(has_memory(e, last));
+  EXPECT_TRUE(has_memory(e, last + 1)) << "pages came one after the other: nothing was asked for ahead";
+  KernelWorld::must(w.init(e, image), "init");
+  EXPECT_TRUE(has_memory(e, last));
+  EXPECT_FALSE(has_memory(e, last + 1));
+  EXPECT_EQ(w.shared->epc_used, e.shared().epc_pages()) << "it never counted as EPC";
 }
 
 TEST(AddPagesStateTest, OnlyBetweenCreateAndInit) {
