@@ -274,7 +274,8 @@ class Enclave:
     """One enclave: its SECS, and where its pages and their state are in the process."""
 
     def __init__(self, parts):
-        metadata = [m for m in parts if METADATA <= m.offset < BACKING]
+        # The header alone may be mapped beside the whole part.
+        metadata = [m for m in parts if m.offset == METADATA and m.end - m.begin > PAGE]
         if not metadata:
             raise ValueError("not mapped")
         self.metadata = metadata[0].begin
