@@ -28,8 +28,7 @@ inline constexpr unsigned kEpcmIndexBits = 36;
 
 /// Buffers for one ioctl: the one-at-a-time rule makes them safe, and the program's stack may be tiny.
 struct IoctlScratch {
-  static constexpr std::size_t kSourcePages = 16;
-  alignas(kPageSize) std::byte pages[kSourcePages][kPageSize];
+  alignas(kPageSize) std::byte page[kPageSize];
 };
 
 /// Pages [begin, end).

@@ -36,10 +36,11 @@ class Encls {
     alignas(arch::kPageinfoAlignment) const arch::Pageinfo p{0, number(secs), number(&secinfo), 0};
     return arch::ecreate(machine_, space_, at(&p), at(enclave_.secs_page()));
   }
-  [[nodiscard]] arch::LeafResult eadd(std::uint64_t page, const std::byte* source,
-                                      const arch::Secinfo& secinfo) noexcept {
-    alignas(arch::kPageinfoAlignment)
-        const arch::Pageinfo p{enclave_.page_address(page).value(), number(source), number(&secinfo), secs()};
+  /// The contents have been read into the EPC page, where nobody sees them before.
+  [[nodiscard]] arch::LeafResult eadd(std::uint64_t page, const arch::Secinfo& secinfo) noexcept {
+    space_.set_source_page(enclave_.epc_page(page).data);
+    alignas(arch::kPageinfoAlignment) const arch::Pageinfo p{
+        enclave_.page_address(page).value(), KernelSpace::kSourcePage.value(), number(&secinfo), secs()};
     return arch::eadd(machine_, space_, at(&p), at(enclave_.epc_page(page)));
   }
   [[nodiscard]] arch::LeafResult eextend_page(std::uint64_t page) noexcept {

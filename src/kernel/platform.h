@@ -58,6 +58,14 @@ class Platform {
   /// hint that saves their page faults.
   virtual void prefault(FileHandle /*file*/, std::uint64_t /*offset*/, std::byte* /*where*/,
                         std::uint64_t /*length*/) noexcept {}
+  /// copy_from_user of whole pages to such pages, faster than one by one. How many bytes have come; what
+  /// follows them in the file may have been written, too. None of them may come: it is left to
+  /// copy_from_user then.
+  [[nodiscard]] virtual std::uint64_t load_from_user(FileHandle /*file*/, std::uint64_t /*offset*/,
+                                                     std::byte* /*where*/, LinearAddress /*from*/,
+                                                     std::uint64_t /*length*/) noexcept {
+    return 0;
+  }
 
   // -- This process ----------------------------------------------------------------------------------------
   /// Zeroed private pages, never given back. Null if there are none.

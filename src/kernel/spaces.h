@@ -16,11 +16,16 @@ namespace enclume::kernel {
 class KernelSpace final : public arch::AddressSpace {
  public:
   explicit KernelSpace(const Enclave& enclave) noexcept : enclave_(enclave) {}
+  /// The kernel's name for a page of the program that it has read: no pointer of this half is as high.
+  static constexpr LinearAddress kSourcePage{0xffff'8000'0000'0000};
+  void set_source_page(std::byte* data) noexcept { source_page_ = data; }
+
   [[nodiscard]] std::expected<arch::Operand, arch::Fault> walk(LinearAddress address,
                                                                arch::Access access) noexcept override;
 
  private:
   const Enclave& enclave_;
+  std::byte* source_page_ = nullptr;
 };
 
 /// For ENCLU leaves, and for a native fault of enclave code: what the page tables of the program hold. A page

@@ -49,7 +49,7 @@ namespace enclume::arch {
   }
   if (operand->epc) {
     std::memset(to, 0xff, size);
-  } else {
+  } else if (operand->data != to) {  // what a driver has read into its place already is there
     std::memcpy(to, operand->data, size);
   }
   return {};

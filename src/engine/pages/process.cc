@@ -6,8 +6,8 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <array>
-
 #include <string_view>
 
 #include "arch/epc/tracking.h"
@@ -57,7 +57,7 @@ bool ProcessPlatform::copy_to_user(LinearAddress to, const void* from, std::size
 }
 
 std::optional<kernel::SourceMapping> ProcessPlatform::source_mapping(LinearAddress address) noexcept {
-  return find_source_mapping(address);
+  return find_source_mapping(address, thread_id());
 }
 
 std::byte* ProcessPlatform::map_file(kernel::FileHandle file, kernel::FilePart part, std::uint64_t offset,
@@ -199,29 +199,63 @@ bool IoctlCaller::signal_pending() noexcept {
   return pending_;
 }
 
-/// Writing zeros is the cheapest way to make memory for a file of memory: whole pages need no clearing, and
-/// one fault maps a few of them. (MADV_POPULATE_WRITE costs half as much again.)
-void ProcessPlatform::prefault(kernel::FileHandle file, std::uint64_t offset, std::byte* where,
-                               std::uint64_t length) noexcept {
-  static constexpr std::array<std::byte, 16 * kPageSize> kZeros{};
+namespace {
+
+/// Whether the process may write to files of any length: a write beyond the limit would raise SIGXFSZ.
+bool files_unlimited() {
   struct {
     std::uint64_t soft, hard;
   } limit{};
-  if (sys::raw(__NR_prlimit64, 0, RLIMIT_FSIZE, 0, sys::arg(&limit)) != 0 || limit.soft != ~0ULL) {
-    return;  // a write beyond it would raise SIGXFSZ
-  }
-  for (std::uint64_t done = 0; done < length;) {
-    const std::uint64_t size = length - done < kZeros.size() ? length - done : kZeros.size();
-    const long n = sys::raw(__NR_pwrite64, file.value, sys::arg(kZeros.data()), static_cast<long>(size),
-                            static_cast<long>(offset + done));
-    if (n <= 0) {
-      return;
-    }
-    done += static_cast<std::uint64_t>(n);
-  }
+  return sys::raw(__NR_prlimit64, 0, RLIMIT_FSIZE, 0, sys::arg(&limit)) == 0 && limit.soft == ~0ULL;
+}
+
+/// One fault maps a few of the pages that have memory already.
+void map_pages(const std::byte* where, std::uint64_t length) {
   for (std::uint64_t at = 0; at < length; at += kPageSize) {
     (void)*static_cast<const volatile std::byte*>(where + at);
   }
+}
+
+/// pwrite(2) whole, as far as it goes.
+std::uint64_t write_file(kernel::FileHandle file, std::uint64_t offset, const void* from,
+                         std::uint64_t length) {
+  const long n = sys::raw(__NR_pwrite64, file.value, sys::arg(from), static_cast<long>(length),
+                          static_cast<long>(offset));
+  return n > 0 ? static_cast<std::uint64_t>(n) : 0;
+}
+
+}  // namespace
+
+/// Writing zeros is the cheapest way to make memory for a file of memory: whole pages need no clearing.
+/// (MADV_POPULATE_WRITE and fallocate() cost half as much again.)
+void ProcessPlatform::prefault(kernel::FileHandle file, std::uint64_t offset, std::byte* where,
+                               std::uint64_t length) noexcept {
+  static constexpr std::array<std::byte, 16 * kPageSize> kZeros{};
+  if (!files_unlimited()) {
+    return;
+  }
+  std::uint64_t done = 0;
+  while (done < length) {
+    const std::uint64_t n =
+        write_file(file, offset + done, kZeros.data(), std::min<std::uint64_t>(length - done, kZeros.size()));
+    if (n == 0) {
+      break;
+    }
+    done += n;
+  }
+  map_pages(where, done);
+}
+
+/// The kernel writes the program's memory to the file itself: one copy, and no clearing.
+std::uint64_t ProcessPlatform::load_from_user(kernel::FileHandle file, std::uint64_t offset, std::byte* where,
+                                              LinearAddress from, std::uint64_t length) noexcept {
+  if (!files_unlimited()) {
+    return 0;
+  }
+  const std::uint64_t n =
+      align_down(write_file(file, offset, reinterpret_cast<const void*>(from.value()), length), kPageSize);
+  map_pages(where, n);
+  return n;
 }
 
 bool ProcessPlatform::is_provision_device(int fd) noexcept {

@@ -14,6 +14,8 @@ class ProcessPlatform : public kernel::Platform {
   [[nodiscard]] std::optional<kernel::SourceMapping> source_mapping(LinearAddress address) noexcept override;
   void prefault(kernel::FileHandle file, std::uint64_t offset, std::byte* where,
                 std::uint64_t length) noexcept override;
+  [[nodiscard]] std::uint64_t load_from_user(kernel::FileHandle file, std::uint64_t offset, std::byte* where,
+                                             LinearAddress from, std::uint64_t length) noexcept override;
   [[nodiscard]] std::byte* map_file(kernel::FileHandle file, kernel::FilePart part, std::uint64_t offset,
                                     std::uint64_t length) noexcept override;
   void unmap_file(kernel::FilePart part, std::byte* where, std::uint64_t length) noexcept override;

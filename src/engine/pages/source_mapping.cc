@@ -136,8 +136,8 @@ void forget_source_mapping() {
   generation.fetch_add(1, std::memory_order_relaxed);
 }
 
-std::optional<kernel::SourceMapping> find_source_mapping(LinearAddress address) {
-  const OwnerLockGuard guard(cache_lock, sys::gettid());
+std::optional<kernel::SourceMapping> find_source_mapping(LinearAddress address, int tid) {
+  const OwnerLockGuard guard(cache_lock, tid);
   const std::uint64_t now = generation.load(std::memory_order_relaxed);
   if (guard.clean() && cached_generation == now && cached.range.contains(address)) {
     return cached;

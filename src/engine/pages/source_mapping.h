@@ -9,7 +9,7 @@
 namespace enclume::engine {
 
 /// Reads /proc/self/maps unless the last answer still holds: adding an enclave page by page asks thousands of
-/// times for the same mapping. Signals are blocked by the caller.
-[[nodiscard]] std::optional<kernel::SourceMapping> find_source_mapping(LinearAddress address);
+/// times for the same mapping. Signals are blocked by the caller, whose thread is `tid`.
+[[nodiscard]] std::optional<kernel::SourceMapping> find_source_mapping(LinearAddress address, int tid);
 
 }  // namespace enclume::engine

@@ -12,6 +12,9 @@ namespace enclume::kernel {
 
 namespace {
 
+/// Pages that are added under one lock.
+constexpr std::uint64_t kBatch = 64;
+
 /// Pages whose memory is asked for at once when they come one by one.
 constexpr std::uint64_t kPagesAhead = 16;
 
@@ -42,58 +45,53 @@ Protection max_protection(const arch::Secinfo& secinfo) {
                                                : Protection::of(static_cast<unsigned>(secinfo.flags & 7));
 }
 
-/// The pages to add, read from the program some at a time: a copy of one page costs a system call.
+/// The program's pages to add.
 class Source {
  public:
-  Source(const Kernel& kernel, const Enclave& enclave, LinearRange range) noexcept
-      : kernel_(kernel), buffer_(enclave.scratch().pages), range_(range) {}
+  Source(const Kernel& kernel, LinearAddress begin) noexcept : kernel_(kernel), begin_(begin) {}
 
-  /// The bytes of the page at `address`, which goes up by a page from call to call. Errors, as Linux finds
-  /// them: Fault (no mapping), Access (mapping of a noexec file system), Fault (not readable; memory of a
-  /// device, such as an enclave).
-  [[nodiscard]] SysResult<const std::byte*> page(LinearAddress address) noexcept {
-    if (!mapping_ || !mapping_->range.contains(address)) {
-      mapping_ = kernel_.platform.source_mapping(address);
+  [[nodiscard]] LinearAddress at(std::uint64_t offset) const noexcept { return begin_ + offset; }
+
+  /// Whether the page at `offset` may be read. Errors, as Linux finds them: Fault (no mapping), Access
+  /// (mapping of a noexec file system), Fault (memory of a device, such as an enclave).
+  [[nodiscard]] SysResult<void> check(std::uint64_t offset) noexcept {
+    const LinearAddress address = at(offset);
+    if (!mapping_.range.contains(address)) {
+      const auto found = kernel_.platform.source_mapping(address);
+      if (!found) {
+        return fail(Errno::Fault);
+      }
+      mapping_ = *found;
     }
-    if (!mapping_) {
-      return fail(Errno::Fault);
-    }
-    if (!mapping_->may_exec) {
+    if (!mapping_.may_exec) {
       return fail(Errno::Access);
     }
     if (kernel_.vmas.find(address)) {
       return fail(Errno::Fault);
     }
-    if (!buffered_.contains(address) && !fill(address)) {
-      return fail(Errno::Fault);
+    return {};
+  }
+
+  /// How many pages from the one at `offset` on, `count` at most, may be read.
+  [[nodiscard]] std::uint64_t readable(std::uint64_t offset, std::uint64_t count) noexcept {
+    std::uint64_t pages = 0;
+    while (pages < count && check(offset + pages * kPageSize)) {
+      ++pages;
     }
-    return &buffer_[(address - buffered_.begin) / kPageSize][0];
+    return pages;
   }
 
  private:
-  bool fill(LinearAddress address) noexcept {
-    const LinearAddress limit =
-        std::min({address + IoctlScratch::kSourcePages * kPageSize, range_.end, mapping_->range.end});
-    for (const LinearAddress end : {limit, address + kPageSize}) {
-      if (kernel_.platform.copy_from_user(buffer_, address, end - address)) {
-        buffered_ = {address, end};
-        return true;
-      }
-    }
-    return false;
-  }
-
   const Kernel& kernel_;
-  std::byte (*buffer_)[kPageSize];
-  LinearRange range_;
-  LinearRange buffered_{};
-  std::optional<SourceMapping> mapping_;
+  LinearAddress begin_;
+  SourceMapping mapping_{};  ///< the last one asked for; empty at first
 };
 
 class PageAdder {
  public:
-  PageAdder(const Kernel& kernel, Enclave& enclave, const arch::Secinfo& secinfo, bool measure) noexcept
-      : kernel_(kernel), enclave_(enclave), secinfo_(secinfo), measure_(measure) {}
+  PageAdder(const Kernel& kernel, Enclave& enclave, const arch::Secinfo& secinfo, bool measure,
+            Source& source) noexcept
+      : kernel_(kernel), enclave_(enclave), secinfo_(secinfo), measure_(measure), source_(source) {}
 
   /// How far a batch got; `stopped` by an error, or by a signal that waits.
   struct Progress {
@@ -102,16 +100,16 @@ class PageAdder {
     SysResult<void> result;
   };
 
-  /// Adds up to `count` pages under one lock. At least one, unless it stops.
-  [[nodiscard]] Progress add(std::uint64_t first, std::uint64_t count, Source& source,
-                             LinearAddress from) noexcept {
+  /// Adds up to `count` pages under one lock, the first from `offset` in the source. At least one, unless it
+  /// stops.
+  [[nodiscard]] Progress add(std::uint64_t first, std::uint64_t count, std::uint64_t offset) noexcept {
     Progress progress;
     const auto stop = [&progress](SysResult<void> why) {
       progress.stopped = true;
       progress.result = why;
       return progress;
     };
-    count = std::min<std::uint64_t>(count, IoctlScratch::kSourcePages);
+    count = std::min(count, kBatch);
     if (kernel_.platform.signal_pending()) {
       return stop({});
     }
@@ -122,12 +120,12 @@ class PageAdder {
       return stop(r);
     }
     const EnclaveLock lock(kernel_, enclave_);
-    prefault(first, count);
+    read(first, count, offset);
     for (std::uint64_t i = 0; i < count; ++i) {
       if (i > 0 && (epc.available() < 2 || kernel_.platform.signal_pending())) {
         break;
       }
-      if (auto r = add_one(first + i, source, from + i * kPageSize, epc); !r) {
+      if (auto r = add_one(first + i, offset + i * kPageSize, epc); !r) {
         return stop(r);
       }
       ++progress.pages;
@@ -136,40 +134,57 @@ class PageAdder {
   }
 
  private:
-  /// Asks for the memory of the pages that come in one call instead of many faults; a page that follows the
-  /// one before is taken for one of many.
-  void prefault(std::uint64_t first, std::uint64_t count) noexcept {
+  /// Reads what can be read of the pages at once, into the EPC, or asks for the memory of those that come one
+  /// by one instead of taking many faults; a page that follows the one before is taken for one of many.
+  void read(std::uint64_t first, std::uint64_t count, std::uint64_t offset) noexcept {
     PageWindow& window = enclave_.populated;
+    loaded_ = {};
     if (first >= window.begin && first + count <= window.end) {
       return;
     }
+    const std::uint64_t room = std::min(enclave_.pages(), enclave_.index().next(first));
     const bool follows = first > 0 && enclave_.index().contains(first - 1);
     const std::uint64_t ahead = align_down(first + kPagesAhead, kPagesAhead);
-    const std::uint64_t end = std::min({follows ? std::max(first + count, ahead) : first + count,
-                                        enclave_.pages(), enclave_.index().next(first)});
+    std::uint64_t end = std::min(count == 1 && follows ? ahead : first + count, room);
     if (end < first + 2) {
       return;
     }
     drop_unused_pages(kernel_, enclave_);
+    std::byte* where = enclave_.epc_page(first).data;
+    const std::uint64_t place = kEpcOffset + first * kPageSize;
+    if (count == 1) {
+      kernel_.platform.prefault(enclave_.file(), place, where, (end - first) * kPageSize);
+    } else {
+      end = first + source_.readable(offset, end - first);
+      const std::uint64_t loaded = kernel_.platform.load_from_user(
+          enclave_.file(), place, where, source_.at(offset), (end - first) * kPageSize);
+      loaded_ = {first, first + loaded / kPageSize};
+    }
     window = {first, end};
-    kernel_.platform.prefault(enclave_.file(), kEpcOffset + first * kPageSize, enclave_.epc_page(first).data,
-                              (end - first) * kPageSize);
   }
 
-  [[nodiscard]] SysResult<void> add_one(std::uint64_t number, Source& source, LinearAddress from,
+  [[nodiscard]] SysResult<void> add_one(std::uint64_t number, std::uint64_t offset,
                                         EpcReservation& epc) noexcept {
     if (enclave_.index().contains(number)) {
       return fail(Errno::Busy);
     }
-    const auto bytes = source.page(from);
-    if (!bytes) {
-      return fail(bytes.error());
+    std::byte* const page = enclave_.epc_page(number).data;
+    if (number < loaded_.begin || number >= loaded_.end) {
+      if (auto r = source_.check(offset); !r) {
+        return r;
+      }
+      if (!kernel_.platform.copy_from_user(page, source_.at(offset), kPageSize)) {
+        kernel_.platform.discard(page, kPageSize);
+        return fail(Errno::Fault);
+      }
     }
     if (auto r = grow(kernel_, enclave_, epc); !r) {
+      kernel_.platform.discard(page, kPageSize);
       return r;
     }
-    if (!execute(number, *bytes)) {
+    if (!execute(number)) {
       shrink(enclave_);
+      kernel_.platform.discard(page, kPageSize);
       return fail(Errno::Io);
     }
     epc.use();
@@ -184,14 +199,13 @@ class PageAdder {
   }
 
   /// EADD and the EEXTENDs. What a failed EEXTEND measured before stays measured, as in Linux.
-  bool execute(std::uint64_t number, const std::byte* bytes) noexcept {
+  bool execute(std::uint64_t number) noexcept {
     Encls encls(kernel_, enclave_);
-    if (!succeeded(encls.eadd(number, bytes, secinfo_))) {
+    if (!succeeded(encls.eadd(number, secinfo_))) {
       return false;
     }
     if (measure_ && !succeeded(encls.eextend_page(number))) {
       (void)encls.eremove(enclave_.epc_page(number));
-      kernel_.platform.discard(enclave_.epc_page(number).data, kPageSize);
       return false;
     }
     return true;
@@ -201,6 +215,8 @@ class PageAdder {
   Enclave& enclave_;
   const arch::Secinfo& secinfo_;
   bool measure_;
+  Source& source_;
+  PageWindow loaded_;  ///< pages whose contents are in the EPC already
 };
 
 }  // namespace
@@ -241,14 +257,12 @@ SysResult<long> ioctl_add_pages(const Kernel& kernel, Enclave& enclave, LinearAd
     return fail(Errno::Invalid);
   }
 
-  const LinearAddress src(arg.src);
-  Source source(kernel, enclave, {src, src + arg.length});
-  PageAdder adder(kernel, enclave, secinfo, (arg.flags & uapi::kPageMeasure) != 0);
+  Source source(kernel, LinearAddress(arg.src));
+  PageAdder adder(kernel, enclave, secinfo, (arg.flags & uapi::kPageMeasure) != 0, source);
   SysResult<long> result = 0;
   std::uint64_t done = 0;
   while (done < arg.length) {
-    const auto progress =
-        adder.add((arg.offset + done) / kPageSize, (arg.length - done) / kPageSize, source, src + done);
+    const auto progress = adder.add((arg.offset + done) / kPageSize, (arg.length - done) / kPageSize, done);
     done += progress.pages * kPageSize;
     if (progress.stopped) {
       if (!progress.result) {

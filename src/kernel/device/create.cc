@@ -120,7 +120,7 @@ SysResult<long> ioctl_create(const Kernel& kernel, Enclave& enclave, LinearAddre
   if (!read_user(kernel, arg, argument)) {
     return fail(Errno::Fault);
   }
-  auto& secs = arch::overlay<arch::Secs>(enclave.scratch().pages[0]);
+  auto& secs = arch::overlay<arch::Secs>(enclave.scratch().page);
   if (!read_user(kernel, secs, LinearAddress(arg.src))) {
     return fail(Errno::Fault);
   }

@@ -81,7 +81,7 @@ SysResult<long> ioctl_init(const Kernel& kernel, Enclave& enclave, LinearAddress
     return fail(Errno::Fault);
   }
   // SIGSTRUCT on a page boundary, the token (all zero: not valid) on a 512-byte one.
-  std::byte* page = enclave.scratch().pages[0];
+  std::byte* page = enclave.scratch().page;
   std::byte* token = page + kPageSize / 2;
   std::memset(token, 0, sizeof(arch::Einittoken));
   auto& sigstruct = arch::overlay<arch::Sigstruct>(page);

@@ -92,6 +92,14 @@ class FakePlatform final : public kernel::Platform {
   void prefault(kernel::FileHandle, std::uint64_t, std::byte* where, std::uint64_t length) noexcept override {
     madvise(where, length, MADV_POPULATE_WRITE);
   }
+  std::uint64_t load_from_user(kernel::FileHandle, std::uint64_t, std::byte* where, LinearAddress from,
+                               std::uint64_t length) noexcept override {
+    std::uint64_t done = 0;
+    while (done < length && copy_from_user(where + done, from + done, kPageSize)) {
+      done += kPageSize;
+    }
+    return done;
+  }
   void* allocate_pages(std::size_t size) noexcept override {
     if (refuse_pages) {
       return nullptr;
