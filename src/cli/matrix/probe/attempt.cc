@@ -61,14 +61,20 @@ EnclaveOptions options_of(const Cell& cell) {
           .map_hole = trigger == "write-hole" || trigger == "tcs-pending"};
 }
 
-// Sends SIGUSR1 to a thread until told to stop.
+// The host's two words for the enclave's loop "spin".
+struct Spin {
+  std::uint64_t stop = 0;
+  std::uint64_t turning = 0;  // the loop has begun
+};
+
+// Sends SIGUSR1 to the thread that makes it until told to stop; not before the loop turns.
 class Interrupter {
  public:
-  Interrupter()
-      : thread_([this, target = pthread_self()] {
+  explicit Interrupter(Spin& spin)
+      : thread_([this, &spin, target = pthread_self()] {
           while (!stop_) {
             usleep(1000);
-            pthread_kill(target, SIGUSR1);
+            if (std::atomic_ref(spin.turning) != 0) pthread_kill(target, SIGUSR1);
           }
         }) {}
   ~Interrupter() {
@@ -190,13 +196,13 @@ class Attempt {
   bool with_handler_;
   probe::Enclave enclave_;
   std::uint64_t tcs_;
-  std::uint64_t flag_ = 0;
+  Spin spin_;
   Report report_;
 };
 
 void Attempt::inside() {
   if (trigger_ == "interrupt") {
-    interrupt(entry("spin", address_of(&flag_)));
+    interrupt(entry("spin", address_of(&spin_)));
     return;
   }
   const auto touch = [&](std::uint64_t address) { door_.enter(entry("write", address)); };
@@ -261,11 +267,11 @@ void Attempt::interrupt(Entry what) {
   door_.on_interrupt = [&] {
     if (goes_on) {
       dump();
-      flag_ = 1;
+      spin_.stop = 1;
     }
   };
   {
-    const Interrupter interrupter;
+    const Interrupter interrupter(spin_);
     report_.outcome = door_.enter(what);
   }
   door_.on_interrupt = nullptr;
@@ -387,9 +393,9 @@ void Attempt::at_enclu() {
   if (trigger_ == "tcs-busy") {
     // A second thread stays inside by the spare TCS until the flag is set.
     what.tcs = enclave_.at(probe::offset_of(OddTcs::kSpare));
-    std::atomic_ref flag(flag_);
+    std::atomic_ref flag(spin_.stop);
     std::thread other([&] {
-      matrix_plain_enter(what.tcs, offset_of(enclave_trigger("announce").code), address_of(&flag_));
+      matrix_plain_enter(what.tcs, offset_of(enclave_trigger("announce").code), address_of(&spin_));
     });
     while (flag.load() != 1) usleep(100);
     report_.outcome = door_.enter(what);
@@ -405,10 +411,10 @@ void Attempt::at_enclu() {
 
 void Attempt::at_aep() {
   // Each first touch of a page is an AEX too, and this AEP does not resume: touch them with one that does.
-  flag_ = 1;
-  door_.enter(entry("spin", address_of(&flag_)));
-  flag_ = 0;
-  Entry what = entry(trigger_.starts_with("interrupt-") ? "spin" : "ud2", address_of(&flag_));
+  spin_.stop = 1;
+  door_.enter(entry("spin", address_of(&spin_)));
+  spin_ = {};
+  Entry what = entry(trigger_.starts_with("interrupt-") ? "spin" : "ud2", address_of(&spin_));
   what.raw = true;
   if (trigger_.ends_with("-enclu")) {
     what.aep = address_of(matrix_aep_enclu);

@@ -213,13 +213,14 @@ matrix_enclave_poke:
 	fwait
 	next
 
-	trigger	spin			/* until the host's word at the argument is not zero */
+	trigger	spin			/* until the host's word at the argument is not zero; says in the next that it turns */
 	pattern
 	mov	%fs:THREAD_ARGUMENT, %rax
 	cmpq	$0, (%rax)		/* so the flags stay what they are */
 	site
 1:
 	pause
+	movq	$1, 8(%rax)
 	cmpq	$0, (%rax)
 	je	1b
 	next
