@@ -285,14 +285,15 @@ TEST_F(PerMmHandlerTest, OneThatIsAFaultingEncluLoopsButCanBeInterrupted) {
   ASSERT_NE(page, MAP_FAILED);
   std::memcpy(page, "\x0f\x01\xd7", 3);
   use(page);
-  static std::uint64_t rip;
+  static std::uint64_t rip, wanted;
+  wanted = address_of(page);
   const ScopedSigaction handler(SIGALRM, [](int, siginfo_t*, void* raw) {
     auto& registers = static_cast<ucontext_t*>(raw)->uc_mcontext.gregs;
     rip = static_cast<std::uint64_t>(registers[REG_RIP]);
+    if (rip != wanted) return alarm_soon();
     registers[REG_RIP] = static_cast<greg_t>(address_of(enclume_test_enclu_done));
   });
-  const itimerval once{.it_interval = {}, .it_value = {.tv_sec = 0, .tv_usec = 20000}};
-  ASSERT_EQ(setitimer(ITIMER_REAL, &once, nullptr), 0);
+  alarm_soon();
   RegisterFile in = register_pattern(), out{};
   in.rax = kEresume;
   in.rbx = probe_.tcs() + 8;
@@ -345,11 +346,14 @@ TEST_F(PerMmDesign, AnEncluThatMayNotBeExecutedIsReportedAsTheFetchThatItIs) {
   ASSERT_NE(page, MAP_FAILED);
   std::memcpy(page, "\x0f\x01\xd7\xc3", 4);
   const SignalCatcher catcher(kFaultSignals, enclume_test_enclu_done);
-  std::uint64_t never = 0, rounds = 0;
   // An interrupted enclave goes on at its AEP.
-  const ScopedSigaction handler(SIGALRM, [](int, siginfo_t*, void*) {});
-  const itimerval once{.it_interval = {}, .it_value = {.tv_sec = 0, .tv_usec = 20000}};
-  ASSERT_EQ(setitimer(ITIMER_REAL, &once, nullptr), 0);
+  std::uint64_t never = 0;
+  static std::uint64_t rounds;
+  rounds = 0;
+  const ScopedSigaction handler(SIGALRM, [](int, siginfo_t*, void*) {
+    if (__atomic_load_n(&rounds, __ATOMIC_SEQ_CST) == 0) alarm_soon();  // not inside yet
+  });
+  alarm_soon();
   const ProbeArgs args{.in = {address_of(&never), address_of(&rounds)}, .out = {}};
   const RegisterFile out = own_enclu(probe_, PROBE_OP_SPIN, args, page);
   EXPECT_EQ(catcher.caught().count, 0);

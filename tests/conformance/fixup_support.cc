@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "conformance/fixup_support.h"
 
+#include <sys/time.h>
+
 #include "enclume/host/vdso_symbol.h"
 
 namespace enclume::test {
@@ -133,6 +135,11 @@ RegisterFile own_enclu(const ProbeEnclave& probe, std::uint64_t operation, const
   in.rflags = 0;
   enclume_test_raw_enclu_aep(&in, &out, aep);
   return out;
+}
+
+void alarm_soon() {
+  const itimerval once{.it_interval = {}, .it_value = {.tv_sec = 0, .tv_usec = 20000}};
+  setitimer(ITIMER_REAL, &once, nullptr);
 }
 
 const void* vdso_symbol(const char* name) {

@@ -75,6 +75,10 @@ RegisterFile own_enclu(const ProbeEnclave& probe, std::uint64_t operation, const
 RegisterFile own_enclu(const ProbeEnclave& probe, std::uint64_t operation, const ProbeArgs& args,
                        const void* aep);
 
+// SIGALRM once, in 20 ms. That may be too early on a busy machine: a handler that does not find what it waits
+// for asks again.
+void alarm_soon();
+
 // A symbol of the vDSO, by AT_SYSINFO_EHDR.
 const void* vdso_symbol(const char* name);
 
