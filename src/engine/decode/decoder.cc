@@ -197,8 +197,9 @@ void set_vector_prefix(std::uint8_t pp, Instruction& out) noexcept {
   out.encoding = Encoding::Evex;
   const std::uint8_t p0 = cursor.take();
   const std::uint8_t p1 = cursor.take();
-  cursor.take();
+  const std::uint8_t p2 = cursor.take();
   out.rex = rex_from_inverted(p0, (p1 & 0x80) != 0);
+  out.masked = (p2 & 7) != 0;
   set_vector_prefix(p1 & 3, out);
   out.opcode_offset = cursor.offset();
   out.opcode = cursor.take();

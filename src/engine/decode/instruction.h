@@ -138,6 +138,8 @@ struct Instruction {
   std::uint8_t immediate_offset = 0;
   std::int64_t immediate = 0;  // sign-extended, little-endian; branch distances stand here too
 
+  bool masked = false;  // EVEX with an opmask other than k0
+
   bool has_memory_operand = false;
   MemoryOperand memory;
 
