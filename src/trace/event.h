@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <variant>
 
@@ -197,6 +198,14 @@ struct Aex {
   LinearAddress aep;
 };
 
+/// Strict mode is about to execute an instruction of enclave code, or to refuse it.
+struct Instruction {
+  LinearAddress rip;
+  LinearAddress base;               ///< of the enclave
+  std::span<const std::byte> code;  ///< its bytes, or what there is of them
+  std::string_view text;            ///< disassembled; empty if it can't be
+};
+
 // -- What became of an exception
 // ----------------------------------------------------------------------------------
 
@@ -256,8 +265,8 @@ struct Dropped {
   Question question;
 };
 
-using What = std::variant<Start, Fork, Open, Close, Mmap, Mprotect, Munmap, Mremap, Ioctl, Enclu, Aex, Fixup,
-                          PageFault, Signal, Dropped>;
+using What = std::variant<Start, Fork, Open, Close, Mmap, Mprotect, Munmap, Mremap, Ioctl, Enclu, Aex,
+                          Instruction, Fixup, PageFault, Signal, Dropped>;
 
 struct Event {
   int process = 0;

@@ -120,4 +120,12 @@ void put_hash(LineBuffer& line, const std::array<std::uint8_t, 32>& hash) {
   }
 }
 
+void put_bytes(LineBuffer& line, std::span<const std::byte> bytes) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    const auto byte = std::to_integer<unsigned>(bytes[i]);
+    line.text(i == 0 ? "" : " ").text(kDigits.substr(byte >> 4, 1)).text(kDigits.substr(byte & 15, 1));
+  }
+}
+
 }  // namespace enclume::trace

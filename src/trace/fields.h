@@ -27,6 +27,8 @@ void put_exitinfo(LineBuffer& line, std::uint32_t exitinfo);
 /// EENTER, ERESUME, 0x2a
 void put_leaf(LineBuffer& line, std::uint32_t leaf);
 void put_receiver(LineBuffer& line, const Receiver& receiver);
+/// 0f a2
+void put_bytes(LineBuffer& line, std::span<const std::byte> bytes);
 std::string_view page_fault_end(PageFault::How how);
 
 constexpr bool is_page_fault(const Exception& e) {

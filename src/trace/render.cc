@@ -185,6 +185,16 @@ void put(LineBuffer& line, const Aex& e) {
   }
 }
 
+void put(LineBuffer& line, const Instruction& e) {
+  line.text("insn ").hex(e.rip);
+  put_place(line, e.rip, e.base);
+  line.text(" ");
+  put_bytes(line, e.code);
+  if (!e.text.empty()) {
+    line.text("  ").text(e.text);
+  }
+}
+
 /// What the registers say that a fixup hands over, or a signal's context.
 void put_question(LineBuffer& line, const Question& q) {
   line.text(" vector=").dec(static_cast<unsigned>(q.exception.vector));

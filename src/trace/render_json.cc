@@ -274,6 +274,20 @@ void put(Elements& to, const Aex& e) {
   });
 }
 
+void put(Elements& to, const Instruction& e) {
+  const auto name = [&](LineBuffer& l) {
+    if (e.text.empty()) {
+      put_bytes(l, e.code);
+    } else {
+      l.text(e.text);
+    }
+  };
+  to.instant("instruction", name, [&](JsonObject& a) {
+    put_place(a, e.rip, e.base);
+    a.text("bytes", [&](LineBuffer& l) { put_bytes(l, e.code); });
+  });
+}
+
 void put(Elements& to, const Fixup& e) {
   to.instant(
       "delivery", [&](LineBuffer& l) { l.text("fixup ").text(e.question.design); },
