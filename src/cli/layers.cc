@@ -69,10 +69,12 @@ bool apply(Resolved& resolved, std::string_view key, const std::string& text) {
   } else if (key == "sgx") {
     if (text != "1" && text != "2") return false;
     settings.sgx = text == "1" ? 1 : 2;
-  } else if (key == "debug") {
+  } else if (key == "debug" || key == "strict" || key == "trace-insn") {
     const auto value = parse_bool(text);
     if (!value) return false;
-    settings.debug = *value;
+    (key == "debug"    ? settings.debug
+     : key == "strict" ? settings.strict
+                       : settings.trace_instructions) = *value;
   } else if (key == "fixup") {
     const auto design = kernel::exception_design(text);
     if (!design) return false;
@@ -192,6 +194,10 @@ Resolved resolve(std::span<const Layer> layers) {
       }
       break;
     }
+  }
+  if (Settings& settings = resolved.settings; settings.trace_instructions) {
+    settings.strict = true;
+    if (!settings.trace) settings.trace = "-";
   }
   return resolved;
 }

@@ -23,7 +23,7 @@ struct SettingName {
   std::string_view allowed;
 };
 
-inline constexpr std::array<SettingName, 8> kSettingNames = {{
+inline constexpr std::array<SettingName, 10> kSettingNames = {{
     {"epc-size", "ENCLUME_EPC_SIZE",
      "a size from 1M to 1T, a multiple of 4096 bytes; K, M, G and T may follow"},
     {"sgx", "ENCLUME_SGX", "1 or 2"},
@@ -33,6 +33,8 @@ inline constexpr std::array<SettingName, 8> kSettingNames = {{
     {"fixup", "ENCLUME_FIXUP", "vdso, vdso-registers, per-mm or signals"},
     {"trace-format", "ENCLUME_TRACE_FORMAT", "text or json"},
     {"benign-faults", "ENCLUME_BENIGN_FAULTS", "yes, no, true, false, on, off, 1 or 0"},
+    {"strict", "ENCLUME_STRICT", "yes, no, true, false, on, off, 1 or 0"},
+    {"trace-insn", "ENCLUME_TRACE_INSN", "yes, no, true, false, on, off, 1 or 0"},
 }};
 
 struct RawValue {

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // `enclume run`: becomes the program, with the engine preloaded. There is no process in between, so the
 // program's standard streams, signals, process id and exit status are its own.
+#if __has_include(<Zydis/Zydis.h>)
+#include <Zydis/Zydis.h>
+#endif
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
@@ -86,9 +90,24 @@ void set_variable(const std::string& name, const std::string& value) {
   }
 }
 
+// The disassembler that the engine uses if it finds it, of the version that it was built for; empty if there
+// is none. Not linked, so that nobody else gets another library.
+std::string disassembler() {
+#if __has_include(<Zydis/Zydis.h>)
+  auto name = fmt::format("libZydis.so.{}.{}", ZYDIS_VERSION_MAJOR(ZYDIS_VERSION),
+                          ZYDIS_VERSION_MINOR(ZYDIS_VERSION));
+  if (void* const library = ::dlopen(name.c_str(), RTLD_LAZY | RTLD_LOCAL); library != nullptr) {
+    ::dlclose(library);
+    return name;
+  }
+#endif
+  return {};
+}
+
 // The engine first, then what the user preloads; once only, since a run inside a run inherits it.
-std::string preload_list(const std::string& engine) {
+std::string preload_list(const std::string& engine, const std::string& disassembler) {
   std::string list = engine;
+  if (!disassembler.empty()) list += fmt::format(":{}", disassembler);
   std::string_view rest;
   const auto inherited = process_environment()("LD_PRELOAD");
   if (inherited) rest = *inherited;
@@ -96,7 +115,7 @@ std::string preload_list(const std::string& engine) {
     const auto end = rest.find_first_of(" :");
     const auto item = rest.substr(0, end);
     rest = end == std::string_view::npos ? std::string_view{} : rest.substr(end + 1);
-    if (!item.empty() && item != engine) list += fmt::format(":{}", item);
+    if (!item.empty() && item != engine && item != disassembler) list += fmt::format(":{}", item);
   }
   return list;
 }
@@ -169,8 +188,10 @@ const Manual& RunVerb::manual() const {
                 {"enclume run --machine-seed ci -- make test", ""}}},
               {"ENVIRONMENT",
                {{"ENCLUME_EPC_SIZE, ENCLUME_SGX, ENCLUME_MACHINE_SEED, ENCLUME_DEBUG, ENCLUME_TRACE, "
-                 "ENCLUME_FIXUP, ENCLUME_TRACE_FORMAT, ENCLUME_BENIGN_FAULTS",
-                 "The settings, as the options of the same names. ENCLUME_DEBUG is yes or no. An empty value "
+                 "ENCLUME_FIXUP, ENCLUME_TRACE_FORMAT, ENCLUME_BENIGN_FAULTS, ENCLUME_STRICT, "
+                 "ENCLUME_TRACE_INSN",
+                 "The settings, as the options of the same names. Those without a value are yes or no here. "
+                 "An empty value "
                  "counts as none."},
                 {"ENCLUME_CONFIG", "The configuration file; it must exist."},
                 {"ENCLUME_ENGINE", "The engine to load instead of the one that belongs to this enclume."},
@@ -232,6 +253,16 @@ void RunVerb::add_options(CLI::App& app) {
       "EXITINFO if the enclave selected EXINFO. off: no fault at the first touch, and EXITINFO does not tell "
       "of the "
       "others. Default: on.");
+  values_.at(8).option = app.add_flag(
+      "--strict{yes},--no-strict{no}", values_.at(8).text,
+      "Run enclave code an instruction at a time, and look at each before it runs: what an enclave may not "
+      "do "
+      "and this machine would let it do then faults as on hardware. A thousand times slower. Default: no.");
+  values_.at(9).option =
+      app.add_flag("--trace-insn{yes},--no-trace-insn{no}", values_.at(9).text,
+                   "Write a line for each instruction of enclave code, too. Implies --strict; without "
+                   "--trace the lines go to "
+                   "standard error. With libzydis installed they are disassembled. Default: no.");
   app.add_option("--config", config_, "Read FILE instead of the usual configuration file.")
       ->type_name("FILE");
 }
@@ -275,7 +306,14 @@ ExitStatus RunVerb::run(const std::vector<std::string>& rest) {
   settings.secret = choose_secret(seed);
 
   set_variable(std::string(kSettingsVariable), serialise(settings));
-  set_variable("LD_PRELOAD", preload_list(engine));
+  const std::string zydis = settings.trace_instructions ? disassembler() : std::string();
+  if (settings.trace_instructions && zydis.empty()) {
+    fmt::print(
+        stderr,
+        "enclume: warning: libzydis is not installed, or not the version that this was built for; the trace "
+        "has instructions as bytes alone\n");
+  }
+  set_variable("LD_PRELOAD", preload_list(engine, zydis));
   become(program, arguments);
 }
 

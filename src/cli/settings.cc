@@ -94,9 +94,11 @@ std::string serialise(const Settings& settings) {
   std::string out = fmt::format("{};epc_size={};sgx={};debug={};fixup={}", kVersion, settings.epc_size,
                                 settings.sgx, settings.debug ? 1 : 0, kernel::name_of(settings.fixup));
   if (!settings.benign_faults) out += ";benign_faults=0";
+  if (settings.strict) out += ";strict=1";
   if (settings.trace) {
     out += ";trace=" + escape(*settings.trace);
     out += settings.trace_format == TraceFormat::kJson ? ";trace_format=json" : ";trace_format=text";
+    if (settings.trace_instructions) out += ";trace_insn=1";
   }
   if (!settings.secret.file.empty()) {
     out += ";secret_file=" + escape(settings.secret.file);
@@ -137,6 +139,11 @@ std::optional<Settings> parse_settings(std::string_view text) {
     settings.benign_faults = *benign_faults == "1";
   }
 
+  if (const auto strict = take(*fields, "strict")) {
+    if (*strict != "0" && *strict != "1") return std::nullopt;
+    settings.strict = *strict == "1";
+  }
+
   if (const auto trace = take(*fields, "trace")) {
     settings.trace = unescape(*trace);
     if (!settings.trace || (*settings.trace != "-" && !settings.trace->starts_with('/'))) return std::nullopt;
@@ -145,6 +152,12 @@ std::optional<Settings> parse_settings(std::string_view text) {
   if (const auto format = take(*fields, "trace_format")) {
     if (!settings.trace || (*format != "text" && *format != "json")) return std::nullopt;
     settings.trace_format = *format == "json" ? TraceFormat::kJson : TraceFormat::kText;
+  }
+
+  if (const auto instructions = take(*fields, "trace_insn")) {
+    if (!settings.trace || (*instructions != "0" && *instructions != "1")) return std::nullopt;
+    settings.trace_instructions = *instructions == "1";
+    if (settings.trace_instructions && !settings.strict) return std::nullopt;
   }
 
   const auto secret = take(*fields, "secret");

@@ -41,8 +41,10 @@ struct Settings {
   bool debug = false;
   kernel::ExceptionDesign fixup = kernel::ExceptionDesign::Vdso;
   bool benign_faults = true;  // page faults that the kernel resolves happen, and EXITINFO tells of them
+  bool strict = false;        // enclave code runs an instruction at a time
   std::optional<std::string> trace;               // absolute path, or "-" for standard error
   TraceFormat trace_format = TraceFormat::kText;  // counts if there is a trace
+  bool trace_instructions = false;                // likewise; needs `strict`
   MachineSecret secret;
   friend bool operator==(const Settings&, const Settings&) = default;
 };

@@ -118,8 +118,7 @@ bool Sgx::enclave_debug_trap(Interruption& it, CpuState& cpu, DebugTrap trap, si
     }
     // The enclave has set TF itself, by a POPF that the processor would not have let it do.
     cpu.rflags &= ~arch::rflags::kTf;
-    finish(it, cpu);
-    return true;
+    return go_on(it, cpu, report);
   }
 
   std::byte code[15];
@@ -132,8 +131,7 @@ bool Sgx::enclave_debug_trap(Interruption& it, CpuState& cpu, DebugTrap trap, si
   const bool address_known = at_instruction || trap == DebugTrap::PerfEvent;
   const auto address = at_instruction ? LinearAddress(cpu.rip) : LinearAddress::of(it.info.si_addr);
   if (address_known && !arch::counts_in_enclave(lp, condition, address)) {
-    finish(it, cpu);  // an instruction breakpoint's RF is set, so that the instruction runs now
-    return true;
+    return go_on(it, cpu, report);  // an instruction breakpoint's RF is set, so that the instruction runs now
   }
 
   // SSA.RF is what it was before the kernel set it; so a code breakpoint comes again unless the debugger

@@ -18,9 +18,12 @@ using arch::CpuState;
 using arch::Fault;
 using arch::Vector;
 
-void Sgx::watch_execution() {
+void Sgx::watch_execution(bool strict) {
   branches_ = engine().features.amd ? decode::BranchRule::Amd : decode::BranchRule::Intel;
-  native_.look_for(silent_in_enclave(config_.sgx2, engine().features.cpuid_faulting), branches_);
+  strict_ = strict;
+  if (!strict) {
+    native_.look_for(silent_in_enclave(config_.sgx2, engine().features.cpuid_faulting), branches_);
+  }
 }
 
 std::optional<decode::Instruction> Sgx::instruction_at(const ThreadBlock& block, LinearAddress rip) {
@@ -137,8 +140,7 @@ bool Sgx::enclave_page_fault(Interruption& it, CpuState& cpu, siginfo_t& report)
   if (const auto vma = vmas_.find(address)) {
     return let_access(it, cpu, report, *vma, address, access);
   }
-  finish(it, cpu);
-  return true;
+  return go_on(it, cpu, report);
 }
 
 /// After the kernel has mapped the page: its native permissions too, which else would cost another fault.
@@ -182,8 +184,7 @@ bool Sgx::let_access(Interruption& it, CpuState& cpu, siginfo_t& report, const k
     native_.allow_fetch(
         vma, page,
         start.page() == page ? std::optional(static_cast<std::uint16_t>(start.page_offset())) : std::nullopt);
-    finish(it, cpu);
-    return true;
+    return go_on(it, cpu, report);
   }
   if (native_.apart(vma, page)) {
     const auto instruction = instruction_at(it.block, rip);
@@ -193,8 +194,7 @@ bool Sgx::let_access(Interruption& it, CpuState& cpu, siginfo_t& report, const k
     }
   }
   native_.allow_data(vma, page);
-  finish(it, cpu);
-  return true;
+  return go_on(it, cpu, report);
 }
 
 /// One instruction that lies, at least in part, on a page of its own to be read or written, or on one that
@@ -226,6 +226,7 @@ bool Sgx::step_on_page(Interruption& it, CpuState& cpu, siginfo_t& report, const
 }
 
 bool Sgx::after_step(Interruption& it, CpuState& cpu, siginfo_t& report, const StepEnd& end) {
+  it.block.traced = 0;
   const LinearAddress rip(cpu.rip);
   if (end.open_page) {
     close_page(end.page);
@@ -239,8 +240,7 @@ bool Sgx::after_step(Interruption& it, CpuState& cpu, siginfo_t& report, const S
     }
     native_.allow_fetch(*vma, end.page, static_cast<std::uint16_t>(rip.page_offset()));
   }
-  finish(it, cpu);
-  return true;
+  return go_on(it, cpu, report);
 }
 
 // -- Instructions that are trapped by a patch
@@ -256,8 +256,7 @@ bool Sgx::undefined(Interruption& it, CpuState& cpu, siginfo_t& report,
     const auto vma = vmas_.find(rip);
     const bool legal = !is_illegal(*instruction) && instruction->cls != decode::InstructionClass::Ud;
     if (legal && vma && native_.withdraw_sites(*vma, span)) {
-      finish(it, cpu);  // taken for another instruction: it runs as it is
-      return true;
+      return go_on(it, cpu, report);  // taken for another instruction: it runs as it is
     }
     const LinearAddress opcode = rip + instruction->opcode_offset;
     if (const auto site_vma = legal ? std::nullopt : vmas_.find(opcode)) {

@@ -26,6 +26,7 @@ struct Features {
   int epc_pkey = -1;            ///< protection key of EPC pages, -1: none
   int execute_only_pkey = -1;   ///< of the patched copies of EPC pages: nobody reads or writes these
   bool amd = false;             ///< AMD or Hygon: see decode::BranchRule
+  bool xgetbv_in_use = false;   ///< XGETBV with ECX = 1
 };
 
 class Engine {
@@ -40,6 +41,7 @@ class Engine {
   bool active = false;                                  ///< set up; front doors pass through until then
   Sgx* sgx = nullptr;                                   ///< the machine; see sgx.h
   trace::Stream events;                                 ///< told by trace/hooks.h
+  bool trace_instructions = false;                      ///< events has each instruction of enclave code
 
   /// The slot's alternate stack, as the kernel knows it.
   [[nodiscard]] AltStack signal_stack(const ThreadBlock& block) const;

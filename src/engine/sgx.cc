@@ -134,6 +134,7 @@ void Sgx::enter(ThreadBlock& block, UContext& uc) {
 
 void Sgx::leave(ThreadBlock& block, UContext& uc) {
   set_frame_pkru(uc, pkru_after_exit(block.xfrm, block.host_pkru, frame_pkru(uc), enclume_epc_fence));
+  block.traced = 0;
   block.inside.store(0, std::memory_order_seq_cst);
   block.exits.fetch_add(1, std::memory_order_seq_cst);
 }
@@ -189,6 +190,9 @@ bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report) {
         if (is_enclu(code, code_bytes(block, LinearAddress(cpu.rip), code))) {
           continue;
         }
+      }
+      if (block.lp.enclave_mode) {
+        return go_on(it, cpu, report);
       }
       finish(it, cpu);
       return true;

@@ -56,9 +56,9 @@ class Sgx {
   /// AEX on the way into the enclave: makes `plan` one for host code at the AEP. `why` is for the trace.
   void leave_enclave(ThreadBlock& block, UContext& uc, ExitPlan& plan, trace::Interrupt why = {});
 
-  /// Has the pages of enclaves looked through before they are executed. Once, when the engine's features are
-  /// known.
-  void watch_execution();
+  /// Has the pages of enclaves looked through before they are executed; or, `strict`, each instruction. Once,
+  /// when the engine's features are known.
+  void watch_execution(bool strict);
 
   /// Something was written to an enclave's page past its mapping: what was found in it does not hold any
   /// more.
@@ -85,6 +85,12 @@ class Sgx {
   bool after_step(Interruption& it, arch::CpuState& cpu, siginfo_t& report, const StepEnd& end);
   bool undefined(Interruption& it, arch::CpuState& cpu, siginfo_t& report,
                  const decode::Instruction* instruction);
+  bool go_on(Interruption& it, arch::CpuState& cpu, siginfo_t& report);
+  bool strict_step(Interruption& it, arch::CpuState& cpu, siginfo_t& report);
+  std::optional<arch::Fault> refused_in_enclave(const ThreadBlock& block, const arch::CpuState& cpu,
+                                                const decode::Instruction& instruction);
+  [[nodiscard]] std::size_t fetchable_bytes(const ThreadBlock& block, LinearAddress rip,
+                                            std::byte (&code)[decode::kMaxInstructionLength]) const;
   void release_site(ThreadBlock& block);
   bool step_on_held(ThreadBlock& block, LinearAddress page, std::uint64_t rip);
   arch::CpuState load_enclave_state(const UContext& uc, std::uint64_t fs, std::uint64_t gs,
@@ -116,6 +122,7 @@ class Sgx {
   NativeProtection native_;
   decode::BranchRule branches_ = decode::BranchRule::Intel;
   std::atomic<bool> icebp_stays_{false};  ///< INT1's #DB was seen with RIP at the instruction
+  bool strict_ = false;
 };
 
 /// Where ENCLU[EREPORT] or ENCLU[EGETKEY] puts its result, 0 for other leaves.

@@ -37,6 +37,8 @@ TEST(SettingsText, SurvivesTheRoundTrip) {
   settings.trace_format = TraceFormat::kJson;
   settings.benign_faults = false;
   settings.debug = true;
+  settings.strict = true;
+  settings.trace_instructions = true;
   for (const auto design : kernel::kExceptionDesigns) {
     settings.fixup = design;
     EXPECT_EQ(parse_settings(serialise(settings)), settings);

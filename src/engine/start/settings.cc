@@ -86,7 +86,9 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
     kSecret = 32,
     kFixup = 64,
     kTraceFormat = 128,
-    kBenign = 256
+    kBenign = 256,
+    kStrict = 512,
+    kTraceInsn = 1024
   };
   unsigned seen = 0;
   bool first = true;
@@ -139,6 +141,18 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
           return Error("ENCLUME_SETTINGS: benign_faults is neither 0 nor 1");
         }
         s.benign_faults = value == "1";
+      } else if (key == "strict") {
+        which = kStrict;
+        if (value != "0" && value != "1") {
+          return Error("ENCLUME_SETTINGS: strict is neither 0 nor 1");
+        }
+        s.strict = value == "1";
+      } else if (key == "trace_insn") {
+        which = kTraceInsn;
+        if (value != "0" && value != "1") {
+          return Error("ENCLUME_SETTINGS: trace_insn is neither 0 nor 1");
+        }
+        s.trace_instructions = value == "1";
       } else if (key == "trace") {
         which = kTrace;
         if (!path(value, s.trace)) {
@@ -180,6 +194,9 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
   }
   if (((seen & kFile) != 0) == ((seen & kSecret) != 0)) {
     return Error("ENCLUME_SETTINGS needs either secret or secret_file");
+  }
+  if (s.trace_instructions && !s.strict) {
+    return Error("ENCLUME_SETTINGS: trace_insn needs strict");
   }
   return s;
 }

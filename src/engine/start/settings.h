@@ -18,8 +18,10 @@ struct Settings {
   bool debug = false;
   kernel::ExceptionDesign fixup = kernel::ExceptionDesign::Vdso;
   bool benign_faults = true;  ///< the first touch of a page is a fault, and EXITINFO tells of those resolved
+  bool strict = false;        ///< enclave code runs an instruction at a time
   std::array<char, 4096> trace{};        ///< path or "-", empty: none
   bool trace_json = false;               ///< the trace is for tools, not for people
+  bool trace_instructions = false;       ///< it has each instruction of enclave code; needs `strict`
   std::array<char, 4096> secret_file{};  ///< path, empty: see has_secret
   bool has_secret = false;
   std::array<std::byte, 32> secret{};

@@ -120,6 +120,16 @@ bool is_amd() {
   return ebx == kAuthentic || ebx == kHygon;
 }
 
+/// XGETBV with ECX = 1: CPUID.(EAX=0DH,ECX=1):EAX[2]
+bool can_read_state_in_use() {
+  std::uint32_t eax = 0xd;
+  std::uint32_t ebx;
+  std::uint32_t ecx = 1;
+  std::uint32_t edx;
+  __asm__("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+  return (eax & 4) != 0;
+}
+
 bool enable_cpuid_faulting() {
   return sys::call(__NR_arch_prctl, ARCH_SET_CPUID, 0).has_value();
 }
@@ -170,6 +180,7 @@ void start(char** environment) {
     allocate_keys(e.features);
   }
   e.features.amd = is_amd();
+  e.features.xgetbv_in_use = can_read_state_in_use();
   arch::set_crypto_hooks({&enter_crypto, &leave_crypto});
 
   configure_machine(settings, probe_frame_features());
@@ -186,7 +197,7 @@ void start(char** environment) {
   e.active = true;
 
   e.features.cpuid_faulting = enable_cpuid_faulting();
-  e.sgx->watch_execution();
+  e.sgx->watch_execution(settings.strict);
   if (!e.features.cpuid_faulting) {
     start_host_cpuid(auxiliary_value(environment, AT_BASE), auxiliary_value(environment, AT_SYSINFO_EHDR));
   }

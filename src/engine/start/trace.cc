@@ -33,6 +33,7 @@ void start_trace(const Settings& settings) {
     warn("cannot open the trace file; this program is not traced");
     return;
   }
+  engine().trace_instructions = settings.trace_instructions;
   std::array<char, 512> program;
   const long n =
       sys::raw(__NR_readlink, sys::arg("/proc/self/exe"), sys::arg(program.data()), program.size());

@@ -79,6 +79,7 @@ struct alignas(64) ThreadBlock {
   std::atomic<int> kicked_by;
   arch::LogicalProcessor lp;
   StepState step;
+  std::uint64_t traced;  ///< strict mode: the last instruction in the trace, if it has not been executed yet
   TrappedSite site;
 };
 static_assert(offsetof(ThreadBlock, selector) == BLOCK_SELECTOR);

@@ -8,6 +8,7 @@
 #include "arch/structs/tcs.h"
 #include "engine/entry/entry.h"
 #include "engine/signals/mask.h"
+#include "engine/trace/disassembly.h"
 #include "kernel/uapi/sgx_enclave_run_offsets.h"
 
 namespace enclume::engine {
@@ -49,6 +50,12 @@ void TracedEnclu::emit(const arch::LeafResult& result, const arch::LogicalProces
     event_->outcome = trace::Exited{LinearAddress(cpu.rip)};
   }
   engine().events.emit(*event_);
+}
+
+void trace_instruction_now(const arch::LogicalProcessor& lp, LinearAddress rip,
+                           std::span<const std::byte> code) noexcept {
+  std::array<char, 128> text;
+  engine().events.emit(trace::Instruction{rip, lp.elrange.begin, code, disassemble(code, rip.value(), text)});
 }
 
 void TracedAex::before(const arch::LogicalProcessor& lp, const arch::CpuState& cpu) noexcept {

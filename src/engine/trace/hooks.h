@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 
 #include "arch/cpu_state.h"
 #include "arch/enclu/enclu.h"
@@ -48,6 +49,16 @@ class TracedEnclu {
 
   std::optional<trace::Enclu> event_;
 };
+
+/// An instruction of enclave code, before it is executed; only if the trace is to have these.
+void trace_instruction_now(const arch::LogicalProcessor& lp, LinearAddress rip,
+                           std::span<const std::byte> code) noexcept;
+inline void trace_instruction(const arch::LogicalProcessor& lp, LinearAddress rip,
+                              std::span<const std::byte> code) noexcept {
+  if (engine().trace_instructions) [[unlikely]] {
+    trace_instruction_now(lp, rip, code);
+  }
+}
 
 /// One asynchronous exit: made before arch::aex(), told after.
 class TracedAex {
