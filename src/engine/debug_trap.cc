@@ -7,6 +7,7 @@
 #include "arch/enclu/debug.h"
 #include "engine/decode/decoder.h"
 #include "engine/sgx.h"
+#include "engine/signals/announce.h"
 #include "engine/signals/context.h"
 #include "engine/trace/hooks.h"
 
@@ -36,6 +37,31 @@ bool is_repeated_string(std::span<const std::byte> code) {
   const auto instruction = decode::decode(code);
   return instruction && instruction->map == decode::OpcodeMap::OneByte &&
          (instruction->rep || instruction->repne) && is_string_instruction(instruction->opcode);
+}
+
+/// Which of the breakpoints that have matched count in enclave mode, as bits of DR6; all where it is not
+/// known which. The kernel reports the breakpoint's address for perf events only; for debug registers the
+/// tracer's front door puts those that have matched into the siginfo. Without it the tracer has seen the trap
+/// and wants it.
+std::uint64_t counting_breakpoints(const arch::LogicalProcessor& lp, const siginfo_t& info, DebugTrap trap,
+                                   DebugCondition condition, LinearAddress rip) {
+  if (condition == DebugCondition::CodeBreakpoint) {
+    return arch::counts_in_enclave(lp, condition, rip) ? arch::dr6::kBreakpoints : 0;
+  }
+  if (trap == DebugTrap::PerfEvent) {
+    return arch::counts_in_enclave(lp, condition, LinearAddress::of(info.si_addr)) ? 1 : 0;
+  }
+  if (debugger_mark(info) != DebuggerMark::Breakpoints) {
+    return arch::dr6::kBreakpoints;
+  }
+  std::uint64_t matched = 0;
+  for (unsigned n = 0; n < 4; ++n) {
+    const LinearAddress address(breakpoint_address(info, n));
+    if (address.value() != 0 && arch::counts_in_enclave(lp, condition, address)) {
+      matched |= 1ULL << n;
+    }
+  }
+  return matched;
 }
 
 }  // namespace
@@ -126,11 +152,8 @@ bool Sgx::enclave_debug_trap(Interruption& it, CpuState& cpu, DebugTrap trap, si
   const bool at_instruction = is_code_breakpoint(it.uc.mcontext, is_repeated_string({code, size}));
   const DebugCondition condition =
       at_instruction ? DebugCondition::CodeBreakpoint : DebugCondition::DataBreakpoint;
-  // The kernel reports the breakpoint's address for perf events only. A data breakpoint of a tracer's that
-  // gets here was seen by the tracer first, who wants it delivered.
-  const bool address_known = at_instruction || trap == DebugTrap::PerfEvent;
-  const auto address = at_instruction ? LinearAddress(cpu.rip) : LinearAddress::of(it.info.si_addr);
-  if (address_known && !arch::counts_in_enclave(lp, condition, address)) {
+  const std::uint64_t matched = counting_breakpoints(lp, it.info, trap, condition, LinearAddress(cpu.rip));
+  if (matched == 0) {
     return go_on(it, cpu, report);  // an instruction breakpoint's RF is set, so that the instruction runs now
   }
 
@@ -139,12 +162,15 @@ bool Sgx::enclave_debug_trap(Interruption& it, CpuState& cpu, DebugTrap trap, si
   if (at_instruction) {
     cpu.rflags &= ~arch::rflags::kRf;
   }
-  const bool settled = raise(it, cpu, {Vector::DB, 0, {}}, true, {}, report, arch::dr6::kBreakpoints);
+  const bool settled = raise(it, cpu, {Vector::DB, 0, {}}, true, {}, report, matched);
   if (at_instruction) {
     it.uc.mcontext.flags |= arch::rflags::kRf;
   }
   if (trap == DebugTrap::PerfEvent) {
     report = it.info;  // nothing in it depends on where the thread was
+  }
+  if (debugger_mark(it.info) == DebuggerMark::Breakpoints) {
+    set_matched_breakpoints(report, matched);
   }
   return settled;
 }

@@ -5,8 +5,8 @@
 
 #include "base/syscall.h"
 #include "base/types.h"
-#include "engine/debugger.h"
 #include "engine/engine.h"
+#include "engine/signals/announce.h"
 #include "engine/signals/context.h"
 #include "engine/signals/mask.h"
 #include "engine/threads/thread_block.h"
@@ -90,46 +90,6 @@ void end_by_default(const siginfo_t& info) {
   requeue(info);
 }
 
-namespace {
-
-/// gdb takes a SIGTRAP with this code for a breakpoint of its own, and moves RIP back.
-bool looks_like_breakpoint(const siginfo_t& info) {
-  return info.si_signo == SIGTRAP && info.si_code == SI_KERNEL;
-}
-
-/// Shows the signal to a debugger: raised again once this handler has returned to the program's registers.
-void announce(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Cause cause) {
-  const SigContext& m = frame.uc.mcontext;
-  block.announced = {m.trapno, m.err, m.cr2, info.si_code, info.si_errno, cause == Cause::Sent};
-  siginfo_t marked = info;
-  marked.si_errno = kAnnouncedErrno;
-  if (looks_like_breakpoint(info)) {
-    marked.si_code = TRAP_BRKPT;
-  }
-  // Now, while nothing is blocked and nothing waits: when the debugger steps off its breakpoint, a SIGTRAP
-  // that is blocked would lose its handler (force_sig_info_to_task()), and of the synchronous signals that
-  // wait the kernel would take the first, blocked or not (dequeue_synchronous_signal()).
-  enclume_debugger_event(DebuggerEvent::Signal, info.si_signo);
-  const SignalSet self = signal_bit(info.si_signo);
-  sys::raw(__NR_rt_sigprocmask, SIG_BLOCK, sys::arg(&self), 0, sizeof(self));
-  requeue(marked);
-  frame.uc.sigmask &= ~self;
-}
-
-}  // namespace
-
-std::optional<Cause> take_announced(ThreadBlock& block, UContext& uc, siginfo_t& info) {
-  if (info.si_errno != kAnnouncedErrno || !is_owned(info.si_signo)) {
-    return std::nullopt;
-  }
-  info.si_code = block.announced.code;
-  info.si_errno = block.announced.error;
-  uc.mcontext.trapno = block.announced.trapno;
-  uc.mcontext.err = block.announced.err;
-  uc.mcontext.cr2 = block.announced.cr2;
-  return block.announced.sent ? Cause::Sent : Cause::Fault;
-}
-
 void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Cause cause,
              SignalSet current_mask, bool announced) {
   const int signo = info.si_signo;
@@ -145,8 +105,7 @@ void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Caus
     hold(block, info);
     return;
   }
-  const bool wanted = enclume_debugger.announce != 0 && is_owned(signo);
-  if (wanted && !announced && (cause == Cause::Fault || !action.is_ignored())) {
+  if (is_announced(signo) && !announced && (cause == Cause::Fault || !action.is_ignored())) {
     announce(block, frame, info, cause);
     return;
   }
@@ -207,6 +166,9 @@ void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Caus
   m.rax = 0;
   m.flags &= ~(arch::rflags::kDf | arch::rflags::kRf | arch::rflags::kTf);
   reset_extended_state(uc);
+  if (block.stop_in_handler) [[unlikely]] {
+    stop_in_handler(block, frame);
+  }
 }
 
 /// The way back from a program's handler: its frame holds the program's view, the kernel gets its own.

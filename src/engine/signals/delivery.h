@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 
 #include "engine/entry/entry.h"
 #include "engine/signals/actions.h"
@@ -27,10 +26,6 @@ enum class Cause : std::uint8_t {
 /// is arranged for. Signal context: safe.
 void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Cause cause,
              SignalSet current_mask, bool announced = false);
-
-/// Whether this is the second raise that deliver() asked for when a debugger wants to see it. Then puts
-/// siginfo and frame back as the first one brought them, and says why it came. Signal context: safe.
-[[nodiscard]] std::optional<Cause> take_announced(ThreadBlock& block, UContext& uc, siginfo_t& info);
 
 /// Sends the signal to this thread again, to be taken by the kernel's default action once the handler has
 /// returned: the process ends with the right status and, where the signal does that, a core of the program's

@@ -7,11 +7,11 @@
 #include "engine/abort_page/execute.h"
 #include "engine/cpuid_emulation.h"
 #include "engine/debug_trap.h"
-#include "engine/debugger.h"
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
 #include "engine/self_check.h"
 #include "engine/sgx.h"
+#include "engine/signals/announce.h"
 #include "engine/signals/context.h"
 #include "engine/signals/delivery.h"
 #include "engine/signals/mask.h"
@@ -131,6 +131,9 @@ void on_nested(int signo, const siginfo_t& info, UContext& uc, ThreadBlock& bloc
   }
   if (is_debug_trap_of_engine(signo, info, uc)) {
     // Nobody's.
+  } else if (debugger_mark(info) == DebuggerMark::Leave) {
+    block.deferred.fetch_or(kDeferredLeave, std::memory_order_relaxed);
+    uc.sigmask = leave_mask(info);
   } else if (raised_by_instruction(signo, info)) {
     if (fix_guarded_copy(uc)) {
       block.copy_fault = {info, uc.mcontext.trapno, uc.mcontext.err, uc.mcontext.cr2};
@@ -145,7 +148,7 @@ void on_nested(int signo, const siginfo_t& info, UContext& uc, ThreadBlock& bloc
   } else if (!defer_other(block, info)) {
     requeue(info);
   }
-  if ((block.deferred.load(std::memory_order_relaxed) & kDeferredOthers) != 0) {
+  if ((block.deferred.load(std::memory_order_relaxed) & (kDeferredOthers | kDeferredLeave)) != 0) {
     if (!window && (uc.sigmask & kBlockable) != kBlockable) {
       block.mask = uc.sigmask;
       block.mask_saved.store(1, std::memory_order_relaxed);
@@ -204,19 +207,49 @@ void handle(int signo, siginfo_t* info, UContext* uc, ThreadBlock* block, const 
   e.sync_after_fork();
   plan->flags = 0x202 | (uc->mcontext.flags & (arch::rflags::kId | arch::rflags::kNt));
   Interruption it{*block, *uc, *info, *facts, *plan};
-  if (facts->enclave == 0) {
-    siginfo_t first = *info;
-    if (const auto cause = take_announced(*block, *uc, first)) {
-      const SignalSet mask = *cause == Cause::Fault ? uc->sigmask : mask_at_entry(*block);
-      deliver(*block, *plan->frame, first, *cause, mask, true);
+  block->stop_in_handler = false;
+  switch (debugger_mark(*info)) {
+    case DebuggerMark::None:
+    case DebuggerMark::Breakpoints:
+      break;
+    case DebuggerMark::HandlerEntry:
+    case DebuggerMark::Left:
+      return;  // the tracer is gone, or has passed it on: it is no signal
+    case DebuggerMark::Leave:
+      if (facts->enclave != 0) {
+        siginfo_t cause = *info;
+        cause.si_signo = info->si_value.sival_int;
+        Interruption by_cause{*block, *uc, cause, *facts, *plan};
+        (void)e.sgx->enclave_interrupt(by_cause);
+      }
+      uc->sigmask = leave_mask(*info);
+      stop_outside(*plan->frame);
       return;
-    }
+    case DebuggerMark::Step:
+      info->si_errno = 0;
+      block->stop_in_handler = true;
+      break;
+    case DebuggerMark::Announced:
+    case DebuggerMark::AnnouncedStep:
+      if (facts->enclave == 0) {
+        siginfo_t first = *info;
+        if (const auto cause = take_announced(*block, *uc, first)) {
+          const SignalSet mask = *cause == Cause::Fault ? uc->sigmask : mask_at_entry(*block);
+          deliver(*block, *plan->frame, first, *cause, mask, true);
+          return;
+        }
+      }
+      break;
   }
   const bool fault = raised_by_instruction(signo, *info);
   const bool perf_trap = debug_trap_of(signo, *info, uc->mcontext) == DebugTrap::PerfEvent;
   const SignalSet mask = fault ? uc->sigmask : mask_at_entry(*block);
 
   siginfo_t report = *info;
+  if (debugger_mark(*info) == DebuggerMark::Breakpoints) {
+    report.si_errno = 0;
+    report.si_addr = reinterpret_cast<void*>(uc->mcontext.rip);
+  }
   if (facts->enclave != 0) {
     if (fault ? e.sgx->enclave_fault(signo, it, report) : e.sgx->enclave_interrupt(it)) {
       return;
@@ -279,10 +312,20 @@ extern "C" void enclume_on_unregistered_signal(int signo, siginfo_t* info, UCont
     return;
   }
 
-  if (enclume_debugger.announce != 0 && is_owned(signo)) {
-    // Only a registered thread can be given the signal again.
+  if (debugger_mark(*info) == DebuggerMark::Leave) {
+    uc->sigmask = leave_mask(*info);
+    stop_outside(frame_of(*uc));
+    return;
+  }
+  const bool step = debugger_mark(*info) == DebuggerMark::Step;
+  if (is_announced(signo) || step) {
+    // Only a registered thread can be given the signal again, or be stopped in its handler.
     if (ThreadBlock* block = e.register_thread(); block != nullptr) {
       uc->stack = e.signal_stack(*block);
+      if (step) {
+        requeue(*info);
+        return;
+      }
       deliver(*block, frame_of(*uc), *info, raised ? Cause::Fault : Cause::Sent, uc->sigmask);
       return;
     }
@@ -343,7 +386,8 @@ extern "C" void enclume_on_deferred(ThreadBlock* block, ExitPlan* plan) {
   if (plan->enclave != 0) {
     engine().sgx->leave_enclave(*block, plan->frame->uc, *plan);
   }
-  block->deferred.fetch_and(~kDeferredKick, std::memory_order_relaxed);
+  const std::uint32_t deferred =
+      block->deferred.fetch_and(~(kDeferredKick | kDeferredLeave), std::memory_order_relaxed);
   SignalFrame& frame = *plan->frame;
   // As with several signals pending in the kernel, the last that is delivered here runs first. Those that can
   // be blocked go before the owned ones, whose handlers might block them, and among them the one that came
@@ -360,6 +404,9 @@ extern "C" void enclume_on_deferred(ThreadBlock* block, ExitPlan* plan) {
     } else {
       deliver(*block, frame, info, Cause::Sent, frame.uc.sigmask);
     }
+  }
+  if ((deferred & kDeferredLeave) != 0) {
+    stop_outside(frame);
   }
 }
 

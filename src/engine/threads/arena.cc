@@ -55,6 +55,10 @@ ThreadArena::TidEntry* ThreadArena::entry(int tid) const {
   return tid > 0 && tid < kMaxTid ? &tids_[tid] : nullptr;
 }
 
+ThreadArena::Places ThreadArena::places() const {
+  return {&enclume_arena_begin, &enclume_arena_size, &tids_};
+}
+
 ThreadBlock* ThreadArena::of_stack(std::uint64_t rsp) const {
   if (rsp - enclume_arena_begin >= enclume_arena_size) {
     return nullptr;

@@ -13,6 +13,11 @@ namespace enclume::engine {
 /// One aligned range of address space, so that a stack pointer alone tells whether it is ours and whose.
 /// Slots of dead threads are found and reused: nothing tells us when a thread made by raw clone ends.
 class ThreadArena {
+  struct TidEntry {
+    std::atomic<std::uint32_t> slot;  ///< 1 + slot, 0: not registered
+    std::atomic<std::uint8_t> virtual_mask;
+  };
+
  public:
   /// Reserves the range. False if the address space is too small for even a few threads.
   /// Signal context: unsafe (once, at start).
@@ -31,6 +36,16 @@ class ThreadArena {
   /// In the child of a fork: only the calling thread is left, under a new id. `block` may be null.
   void after_fork(ThreadBlock* block, int tid);
 
+  /// For a tracer of a process with the same engine: where there the slots' beginning and their size are, and
+  /// the beginning of the table that has 1 + a thread's slot, as 32 bits, at tid_offset().
+  struct Places {
+    const void *begin, *size, *tids;
+  };
+  [[nodiscard]] Places places() const;
+  [[nodiscard]] static std::uint64_t tid_offset(int tid) {
+    return static_cast<std::uint64_t>(tid) * sizeof(TidEntry);
+  }
+
   /// Calls f(ThreadBlock&) for each slot in use. Slots come and go meanwhile. Signal context: safe.
   template <typename F>
   void for_each(F&& f) {
@@ -47,11 +62,6 @@ class ThreadArena {
   void set_virtual_mask(int tid, std::uint8_t bits);
 
  private:
-  struct TidEntry {
-    std::atomic<std::uint32_t> slot;  ///< 1 + slot, 0: not registered
-    std::atomic<std::uint8_t> virtual_mask;
-  };
-
   [[nodiscard]] ThreadBlock* block_at(std::uint32_t slot) const;
   [[nodiscard]] TidEntry* entry(int tid) const;
   bool make_usable(std::uint32_t slot);

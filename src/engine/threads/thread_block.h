@@ -18,12 +18,14 @@ namespace enclume::engine {
 /// Work found while the engine itself was interrupted.
 inline constexpr std::uint32_t kDeferredKick = 1;    ///< leave the enclave once: a reclaimer waits for it
 inline constexpr std::uint32_t kDeferredSignal = 2;  ///< shifted by n: ThreadBlock::deferred_signals[n]
+inline constexpr std::uint32_t kDeferredLeave = 1U << 31;  ///< a tracer waits for the program's registers
 /// The owned signals have n = 0 to 5, the others share what follows: as many can come before the first of
 /// them has blocked the rest. One of a number blocks the next of that number, so they need no order.
 inline constexpr std::size_t kDeferredOwned = 6;
 inline constexpr std::size_t kDeferredSlots = 14;
 inline constexpr std::uint32_t kDeferredOthers =
     (kDeferredSignal << kDeferredSlots) - (kDeferredSignal << kDeferredOwned);
+static_assert((kDeferredSignal << kDeferredSlots) < kDeferredLeave);
 
 /// What ended a guarded copy.
 struct CopyFault {
@@ -71,6 +73,7 @@ struct alignas(64) ThreadBlock {
     int code, error;
     bool sent;
   } announced;
+  bool stop_in_handler;  ///< a tracer steps into the handler of the signal at hand
   /// For a reclaimer that must know that this thread has left once: the SECS that it is inside (its
   /// EpcAddress), how often it has left one, and who asked.
   std::atomic<std::uint64_t> inside;
