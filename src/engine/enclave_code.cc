@@ -254,13 +254,14 @@ bool Sgx::undefined(Interruption& it, CpuState& cpu, siginfo_t& report,
     const LinearAddress rip(cpu.rip);
     const LinearRange span{rip, rip + instruction->length};
     const auto vma = vmas_.find(rip);
-    const bool legal = !is_illegal(*instruction) && instruction->cls != decode::InstructionClass::Ud;
+    const bool ud = instruction->cls == decode::InstructionClass::Ud;  // needs no patch to be undefined
+    const bool legal = !is_illegal(*instruction) && !ud;
     if (legal && vma && native_.withdraw_sites(*vma, span)) {
       return go_on(it, cpu, report);  // taken for another instruction: it runs as it is
     }
     const LinearAddress opcode = rip + instruction->opcode_offset;
-    if (const auto site_vma = legal ? std::nullopt : vmas_.find(opcode)) {
-      if (const auto held = native_.hold(*site_vma, opcode)) {
+    if (const auto site_vma = legal || ud ? std::nullopt : vmas_.find(opcode)) {
+      if (const auto held = native_.hold(*site_vma, opcode, block.tid)) {
         release_site(block);
         block.site = {opcode.page(), cpu.rip, span.end.value(), *held};
       }

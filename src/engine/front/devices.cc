@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 #include "base/syscall.h"
 #include "engine/engine.h"
 #include "engine/sgx.h"
+#include "engine/signals/mask.h"
 #include "kernel/layout.h"
 
 namespace enclume::engine {
@@ -76,6 +78,32 @@ Device device_of_status(const struct stat& st) {
 
 kernel::FileIdentity identity_of(const struct stat& st) {
   return {st.st_dev, st.st_ino};
+}
+
+/// ftruncate(2), past RLIMIT_FSIZE as far as the hard limit allows it: the program has not asked for a file.
+/// EFBIG where it doesn't, without the SIGXFSZ that comes with it.
+SysResult<void> set_length(int fd, std::uint64_t length) {
+  struct {
+    std::uint64_t soft, hard;
+  } limit{};
+  const bool limited =
+      sys::raw(__NR_prlimit64, 0, RLIMIT_FSIZE, 0, sys::arg(&limit)) == 0 && limit.soft < length;
+  if (!limited) {
+    const auto r = sys::call(__NR_ftruncate, fd, length);
+    return r ? SysResult<void>{} : fail(r.error());
+  }
+  const SignalsBlocked blocked;
+  const std::uint64_t wanted[2] = {limit.hard, limit.hard};
+  sys::raw(__NR_prlimit64, 0, RLIMIT_FSIZE, sys::arg(&wanted[0]), 0);
+  const auto r = sys::call(__NR_ftruncate, fd, length);
+  sys::raw(__NR_prlimit64, 0, RLIMIT_FSIZE, sys::arg(&limit), 0);
+  if (r) {
+    return {};
+  }
+  const SignalSet too_big = signal_bit(SIGXFSZ);
+  const struct timespec now {};
+  sys::raw(__NR_rt_sigtimedwait, sys::arg(&too_big), 0, sys::arg(&now), sizeof(too_big));
+  return fail(r.error());
 }
 
 /// Whether a descriptor of this process is open on the file. /proc may be missing: then it is said to be.
@@ -174,7 +202,7 @@ SysResult<int> open_device(Device device, int flags) {
     return fail(fd.error());
   }
   const std::uint64_t length = device == Device::Enclave ? kernel::kFileLength : kProvisionLength;
-  if (const auto r = sys::call(__NR_ftruncate, *fd, length); !r) {
+  if (const auto r = set_length(static_cast<int>(*fd), length); !r) {
     sys::raw(__NR_close, *fd);
     return fail(r.error());
   }

@@ -151,13 +151,13 @@ bool NativeProtection::withdraw_sites(const kernel::Vma& vma, LinearRange instru
   return withdrawn;
 }
 
-std::optional<std::uint32_t> NativeProtection::hold(const kernel::Vma& vma, LinearAddress opcode) {
+std::optional<std::uint32_t> NativeProtection::hold(const kernel::Vma& vma, LinearAddress opcode, int tid) {
   if (engine().features.execute_only_pkey >= 0) {
     return std::nullopt;
   }
   std::optional<std::uint32_t> held;
   {
-    const OwnerLockGuard guard(lock_, sys::gettid());
+    const OwnerLockGuard guard(lock_, tid);
     if (PatchedPage* entry = patched_.find(opcode.page());
         entry != nullptr && entry->sites.contains(opcode.page_offset())) {
       held = patched_.hold(*entry);

@@ -65,8 +65,9 @@ class NativeProtection {
   /// none to be trapped. False if it was not replaced.
   bool withdraw_sites(const kernel::Vma& vma, LinearRange instruction);
   /// The page of an instruction that has been trapped shall show its own bytes for a while, because a handler
-  /// may read them. Nothing if there is no patch at `opcode`, or if nobody ever sees the copy's bytes.
-  [[nodiscard]] std::optional<std::uint32_t> hold(const kernel::Vma& vma, LinearAddress opcode);
+  /// may read them. Nothing if there is no patch at `opcode`, or if nobody ever sees the copy's bytes. `tid`
+  /// is the calling thread's.
+  [[nodiscard]] std::optional<std::uint32_t> hold(const kernel::Vma& vma, LinearAddress opcode, int tid);
   void release(LinearAddress page, std::uint32_t generation);
   /// Whether somebody holds the page; counts as a step on it.
   [[nodiscard]] bool step_on_held(LinearAddress page);

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Programs that limit themselves: what they may no longer do they must not need for an enclave.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <vector>
+
+#include "conformance/support.h"
+
+namespace enclume::test {
+namespace {
+
+bool works(const ProbeEnclave& probe) {
+  return probe.call(PROBE_OP_SUM, {40, 2}).args.out[0] == 42;
+}
+
+bool faults(const ProbeEnclave& probe) {
+  const CallResult result = probe.call(PROBE_OP_RAISE, {PROBE_RAISE_UD2});
+  const bool is_ud = result.faulted() && result.run.exception_vector == 6;
+  probe.abandon();
+  return is_ud;
+}
+
+// Entering an enclave, leaving it and taking an exception are no system calls.
+TEST(SandboxTest, EnclaveWorksUnderStrictSeccomp) {
+  const int status = in_child([] {
+    const ProbeEnclave probe;
+    if (!works(probe) || !faults(probe)) return 1;  // no page is touched for the first time below
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) != 0) return 2;
+    bool good = true;
+    for (int i = 0; i < 100; ++i) good = good && works(probe) && faults(probe);
+    return static_cast<int>(syscall(SYS_exit, good ? 0 : 3));  // exit_group is not allowed
+  });
+  EXPECT_EQ(status, 0);
+}
+
+TEST(SandboxTest, EnclaveWorksUnderAFilterThatAllowsLittle) {
+  const int status = in_child([] {
+    const ProbeEnclave probe;
+    if (!works(probe) || !faults(probe)) return 1;
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return 2;
+    std::vector<sock_filter> filter = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr))};
+    for (const unsigned allowed :
+         std::initializer_list<unsigned>{__NR_read, __NR_write, __NR_exit_group, __NR_rt_sigreturn}) {
+      filter.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, allowed, 0, 1));
+      filter.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+    }
+    filter.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS));
+    const sock_fprog program = {static_cast<unsigned short>(filter.size()), filter.data()};
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) return 3;
+    bool good = true;
+    for (int i = 0; i < 100; ++i) good = good && works(probe) && faults(probe);
+    _exit(good ? 0 : 4);  // to unmap is not allowed
+  });
+  EXPECT_EQ(status, 0);
+}
+
+TEST(SandboxTest, ASoftLimitOnFileSizesIsNoLimitOnEnclaves) {
+  const int status = in_child([] {
+    rlimit limit{};
+    getrlimit(RLIMIT_FSIZE, &limit);
+    if (limit.rlim_max != RLIM_INFINITY) return 0;
+    limit.rlim_cur = 1000;
+    if (setrlimit(RLIMIT_FSIZE, &limit) != 0) return 1;
+    const ProbeEnclave probe;
+    rlimit after{};
+    getrlimit(RLIMIT_FSIZE, &after);
+    return works(probe) && faults(probe) && after.rlim_cur == 1000 ? 0 : 2;
+  });
+  EXPECT_EQ(status, 0);
+}
+
+TEST(SandboxTest, AHardLimitOnFileSizesIsAnErrorAndNoSignal) {
+  const int status = in_child([] {
+    const rlimit limit{1000, 1000};
+    if (setrlimit(RLIMIT_FSIZE, &limit) != 0) return 1;
+    return open("/dev/sgx_enclave", O_RDWR) == -1 && errno == EFBIG ? 0 : 2;
+  });
+  EXPECT_EQ(status, 0);
+}
+
+TEST(SandboxTest, FewDescriptorsAreEnough) {
+  const int status = in_child([] {
+    const rlimit limit{16, 16};
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) return 1;
+    const ProbeEnclave probe;
+    return works(probe) && faults(probe) ? 0 : 2;
+  });
+  EXPECT_EQ(status, 0);
+}
+
+TEST(SandboxTest, ClosingEveryDescriptorLeavesMappedEnclavesAlone) {
+  const int status = in_child([] {
+    const ProbeEnclave probe;
+    if (syscall(SYS_close_range, 3, ~0U, 0) != 0) return 1;
+    if (!works(probe) || !faults(probe)) return 2;
+    const ProbeEnclave another;
+    return works(another) && faults(another) ? 0 : 3;
+  });
+  EXPECT_EQ(status, 0);
+}
+
+}  // namespace
+}  // namespace enclume::test
