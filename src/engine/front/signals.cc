@@ -18,18 +18,6 @@ namespace enclume::engine {
 
 namespace {
 
-SignalSet to_set(const sigset_t& set) {
-  SignalSet out;
-  std::memcpy(&out, &set, sizeof(out));
-  return out;
-}
-
-/// glibc's sigset_t is 128 bytes; the kernel's part is the first eight.
-void from_set(SignalSet set, sigset_t& out) {
-  sigemptyset(&out);
-  std::memcpy(&out, &set, sizeof(set));
-}
-
 struct sigaction to_libc(const Action& action) {
   struct sigaction out;
   std::memset(&out, 0, sizeof(out));
