@@ -55,34 +55,66 @@ void Engine::arm_user_dispatch(ThreadBlock& block) {
                         .has_value();
 }
 
+ThreadBlock* Engine::this_thread() const {
+  AltStack now;
+  sys::raw(__NR_sigaltstack, 0, sys::arg(&now));
+  return arena.of_stack(now.sp);
+}
+
 ThreadBlock* Engine::register_thread() {
-  const SignalsBlocked blocked;
-  const int tid = sys::gettid();
-  ThreadBlock* block = arena.find(tid);
-  const bool fresh = block == nullptr;
-  if (fresh) {
-    block = arena.acquire(tid);
-    if (block == nullptr) {
-      return nullptr;
-    }
+  // The owned ones, too: their handler would make the thread known, and wait for the arena's lock.
+  const AllBlocked blocked;
+  ThreadBlock* block = this_thread();
+  if (block != nullptr) {
+    return block;
+  }
+  block = arena.acquire(sys::gettid());
+  if (block == nullptr) {
+    return nullptr;
   }
   AltStack previous;
   const AltStack ours = signal_stack(*block);
   // Behind the block nothing else uses the slot while signals are blocked and RSP is not in it.
-  const long r = set_alternate_stack(ours, previous, ours.sp + ours.size - 64);
-  if (r == 0 && previous.sp != ours.sp) {
+  if (set_alternate_stack(ours, previous, ours.sp + ours.size - 64) == 0) {
     previous.flags &= ~SS_ONSTACK;
     block->program_stack = previous;
   }
-  if (fresh) {
-    arm_user_dispatch(*block);
+  arm_user_dispatch(*block);
+  return block;
+}
+
+ThreadBlock* Engine::register_thread(UContext& uc) {
+  ThreadBlock* block = register_thread();
+  if (block != nullptr) {
+    // As it was before the kernel put the handler on it (with SS_AUTODISARM there is none now).
+    block->program_stack = uc.stack;
+    block->program_stack.flags &= ~SS_ONSTACK;
+    uc.stack = signal_stack(*block);
   }
   return block;
 }
 
 ThreadBlock* Engine::current_thread() {
-  ThreadBlock* block = arena.find(sys::gettid());
+  ThreadBlock* block = this_thread();
   return block != nullptr ? block : register_thread();
+}
+
+bool Engine::adopt_kernel_mask() {
+  const SignalSet found = kernel_mask() & kOwnedSet;
+  if (found == 0) {
+    return true;
+  }
+  ThreadBlock* block = current_thread();
+  if (block == nullptr) {
+    return false;
+  }
+  block->virtual_mask.fetch_or(pack_owned(found));
+  sys::raw(__NR_rt_sigprocmask, SIG_UNBLOCK, sys::arg(&found), 0, sizeof(found));
+  return true;
+}
+
+bool Engine::in_vfork_child() const {
+  return sys::getpid() != pid_;
 }
 
 bool Engine::init_fork_detection() {
@@ -91,39 +123,53 @@ bool Engine::init_fork_detection() {
   if (!r || !sys::call(__NR_madvise, *r, kPageSize, MADV_WIPEONFORK)) {
     return false;
   }
-  same_process_ = reinterpret_cast<volatile std::uint32_t*>(*r);
-  *same_process_ = 1;
+  pid_ = sys::getpid();
+  process_state_ = reinterpret_cast<std::atomic<std::uint32_t>*>(*r);
+  process_state_->store(kProcessKnown);
   return true;
 }
 
-void Engine::sync_after_fork() {
-  if (same_process_ != nullptr && *same_process_ == 0) [[unlikely]] {
-    after_fork();
-  }
-}
-
 void Engine::after_fork() {
-  const SignalsBlocked blocked;
-  if (*same_process_ != 0) {
+  std::atomic<std::uint32_t>& state = *process_state_;
+  const int tid = sys::gettid();
+  std::uint32_t seen = state.load(std::memory_order_acquire);
+  if (seen == kLeaderMissing && tid != pid_) {
     return;
   }
-  // Only this thread is left. Which slot was its own shows by the alternate stack that fork copied.
-  AltStack now;
-  sys::raw(__NR_sigaltstack, 0, sys::arg(&now));
-  ThreadBlock* block = arena.of_stack(now.sp);
-  const int tid = sys::gettid();
-  arena.after_fork(block, tid);
-  actions.reset_in_child();
-  host_cpuid().reset_in_child();
-  if (block != nullptr) {
-    block->lp.id = static_cast<std::uint32_t>(tid);
-    arm_user_dispatch(*block);  // the kernel disarms it in the child
+  // Owned signals, too: their handler would come here again and wait for itself.
+  const AllBlocked blocked;
+  for (;;) {
+    if (seen == kProcessKnown) {
+      return;
+    }
+    if (seen == kProcessBusy) {
+      sys::raw(__NR_sched_yield);
+      seen = state.load(std::memory_order_acquire);
+    } else if (state.compare_exchange_weak(seen, kProcessBusy, std::memory_order_acquire)) {
+      break;
+    }
   }
-  if (sgx != nullptr) {
-    sgx->after_fork();
+  if (seen == kProcessNew) {
+    pid_ = sys::getpid();
+    arena.orphan_all();
+    actions.reset_in_child();
+    host_cpuid().reset_in_child();
+    if (sgx != nullptr) {
+      sgx->after_fork();
+    }
   }
-  *same_process_ = 1;
-  if (events.on()) {
+  // The thread that forked is the new process's leader, and still has its slot: the alternate stack shows
+  // which.
+  const bool leader = tid == pid_;
+  if (leader) {
+    ThreadBlock* block = this_thread();
+    arena.claim(block, tid);
+    if (block != nullptr) {
+      arm_user_dispatch(*block);  // the kernel disarms it in the child
+    }
+  }
+  state.store(leader ? kProcessKnown : kLeaderMissing, std::memory_order_release);
+  if (seen == kProcessNew && events.on()) {
     events.emit(trace::Fork{static_cast<int>(sys::raw(__NR_getppid))});
   }
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 
 #include "arch/machine.h"
@@ -46,25 +47,51 @@ class Engine {
   /// The slot's alternate stack, as the kernel knows it.
   [[nodiscard]] AltStack signal_stack(const ThreadBlock& block) const;
 
+  /// The calling thread's block, or null if it has none: found by the alternate stack that the kernel knows,
+  /// which is the thread's own, as its id is not: ids come back. Signal context: safe.
+  [[nodiscard]] ThreadBlock* this_thread() const;
+
   /// Makes the calling thread known: a slot, the kernel's alternate stack, syscall user dispatch.
   /// Null if there is no slot left. Signal context: safe (with signals blocked inside).
   ThreadBlock* register_thread();
+  /// The same in a handler whose frame says which alternate stack the program had, and will say ours.
+  ThreadBlock* register_thread(UContext& uc);
 
   /// The calling thread's block, made if needed.
   ThreadBlock* current_thread();
 
+  /// Moves what the kernel's mask has of the owned signals into the virtual mask: for a thread that begins
+  /// with a mask that exec or libc gave it. False if there is no slot left. Signal context: safe.
+  bool adopt_kernel_mask();
+
   /// Notices that this process is a forked child and puts what fork copied in order. Cheap when it is not.
   /// Signal context: safe.
-  void sync_after_fork();
+  void sync_after_fork() {
+    if (process_state_ != nullptr && process_state_->load(std::memory_order_acquire) != kProcessKnown)
+        [[unlikely]] {
+      after_fork();
+    }
+  }
+
+  /// Whether this is a child that shares its parent's memory, between vfork and exec: what the engine knows
+  /// is its parent's, while the kernel's dispositions and mask are its own. Signal context: safe.
+  [[nodiscard]] bool in_vfork_child() const;
 
   /// Maps the page by which sync_after_fork() notices.
   bool init_fork_detection();
 
  private:
+  static constexpr std::uint32_t kProcessNew = 0;  ///< what a fresh child finds
+  static constexpr std::uint32_t kProcessKnown = 1;
+  static constexpr std::uint32_t kProcessBusy = 2;  ///< a thread is putting things in order
+  static constexpr std::uint32_t kLeaderMissing =
+      3;  ///< in order, but for the slot of the thread that forked
+
   void arm_user_dispatch(ThreadBlock& block);
   void after_fork();
 
-  volatile std::uint32_t* same_process_ = nullptr;  ///< MADV_WIPEONFORK: zero in a fresh child
+  std::atomic<std::uint32_t>* process_state_ = nullptr;  ///< in a page with MADV_WIPEONFORK
+  std::atomic<int> pid_{0};
 };
 
 Engine& engine();

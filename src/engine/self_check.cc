@@ -21,7 +21,6 @@ void check_thread(ThreadBlock& block, const ExitPlan& plan, int tid) {
   ENCLUME_CHECK(lp.id == static_cast<std::uint32_t>(tid), {"processor", lp.id});
   ENCLUME_CHECK(block.selector.load() == SELECTOR_ALLOW, {"selector", block.selector.load()});
   ENCLUME_CHECK((block.deferred.load() & ~kKnownDeferred) == 0, {"deferred", block.deferred.load()});
-  ENCLUME_CHECK((plan.frame->uc.sigmask & kOwnedSet) == 0, {"mask", plan.frame->uc.sigmask});
 
   const std::uint64_t rip = plan.frame->uc.mcontext.rip;
   ENCLUME_CHECK(lp.enclave_mode == (plan.enclave != 0), {"enclave mode", lp.enclave_mode}, {"rip", rip});
@@ -29,6 +28,7 @@ void check_thread(ThreadBlock& block, const ExitPlan& plan, int tid) {
     ENCLUME_CHECK(!lp.tcs && !lp.secs, {"tcs", lp.tcs_address.value()}, {"rip", rip});
     return;
   }
+  ENCLUME_CHECK((plan.frame->uc.sigmask & kOwnedSet) == 0, {"mask", plan.frame->uc.sigmask});
   ENCLUME_CHECK(lp.tcs && lp.secs, {"tcs", lp.tcs_address.value()}, {"rip", rip});
   auto& tcs = *reinterpret_cast<arch::Tcs*>(lp.tcs.data);
   ENCLUME_CHECK(lp.tcs.epcm->owner.load() == lp.id, {"tcs", lp.tcs_address.value()},

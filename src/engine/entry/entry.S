@@ -194,10 +194,34 @@ enclume_exempt_end:
         movq    PLAN_HANDLER(%r13), %rax
         testq   %rax, %rax
         jnz     .Lrun_handler
+        movq    PLAN_FRAME(%r13), %rax
+        cmpq    %r12, %rax
+        jne     .Ltake_frame
         leaq    8(%r12), %rsp
         movl    $NR_RT_SIGRETURN, %eax
         syscall
         ud2
+
+.Ltake_frame:
+        /* The thread has a slot now: the frame goes to its stack. All signals are blocked still. */
+        movq    %rax, %rsp
+        movq    %r12, %rdi
+        movq    %rax, %r12
+        movq    %rax, %rbx
+        andq    $-SLOT_SIZE, %rbx
+        addq    $SLOT_BLOCK, %rbx
+        subq    $FACTS_SIZE, %rsp
+        movq    $0, FACTS_ENCLAVE(%rsp)
+        movq    %rsp, %rdx
+        movq    PLAN_MASK(%r13), %rax
+        subq    $(PLAN_SIZE + 8), %rsp
+        andq    $-16, %rsp
+        movq    %rax, PLAN_MASK(%rsp)
+        movq    %r12, PLAN_FRAME(%rsp)
+        movq    %rsp, %rsi
+        movq    %rsp, %r13
+        call    enclume_take_frame
+        jmp     .Lleave
 
 .Lrun_handler:
         /* As if the kernel had called it: the interrupted registers but for RDI, RSI, RDX, RAX. */

@@ -30,11 +30,13 @@ struct ExitPlan {
   std::uint64_t flags;    ///< RFLAGS.ID and NT, which rt_sigreturn leaves alone
   std::uint64_t handler;  ///< nonzero: run this handler of the program on the frame as it stands
   std::uint64_t nested;   ///< 1: back into the engine's own code
+  std::uint64_t mask;     ///< of a thread that has no slot: the kernel's mask as the handler began
 };
 static_assert(offsetof(ExitPlan, frame) == PLAN_FRAME && offsetof(ExitPlan, enclave) == PLAN_ENCLAVE);
 static_assert(offsetof(ExitPlan, fs) == PLAN_FS && offsetof(ExitPlan, gs) == PLAN_GS);
 static_assert(offsetof(ExitPlan, flags) == PLAN_FLAGS && offsetof(ExitPlan, handler) == PLAN_HANDLER);
-static_assert(offsetof(ExitPlan, nested) == PLAN_NESTED && sizeof(ExitPlan) <= PLAN_SIZE);
+static_assert(offsetof(ExitPlan, nested) == PLAN_NESTED && offsetof(ExitPlan, mask) == PLAN_MASK);
+static_assert(sizeof(ExitPlan) <= PLAN_SIZE);
 
 extern "C" {
 
@@ -70,6 +72,7 @@ std::size_t enclume_guarded_copy(void* to, const void* from, std::size_t size);
 void enclume_on_signal(int signo, siginfo_t* info, UContext* uc, ThreadBlock* block, const EntryFacts* facts,
                        ExitPlan* plan);
 void enclume_on_unregistered_signal(int signo, siginfo_t* info, UContext* uc, ExitPlan* plan);
+void enclume_take_frame(const SignalFrame* from, ExitPlan* plan, const EntryFacts* facts);
 void enclume_on_deferred(ThreadBlock* block, ExitPlan* plan);
 void enclume_before_sigreturn(SignalFrame* frame);
 }

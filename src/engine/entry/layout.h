@@ -34,6 +34,7 @@
 #define PLAN_FLAGS 32
 #define PLAN_HANDLER 40
 #define PLAN_NESTED 48
+#define PLAN_MASK 56
 #define PLAN_SIZE 64
 
 /* struct ucontext of the kernel's signal frame, from the frame's ucontext. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * setjmp() and the ucontext functions. What they save is the caller's own frame, so no C function can stand
- * between: the first two are left by a jump into libc's, which mangles pointers in a way of its own; the
- * context functions are whole, since a ucontext_t is public.
+ * setjmp(), vfork() and the ucontext functions. What they save is the caller's own frame, so no C function can
+ * stand between (and to vfork()'s caller its child returns first): these are left by a jump into libc's, which
+ * mangles pointers in a way of its own; the context functions are whole, since a ucontext_t is public.
  */
 #include "engine/front/context_layout.h"
 
@@ -44,6 +44,20 @@
         movl    $1, %esi
         jmp     .Lsigsetjmp
         end_function setjmp
+
+/* pid_t vfork(void) */
+        function vfork
+.Lvfork:
+        subq    $8, %rsp
+        .cfi_adjust_cfa_offset 8
+        call    enclume_before_vfork
+        addq    $8, %rsp
+        .cfi_adjust_cfa_offset -8
+        jmpq    *%rax
+        end_function vfork
+        function __vfork
+        jmp     .Lvfork
+        end_function __vfork
 
 /* The registers that a context keeps; RAX becomes 0, the result of the call that made it. */
 .macro  save_context ucp

@@ -313,9 +313,7 @@ SysResult<long> move_mapping(void* address, std::size_t old_size, std::size_t ne
 
 SysResult<long> ioctl_on_enclave(int fd, kernel::FileIdentity file, unsigned cmd, std::uint64_t argument) {
   const int tid = sys::gettid();
-  if (engine().arena.find(tid) == nullptr) {
-    engine().register_thread();  // the kernel's half may have to find it
-  }
+  (void)engine().current_thread();  // the kernel's half may have to find it
   const SignalsBlocked blocked;
   const auto enclave = enclave_of(fd, file);
   if (!enclave) {

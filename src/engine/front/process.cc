@@ -14,6 +14,7 @@
 #include "engine/engine.h"
 #include "engine/front/real.h"
 #include "engine/signals/mask.h"
+#include "engine/threads/thread_block.h"
 
 extern char** environ;
 
@@ -110,9 +111,13 @@ class ExecState {
     if (!engine().active) {
       return;
     }
-    engine().sync_after_fork();
-    owned_ = unpack_owned(engine().arena.virtual_mask(sys::gettid()));
-    engine().actions.prepare_exec();
+    Engine& e = engine();
+    e.sync_after_fork();
+    const ThreadBlock* block = e.this_thread();
+    if (block != nullptr && !(e.in_vfork_child() && block->vfork_child == sys::gettid())) {
+      owned_ = unpack_owned(block->virtual_mask);
+    }
+    ignored_ = e.actions.prepare_exec();
     if (owned_ != 0) {
       sys::raw(__NR_rt_sigprocmask, SIG_BLOCK, sys::arg(&owned_), 0, sizeof(owned_));
     }
@@ -121,16 +126,17 @@ class ExecState {
     if (!engine().active) {
       return;
     }
+    engine().actions.undo_exec(ignored_);
     if (owned_ != 0) {
       sys::raw(__NR_rt_sigprocmask, SIG_UNBLOCK, sys::arg(&owned_), 0, sizeof(owned_));
     }
-    engine().actions.undo_exec();
   }
   ExecState(const ExecState&) = delete;
   ExecState& operator=(const ExecState&) = delete;
 
  private:
   SignalSet owned_ = 0;
+  std::uint8_t ignored_ = 0;
 };
 
 Real<int(const char*, char* const*, char* const*)> real_execve{"execve"};
@@ -178,6 +184,16 @@ void remember_environment(char** environment) {
     const std::string_view list = std::string_view(preload).substr(kPreload.size());
     engine_path = list.substr(0, list.find_first_of(": "));
   }
+}
+
+/// Before libc's vfork(), whose address it gives: jumps.S goes on there. A child that shares our memory must
+/// not be the first to notice that we are a forked child.
+extern "C" [[gnu::visibility("hidden")]] void* enclume_before_vfork() {
+  static Real<pid_t()> real{"vfork"};
+  if (engine().active) {
+    engine().sync_after_fork();
+  }
+  return reinterpret_cast<void*>(real.get());
 }
 
 }  // namespace enclume::engine

@@ -13,6 +13,7 @@
 #include "engine/front/signals.h"
 #include "engine/signals/delivery.h"
 #include "engine/signals/mask.h"
+#include "engine/threads/thread_block.h"
 
 namespace enclume::engine {
 
@@ -67,42 +68,85 @@ constexpr bool reserved_by_libc(int signo) {
 }  // namespace
 
 SysResult<void> front_sigaction(int signo, const Action* next, Action* previous) {
-  engine().sync_after_fork();
-  return engine().actions.change(signo, next, previous);
+  Engine& e = engine();
+  e.sync_after_fork();
+  if (e.in_vfork_child()) {
+    return e.actions.change_in_vfork_child(signo, next, previous);
+  }
+  return e.actions.change(signo, next, previous);
 }
+
+namespace {
+
+/// sigprocmask(2) on a mask; fails for an unknown `how`.
+SysResult<SignalSet> changed(SignalSet mask, int how, SignalSet set) {
+  switch (how) {
+    case SIG_BLOCK:
+      return mask | set;
+    case SIG_UNBLOCK:
+      return mask & ~set;
+    case SIG_SETMASK:
+      return set;
+    default:
+      return fail(Errno::Invalid);
+  }
+}
+
+/// The block's mask is the parent's. So the kernel has the child's, whole, once that has changed it: until it
+/// executes a program nobody enters an enclave.
+SysResult<SignalSet> change_mask_in_vfork_child(int how, const SignalSet* set) {
+  ThreadBlock* block = engine().this_thread();
+  const int tid = sys::gettid();
+  SignalSet before = kernel_mask();
+  if (block != nullptr && block->vfork_child != tid) {
+    before |= unpack_owned(block->virtual_mask);
+  }
+  if (set != nullptr) {
+    const auto mask = changed(before, how, *set);
+    if (!mask) {
+      return fail(mask.error());
+    }
+    set_kernel_mask(*mask);
+    if (block != nullptr) {
+      block->vfork_child = tid;
+    }
+  }
+  return before;
+}
+
+}  // namespace
 
 SysResult<void> front_sigprocmask(int how, const SignalSet* set, SignalSet* previous) {
   Engine& e = engine();
   e.sync_after_fork();
-  const int tid = sys::gettid();
-  const SignalSet owned_before = unpack_owned(e.arena.virtual_mask(tid));
-  SignalSet owned = owned_before;
-  SignalSet kernel_before = 0;
-  if (set != nullptr) {
-    switch (how) {
-      case SIG_BLOCK:
-        owned |= *set & kOwnedSet;
-        break;
-      case SIG_UNBLOCK:
-        owned &= ~*set;
-        break;
-      case SIG_SETMASK:
-        owned = *set & kOwnedSet;
-        break;
-      default:
-        return fail(Errno::Invalid);
+  if (e.in_vfork_child()) {
+    const auto before = change_mask_in_vfork_child(how, set);
+    if (before && previous != nullptr) {
+      *previous = *before;
     }
+    return before ? SysResult<void>{} : fail(before.error());
   }
+  ThreadBlock* block = e.this_thread();
+  const SignalSet owned_before = block != nullptr ? unpack_owned(block->virtual_mask) : 0;
+  SignalSet owned = owned_before;
+  if (set != nullptr) {
+    const auto mask = changed(owned_before, how, *set);
+    if (!mask) {
+      return fail(mask.error());
+    }
+    owned = *mask & kOwnedSet;
+  }
+  SignalSet kernel_before = 0;
   if (owned != owned_before) {
+    if (block == nullptr && (block = e.register_thread()) == nullptr) {
+      return fail(Errno::NoMemory);  // Linux has no such limit
+    }
     // Both parts at once, as it seems to a handler.
     const SignalSet all = kBlockable;
     sys::raw(__NR_rt_sigprocmask, SIG_BLOCK, sys::arg(&all), sys::arg(&kernel_before), sizeof(all));
-    e.arena.set_virtual_mask(tid, pack_owned(owned));
-    const SignalSet wanted = how == SIG_BLOCK     ? kernel_before | *set
-                             : how == SIG_UNBLOCK ? kernel_before & ~*set
-                                                  : *set;
-    set_kernel_mask(wanted & ~kOwnedSet);
-    if (ThreadBlock* block = e.arena.find(tid); block != nullptr && block->held_bits != 0) {
+    block->virtual_mask = pack_owned(owned);
+    set_kernel_mask(*changed(kernel_before, how, *set) & ~kOwnedSet);
+    if (block->held_bits != 0) {
       release_held(*block);
     }
   } else {
@@ -114,7 +158,7 @@ SysResult<void> front_sigprocmask(int how, const SignalSet* set, SignalSet* prev
     }
   }
   if (previous != nullptr) {
-    *previous = kernel_before | owned_before;
+    *previous = (kernel_before & ~kOwnedSet) | owned_before;
   }
   return {};
 }
@@ -122,7 +166,7 @@ SysResult<void> front_sigprocmask(int how, const SignalSet* set, SignalSet* prev
 SysResult<void> front_sigaltstack(const AltStack* next, AltStack* previous) {
   Engine& e = engine();
   e.sync_after_fork();
-  ThreadBlock* block = e.arena.find(sys::gettid());
+  ThreadBlock* block = e.this_thread();
   if (block == nullptr) {
     // The kernel's is the program's until the thread needs ours.
     const auto r = sys::call(__NR_sigaltstack, next, previous);
@@ -247,7 +291,7 @@ ENCLUME_EXPORT int sigpending(sigset_t* set) noexcept {
   static Real<int(sigset_t*)> real{"sigpending"};
   const int r = real(set);
   if (r == 0 && engine().active) {
-    if (const ThreadBlock* block = engine().arena.find(sys::gettid()); block != nullptr) {
+    if (const ThreadBlock* block = engine().this_thread(); block != nullptr) {
       from_set(to_set(*set) | unpack_owned(block->held_bits), *set);
     }
   }

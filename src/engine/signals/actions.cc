@@ -20,6 +20,10 @@ Action engine_action(std::uint64_t flags, SignalSet mask) {
           mask & ~kOwnedSet};
 }
 
+bool is_engines(const Action& action) {
+  return action.handler == reinterpret_cast<std::uint64_t>(&enclume_signal_entry);
+}
+
 long kernel_sigaction(int signo, const Action* next, Action* previous) {
   return sys::raw(__NR_rt_sigaction, signo, sys::arg(next), sys::arg(previous), sizeof(SignalSet));
 }
@@ -93,7 +97,7 @@ SysResult<void> ActionTable::change(int signo, const Action* next, Action* previ
   if (signo < 1 || signo > 64 || (next != nullptr && (signo == SIGKILL || signo == SIGSTOP))) {
     return fail(Errno::Invalid);
   }
-  const SignalsBlocked blocked;
+  const AllBlocked blocked;
   const OwnerLockGuard guard(lock_, sys::gettid());
   const Action before = get(signo);
   if (next != nullptr) {
@@ -116,7 +120,7 @@ SysResult<void> ActionTable::change(int signo, const Action* next, Action* previ
 Action ActionTable::take(int signo) {
   const Action action = get(signo);
   if (action.is_handler() && (action.flags & SA_RESETHAND) != 0) {
-    const SignalsBlocked blocked;
+    const AllBlocked blocked;
     const OwnerLockGuard guard(lock_, sys::gettid());
     Action reset = get(signo);
     if (reset.handler == action.handler) {
@@ -128,18 +132,41 @@ Action ActionTable::take(int signo) {
   return action;
 }
 
-void ActionTable::prepare_exec() {
-  for (const int signo : kOwnedSignals) {
-    if (get(signo).is_ignored()) {
-      const Action ignore{1, 0, 0, 0};
-      kernel_sigaction(signo, &ignore, nullptr);
-    }
+SysResult<void> ActionTable::change_in_vfork_child(int signo, const Action* next, Action* previous) const {
+  Action wanted;
+  if (next != nullptr) {
+    wanted = *next;
+    wanted.flags |= kSaRestorer;
+    wanted.restorer = reinterpret_cast<std::uint64_t>(&enclume_restorer);
   }
+  Action before;
+  if (const long r = kernel_sigaction(signo, next != nullptr ? &wanted : nullptr, &before); r < 0) {
+    return fail(static_cast<Errno>(-r));
+  }
+  if (previous != nullptr) {
+    *previous = is_engines(before) ? get(signo) : before;
+  }
+  return {};
 }
 
-void ActionTable::undo_exec() {
+std::uint8_t ActionTable::prepare_exec() const {
+  std::uint8_t changed = 0;
   for (const int signo : kOwnedSignals) {
-    tell_kernel(signo, get(signo));
+    Action found;
+    if (get(signo).is_ignored() && kernel_sigaction(signo, nullptr, &found) == 0 && is_engines(found)) {
+      const Action ignore{1, 0, 0, 0};
+      kernel_sigaction(signo, &ignore, nullptr);
+      changed = static_cast<std::uint8_t>(changed | pack_owned(signal_bit(signo)));
+    }
+  }
+  return changed;
+}
+
+void ActionTable::undo_exec(std::uint8_t changed) const {
+  for (const int signo : kOwnedSignals) {
+    if ((changed & pack_owned(signal_bit(signo))) != 0) {
+      tell_kernel(signo, get(signo));
+    }
   }
 }
 

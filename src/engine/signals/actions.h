@@ -42,9 +42,14 @@ class ActionTable {
   /// Signal context: safe.
   [[nodiscard]] Action take(int signo);
 
-  /// Before execve(): what the program ignores has to be ignored by the kernel, too.
-  void prepare_exec();
-  void undo_exec();
+  /// sigaction(2) of a child between vfork and exec: the kernel's dispositions are its own, this table is its
+  /// parent's.
+  SysResult<void> change_in_vfork_child(int signo, const Action* next, Action* previous) const;
+
+  /// Before execve(): what the program ignores has to be ignored by the kernel, too. What has been changed
+  /// for that, as pack_owned() has it, is undone after a failure.
+  [[nodiscard]] std::uint8_t prepare_exec() const;
+  void undo_exec(std::uint8_t changed) const;
 
   void reset_in_child() { lock_.reset_in_child(); }
 

@@ -71,7 +71,7 @@ void hold(ThreadBlock& block, const siginfo_t& info) {
 }
 
 void release_held(ThreadBlock& block) {
-  const std::uint8_t mask = engine().arena.virtual_mask(block.tid);
+  const std::uint8_t mask = block.virtual_mask;
   for (std::size_t i = 0; i < kOwnedSignals.size(); ++i) {
     const auto bit = static_cast<std::uint8_t>(1U << i);
     if ((block.held_bits.load(std::memory_order_relaxed) & ~mask & bit) != 0) {
@@ -95,7 +95,7 @@ void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Caus
   const int signo = info.si_signo;
   const SignalSet self = signal_bit(signo);
   UContext& uc = frame.uc;
-  SignalSet virtual_mask = unpack_owned(engine().arena.virtual_mask(block.tid));
+  const SignalSet virtual_mask = unpack_owned(block.virtual_mask);
 
   Action action = engine().actions.get(signo);
   // For a signal that was sent the kernel's mask has decided already; only the owned ones are ours to hold.
@@ -133,7 +133,7 @@ void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Caus
   if (already_on) {
     shown.flags |= SS_ONSTACK;
   }
-  const std::uint64_t address = write_frame(sp, frame, info, shown, uc.sigmask | virtual_mask);
+  const std::uint64_t address = write_frame(sp, frame, info, shown, (uc.sigmask & ~kOwnedSet) | virtual_mask);
   if (address == 0) {
     // No room on the stack: the kernel forces SIGSEGV, and if that is what failed, the process ends.
     siginfo_t segv{};
@@ -154,7 +154,7 @@ void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Caus
   if ((action.flags & SA_NODEFER) == 0) {
     handler_mask |= self;
   }
-  engine().arena.set_virtual_mask(block.tid, pack_owned(virtual_mask | handler_mask));
+  block.virtual_mask = pack_owned(virtual_mask | handler_mask);
   uc.sigmask = handler_mask & ~kOwnedSet;
 
   SigContext& m = uc.mcontext;
@@ -173,19 +173,22 @@ void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Caus
 
 /// The way back from a program's handler: its frame holds the program's view, the kernel gets its own.
 extern "C" void enclume_before_sigreturn(SignalFrame* frame) {
-  engine().sync_after_fork();
-  const int tid = sys::gettid();
+  Engine& e = engine();
+  e.sync_after_fork();
   UContext& uc = frame->uc;
-  engine().arena.set_virtual_mask(tid, pack_owned(uc.sigmask));
+  const SignalSet owned = uc.sigmask & kOwnedSet;
   uc.sigmask &= ~kOwnedSet;
-  if (ThreadBlock* block = engine().arena.find(tid); block != nullptr) {
+  // The handler may have blocked one in its frame: that takes a block to note it in.
+  ThreadBlock* block = owned != 0 ? e.current_thread() : e.this_thread();
+  if (block != nullptr) {
+    block->virtual_mask = pack_owned(owned);
     // As restore_altstack() would: on the stack itself it can't be changed.
     AltStack restored = uc.stack;
     restored.flags &= ~SS_ONSTACK;
     if ((block->program_stack.flags & SS_DISABLE) != 0 || !on_stack(block->program_stack, uc.mcontext.rsp)) {
       block->program_stack = restored;
     }
-    uc.stack = engine().signal_stack(*block);
+    uc.stack = e.signal_stack(*block);
     release_held(*block);
   }
 }

@@ -205,6 +205,10 @@ void handle(int signo, siginfo_t* info, UContext* uc, ThreadBlock* block, const 
             ExitPlan* plan) {
   Engine& e = engine();
   e.sync_after_fork();
+  if ((uc->sigmask & kOwnedSet) != 0) {
+    // libc was handing the whole mask on, to a thread or a program. The handler may do anything.
+    sys::raw(__NR_rt_sigprocmask, SIG_UNBLOCK, sys::arg(&kOwnedSet), 0, sizeof(kOwnedSet));
+  }
   plan->flags = 0x202 | (uc->mcontext.flags & (arch::rflags::kId | arch::rflags::kNt));
   Interruption it{*block, *uc, *info, *facts, *plan};
   block->stop_in_handler = false;
@@ -261,7 +265,7 @@ void handle(int signo, siginfo_t* info, UContext* uc, ThreadBlock* block, const 
     return;  // this thread is not inside (any more)
   }
   // Linux sends a perf event's trap, while it forces all others: blocked it comes later and kills nobody.
-  if (perf_trap && (e.arena.virtual_mask(block->tid) & pack_owned(signal_bit(signo))) != 0) {
+  if (perf_trap && (block->virtual_mask & pack_owned(signal_bit(signo))) != 0) {
     mark_asynchronous(report);
   }
   deliver(*block, *plan->frame, report, fault && !perf_trap ? Cause::Fault : Cause::Sent, mask);
@@ -271,7 +275,7 @@ void handle(int signo, siginfo_t* info, UContext* uc, ThreadBlock* block, const 
 
 extern "C" void enclume_on_signal(int signo, siginfo_t* info, UContext* uc, ThreadBlock* block,
                                   const EntryFacts* facts, ExitPlan* plan) {
-  *plan = ExitPlan{&frame_of(*uc), 0, 0, 0, 0x202, 0, 0};
+  *plan = ExitPlan{&frame_of(*uc), 0, 0, 0, 0x202, 0, 0, 0};
   ENCLUME_CHECK(block->self == block, {"rsp", uc->mcontext.rsp});
   if (interrupted_engine(*block, *uc, *facts)) {
     on_nested(signo, *info, *uc, *block, *facts, *plan);
@@ -284,12 +288,14 @@ extern "C" void enclume_on_signal(int signo, siginfo_t* info, UContext* uc, Thre
 }
 
 /// A thread that the engine has not met: it has no alternate stack of ours and has never been in an enclave.
-/// A fault makes it known and happens again; any other signal goes straight to the program's handler on the
-/// very frame that the kernel made, which is the one the program would have got.
+/// A fault makes it known and happens again. Any other signal goes straight to the program's handler on the
+/// very frame that the kernel made, which is the one that the program would have got; unless more is asked
+/// for than such a thread can have. Then the frame moves to the engine's stack, and all goes on from there
+/// (enclume_take_frame()).
 extern "C" void enclume_on_unregistered_signal(int signo, siginfo_t* info, UContext* uc, ExitPlan* plan) {
   Engine& e = engine();
   e.sync_after_fork();
-  *plan = ExitPlan{&frame_of(*uc), 0, 0, 0, 0x202, 0, 0};
+  *plan = ExitPlan{&frame_of(*uc), 0, 0, 0, 0x202, 0, 0, 0};
   // Traps (INT3, single step, a filtered system call) lie behind their instruction: they don't come again.
   const bool repeats = signo != SIGTRAP && signo != SIGSYS;
   const bool raised = raised_by_instruction(signo, *info);
@@ -301,85 +307,74 @@ extern "C" void enclume_on_unregistered_signal(int signo, siginfo_t* info, UCont
                         emulate_faulting_cpuid(*uc))))) {
       return;
     }
-    ThreadBlock* block = e.register_thread();
-    if (block == nullptr) {
+    if (e.register_thread(*uc) == nullptr) {
       ENCLUME_PANIC("no slot left for another thread");
     }
-    uc->stack = e.signal_stack(*block);
     return;
   }
   if (is_kick(signo, *info)) {
     return;
   }
+  // From here on nothing nests, or it could make the thread known, and our return forget it again. The mask
+  // comes back with rt_sigreturn, or by hand.
+  const SignalSet all = ~SignalSet{0};
+  sys::raw(__NR_rt_sigprocmask, SIG_BLOCK, sys::arg(&all), sys::arg(&plan->mask), sizeof(all));
 
-  if (debugger_mark(*info) == DebuggerMark::Leave) {
+  const DebuggerMark mark = debugger_mark(*info);
+  if (mark == DebuggerMark::Leave) {
     uc->sigmask = leave_mask(*info);
     stop_outside(frame_of(*uc));
     return;
   }
-  const bool step = debugger_mark(*info) == DebuggerMark::Step;
-  if (is_announced(signo) || step) {
-    // Only a registered thread can be given the signal again, or be stopped in its handler.
-    if (ThreadBlock* block = e.register_thread(); block != nullptr) {
-      uc->stack = e.signal_stack(*block);
-      if (step) {
-        requeue(*info);
-        return;
-      }
-      deliver(*block, frame_of(*uc), *info, raised ? Cause::Fault : Cause::Sent, uc->sigmask);
-      return;
-    }
-  }
   const SignalSet self = signal_bit(signo);
-  const int tid = sys::gettid();
-  const SignalSet virtual_mask = unpack_owned(e.arena.virtual_mask(tid));
   const Action action = e.actions.get(signo);
   const bool forced = raised && debug_trap_of(signo, *info, uc->mcontext) != DebugTrap::PerfEvent;
-  if (forced && ((virtual_mask & self) != 0 || !action.is_handler())) {
-    end_by_default(*info);
-    uc->sigmask &= ~self;
-    return;
-  }
-  const bool hold_it = (virtual_mask & self) != 0;
-  const bool wants_other_stack =
-      (action.flags & SA_ONSTACK) == 0 && (uc->stack.flags & SS_DISABLE) == 0 && uc->stack.size != 0;
-  if (hold_it || wants_other_stack) {
-    // Only a registered thread can hold a signal, or be given a frame other than the kernel's.
-    if (ThreadBlock* block = e.register_thread(); block != nullptr) {
-      uc->stack = e.signal_stack(*block);
-      if (hold_it) {
-        siginfo_t held = *info;
-        if (raised) {
-          mark_asynchronous(held);  // only a perf event's trap gets here
-        }
-        hold(*block, held);
-      } else {
-        requeue(*info);
-      }
-      return;
-    }
-  }
-  if (!action.is_handler()) {
-    if (action.is_default()) {
+  // Only a registered thread can be given the signal again, or be stopped in its handler.
+  const bool shown = is_announced(signo) || mark != DebuggerMark::None;
+  if (!action.is_handler() && !shown) {
+    if (forced || action.is_default()) {
       end_by_default(*info);
       uc->sigmask &= ~self;
     }
     return;
   }
-  const Action taken = e.actions.take(signo);
-  if (is_owned(signo)) {
-    // The kernel added nothing to the mask for these; do what it would have done.
-    SignalSet handler_mask = kernel_mask() | taken.mask;
-    if ((taken.flags & SA_NODEFER) == 0) {
-      handler_mask |= self;
+  const SignalSet handler_mask = action.mask | ((action.flags & SA_NODEFER) == 0 ? self : 0);
+  const bool other_stack =
+      (action.flags & SA_ONSTACK) == 0 && (uc->stack.flags & SS_DISABLE) == 0 && uc->stack.size != 0;
+  if (shown || other_stack || ((handler_mask | uc->sigmask) & kOwnedSet) != 0) {
+    if (ThreadBlock* block = e.register_thread(*uc); block != nullptr) {
+      // Below the stack's top, with all that belongs to it.
+      const std::uint64_t top = reinterpret_cast<std::uint64_t>(block) - extended_size(*uc);
+      plan->frame =
+          reinterpret_cast<SignalFrame*>(align_down(align_down(top, 64) - sizeof(SignalFrame), 16) - 8);
+      return;
     }
-    e.arena.set_virtual_mask(tid, pack_owned(virtual_mask | handler_mask));
-    set_kernel_mask(handler_mask & ~kOwnedSet);
-  } else {
-    e.arena.set_virtual_mask(tid, pack_owned(virtual_mask | taken.mask));
   }
-  uc->sigmask |= virtual_mask;
+  const Action taken = e.actions.take(signo);
+  // Whatever is there: the restorer of libc's own sigaction() would bring back the kernel's mask only.
+  plan->frame->return_address = reinterpret_cast<std::uint64_t>(&enclume_restorer);
   plan->handler = taken.handler;
+  set_kernel_mask(plan->mask & ~kOwnedSet);
+}
+
+/// On the engine's stack: takes the frame over from the program's, where the program's own frame may have to
+/// be written, and goes on as for any thread.
+extern "C" void enclume_take_frame(const SignalFrame* from, ExitPlan* plan, const EntryFacts* facts) {
+  SignalFrame& to = *plan->frame;
+  to = *from;
+  if (const std::uint32_t extended = extended_size(from->uc); extended != 0) {
+    const auto fpstate = align_down(reinterpret_cast<std::uint64_t>(&to + 1) + 63, 64);
+    to.uc.mcontext.fpstate = reinterpret_cast<std::byte*>(fpstate);
+    std::memcpy(to.uc.mcontext.fpstate, from->uc.mcontext.fpstate, extended);
+  }
+  ThreadBlock& block = *engine().arena.of_stack(reinterpret_cast<std::uint64_t>(&to));
+  if (const SignalSet owned = to.uc.sigmask & kOwnedSet; owned != 0) {
+    // A thread at its beginning, or a child between vfork and exec; see Engine::adopt_kernel_mask().
+    block.virtual_mask.fetch_or(pack_owned(owned));
+    to.uc.sigmask &= ~kOwnedSet;
+  }
+  set_kernel_mask(plan->mask & ~kOwnedSet);
+  enclume_on_signal(to.info.si_signo, &to.info, &to.uc, &block, facts, plan);
 }
 
 extern "C" void enclume_on_deferred(ThreadBlock* block, ExitPlan* plan) {

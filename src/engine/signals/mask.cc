@@ -24,4 +24,13 @@ SignalsBlocked::~SignalsBlocked() {
   set_kernel_mask(old_);
 }
 
+AllBlocked::AllBlocked() : old_(0) {
+  const SignalSet all = ~SignalSet{0};
+  sys::raw(__NR_rt_sigprocmask, SIG_BLOCK, sys::arg(&all), sys::arg(&old_), sizeof(all));
+}
+
+AllBlocked::~AllBlocked() {
+  set_kernel_mask(old_);
+}
+
 }  // namespace enclume::engine

@@ -64,4 +64,19 @@ class SignalsBlocked {
   SignalSet old_;
 };
 
+/// Blocks the owned signals, too, for a scope in which nothing can raise one: no ENCLU, no memory but the
+/// engine's own. What is sent meanwhile comes at the end. Signal context: safe.
+class AllBlocked {
+ public:
+  AllBlocked();
+  ~AllBlocked();
+  /// The kernel's mask before.
+  [[nodiscard]] SignalSet before() const { return old_; }
+  AllBlocked(const AllBlocked&) = delete;
+  AllBlocked& operator=(const AllBlocked&) = delete;
+
+ private:
+  SignalSet old_;
+};
+
 }  // namespace enclume::engine

@@ -80,13 +80,21 @@ std::uint64_t probe_frame_features() {
   const Action probe{reinterpret_cast<std::uint64_t>(&probe_handler), SA_SIGINFO | kSaRestorer,
                      reinterpret_cast<std::uint64_t>(&probe_restorer), 0};
   Action before;
-  // SIGSYS: nothing else uses it this early, and it is unblocked again in a moment anyway.
-  sys::raw(__NR_rt_sigaction, SIGSYS, sys::arg(&probe), sys::arg(&before), sizeof(SignalSet));
+  // A signal that nothing else uses this early; but one that an exec has left pending is the program's.
+  SignalSet pending = 0;
+  sys::raw(__NR_rt_sigpending, sys::arg(&pending), sizeof(pending));
+  int signo = SIGSYS;
+  for (const int candidate : kOwnedSignals) {
+    if ((pending & signal_bit(candidate)) == 0) {
+      signo = candidate;
+    }
+  }
+  sys::raw(__NR_rt_sigaction, signo, sys::arg(&probe), sys::arg(&before), sizeof(SignalSet));
   const SignalSet mask = kernel_mask();
-  set_kernel_mask(mask & ~signal_bit(SIGSYS));
-  sys::raw(__NR_tgkill, sys::getpid(), sys::gettid(), SIGSYS);
+  set_kernel_mask(mask & ~signal_bit(signo));
+  sys::raw(__NR_tgkill, sys::getpid(), sys::gettid(), signo);
   set_kernel_mask(mask);
-  sys::raw(__NR_rt_sigaction, SIGSYS, sys::arg(&before), 0, sizeof(SignalSet));
+  sys::raw(__NR_rt_sigaction, signo, sys::arg(&before), 0, sizeof(SignalSet));
   return probed_features;
 }
 

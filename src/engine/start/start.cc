@@ -195,6 +195,9 @@ void start(char** environment) {
   remember_environment(environment);
   start_trace(settings);
   e.active = true;
+  if (!e.adopt_kernel_mask()) {
+    refuse("there is no memory for the engine's first thread stack");
+  }
 
   e.features.cpuid_faulting = enable_cpuid_faulting();
   e.sgx->watch_execution(settings.strict);

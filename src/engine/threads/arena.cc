@@ -82,18 +82,22 @@ bool ThreadArena::make_usable(std::uint32_t slot) {
       .has_value();
 }
 
+void ThreadArena::release(ThreadBlock* block) {
+  block->tid = 0;
+  block->slot_link = free_;
+  free_ = block->slot + 1;
+  --in_use_;
+}
+
 void ThreadArena::reclaim_dead() {
   const int pid = sys::getpid();
   for (std::uint32_t slot = 0; slot < fresh_; ++slot) {
     ThreadBlock* block = block_at(slot);
-    if (block->tid == 0 || sys::raw(__NR_tgkill, pid, block->tid, 0) != -ESRCH) {
+    if (block->tid == 0 || block->orphan || sys::raw(__NR_tgkill, pid, block->tid, 0) != -ESRCH) {
       continue;
     }
     entry(block->tid)->slot.store(0, std::memory_order_release);
-    block->tid = 0;
-    block->slot_link = free_;
-    free_ = slot + 1;
-    --in_use_;
+    release(block);
   }
   reclaim_at_ = in_use_ * 2 > 64 ? in_use_ * 2 : 64;
 }
@@ -133,38 +137,29 @@ ThreadBlock* ThreadArena::acquire(int tid) {
   return block;
 }
 
-void ThreadArena::after_fork(ThreadBlock* block, int tid) {
+void ThreadArena::orphan_all() {
   lock_.reset_in_child();
-  const std::uint8_t mask = block != nullptr ? virtual_mask(block->tid) : 0;
+  for (std::uint32_t slot = 0; slot < fresh_; ++slot) {
+    if (ThreadBlock* block = block_at(slot); block->tid != 0) {
+      entry(block->tid)->slot.store(0, std::memory_order_relaxed);
+      block->orphan = true;
+    }
+  }
+}
+
+void ThreadArena::claim(ThreadBlock* block, int tid) {
+  const OwnerLockGuard guard(lock_, tid);
   for (std::uint32_t slot = 0; slot < fresh_; ++slot) {
     ThreadBlock* other = block_at(slot);
-    if (other->tid == 0) {
-      continue;
-    }
-    entry(other->tid)->slot.store(0, std::memory_order_relaxed);
-    if (other != block) {
-      other->tid = 0;
-      other->slot_link = free_;
-      free_ = slot + 1;
-      --in_use_;
+    if (other->tid != 0 && other->orphan && other != block) {
+      release(other);
     }
   }
   if (block != nullptr) {
+    block->orphan = false;
     block->tid = tid;
     block->lp.id = static_cast<std::uint32_t>(tid);
     entry(tid)->slot.store(block->slot + 1, std::memory_order_release);
-    set_virtual_mask(tid, mask);
-  }
-}
-
-std::uint8_t ThreadArena::virtual_mask(int tid) const {
-  TidEntry* e = entry(tid);
-  return e != nullptr ? e->virtual_mask.load(std::memory_order_relaxed) : std::uint8_t{0};
-}
-
-void ThreadArena::set_virtual_mask(int tid, std::uint8_t bits) {
-  if (TidEntry* e = entry(tid); e != nullptr && e->virtual_mask.load(std::memory_order_relaxed) != bits) {
-    e->virtual_mask.store(bits, std::memory_order_relaxed);
   }
 }
 

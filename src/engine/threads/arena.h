@@ -15,7 +15,6 @@ namespace enclume::engine {
 class ThreadArena {
   struct TidEntry {
     std::atomic<std::uint32_t> slot;  ///< 1 + slot, 0: not registered
-    std::atomic<std::uint8_t> virtual_mask;
   };
 
  public:
@@ -26,15 +25,20 @@ class ThreadArena {
   /// The thread whose slot holds this stack pointer, or null. Signal context: safe.
   [[nodiscard]] ThreadBlock* of_stack(std::uint64_t rsp) const;
 
-  /// The block of a registered thread, or null. Signal context: safe.
+  /// The block of a registered thread, or null. Ids come back: a thread's own block is not looked up this way
+  /// but by Engine::this_thread(). Signal context: safe.
   [[nodiscard]] ThreadBlock* find(int tid) const;
 
   /// A fresh block for a thread that has none. Null if there are too many threads. The caller has blocked
-  /// its signals: the arena's lock is taken. Signal context: safe under that condition.
+  /// all signals: the arena's lock is taken. Signal context: safe under that condition.
   [[nodiscard]] ThreadBlock* acquire(int tid);
 
-  /// In the child of a fork: only the calling thread is left, under a new id. `block` may be null.
-  void after_fork(ThreadBlock* block, int tid);
+  /// In the child of a fork, once: it is not known whose the slots are. Only one thread has been copied, but
+  /// it may have made others since, and one of those may be here first.
+  void orphan_all();
+  /// The thread that was copied, under its new id; `block` is its own, or null. What is orphaned still is
+  /// free.
+  void claim(ThreadBlock* block, int tid);
 
   /// For a tracer of a process with the same engine: where there the slots' beginning and their size are, and
   /// the beginning of the table that has 1 + a thread's slot, as 32 bits, at tid_offset().
@@ -51,20 +55,17 @@ class ThreadArena {
   void for_each(F&& f) {
     const std::uint32_t end = fresh_.load(std::memory_order_acquire);
     for (std::uint32_t slot = 0; slot < end; ++slot) {
-      if (ThreadBlock* block = block_at(slot); block->tid != 0) {
+      if (ThreadBlock* block = block_at(slot); block->tid != 0 && !block->orphan) {
         f(*block);
       }
     }
   }
 
-  /// Bits of the signals that stay unblocked whatever the thread asked for; see signals/mask.h.
-  [[nodiscard]] std::uint8_t virtual_mask(int tid) const;
-  void set_virtual_mask(int tid, std::uint8_t bits);
-
  private:
   [[nodiscard]] ThreadBlock* block_at(std::uint32_t slot) const;
   [[nodiscard]] TidEntry* entry(int tid) const;
   bool make_usable(std::uint32_t slot);
+  void release(ThreadBlock* block);
   void reclaim_dead();
 
   OwnerLock lock_;

@@ -62,7 +62,13 @@ struct alignas(64) ThreadBlock {
   Pkru host_pkru;          ///< of the frame by which the thread has entered
   std::uint64_t xfrm;      ///< of the enclave that it is in, for the exit, after which `lp` does not know it
   AltStack program_stack;  ///< what the program believes its alternate stack is
-  SignalSet mask;          ///< see mask_saved
+  /// What the program believes blocked of the owned signals, as pack_owned() has it.
+  std::atomic<std::uint8_t> virtual_mask;
+  /// A child that shares this block between vfork and exec, and has changed its mask: all of it is the
+  /// kernel's.
+  int vfork_child;
+  bool orphan;  ///< after a fork: of a thread that this process does not have, or that has not been met yet
+  SignalSet mask;                       ///< see mask_saved
   std::atomic<std::uint8_t> held_bits;  ///< owned signals that wait for the program to unblock them
   std::array<siginfo_t, 6> held;
   std::array<siginfo_t, kDeferredSlots> deferred_signals;  ///< written once the bit in `deferred` is set

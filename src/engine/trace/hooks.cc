@@ -167,7 +167,7 @@ void trace_delivery_now(const kernel::Delivery& delivery, kernel::ExceptionDesig
                         const kernel::TrapFrame& trap, const arch::CpuState& cpu, const ThreadBlock& block,
                         SignalSet mask) noexcept {
   const trace::Question asked = question(design, trap, cpu);
-  const SignalSet blocked = mask | unpack_owned(engine().arena.virtual_mask(block.tid));
+  const SignalSet blocked = mask | unpack_owned(block.virtual_mask);
   if (const auto* fixup = std::get_if<kernel::Fixup>(&delivery)) {
     engine().events.emit(trace::Fixup{asked, fixup->rip, receiver_of_fixup(design, *fixup, cpu)});
   } else if (const auto* signal = std::get_if<kernel::TrapSignal>(&delivery)) {

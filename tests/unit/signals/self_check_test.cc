@@ -72,7 +72,8 @@ TEST_F(SelfCheckDeathTest, TcsThatIsNotActive) {
   EXPECT_DEATH(check(), "self_check.cc:[0-9]+\\) .*state=0x0");
 }
 
-TEST_F(SelfCheckDeathTest, OwnedSignalBlockedInTheKernelsMask) {
+TEST_F(SelfCheckDeathTest, OwnedSignalBlockedInTheKernelsMaskInAnEnclave) {
+  enter();
   frame_.uc.sigmask = 1U << (SIGILL - 1);
   EXPECT_DEATH(check(), "self_check.cc:[0-9]+\\) mask=0x8");
 }

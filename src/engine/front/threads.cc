@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+// Threads that libc makes. The engine meets a thread when it first needs something, but not all that a thread
+// begins with is in the kernel: it inherits its creator's mask (or has one from its attributes), and an owned
+// signal that is blocked in the kernel would kill it at its first ENCLU.
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <threads.h>
+
+#include <cerrno>
+#include <cstdarg>
+#include <cstdlib>
+
+#include "base/panic.h"
+#include "base/syscall.h"
+#include "base/types.h"
+#include "engine/engine.h"
+#include "engine/front/real.h"
+#include "engine/front/signals.h"
+#include "engine/signals/mask.h"
+#include "engine/threads/thread_block.h"
+
+namespace enclume::engine {
+
+namespace {
+
+/// A thread's function, for the thread to call once its mask is in order.
+template <typename Result>
+struct Start {
+  Result (*function)(void*);
+  void* argument;
+};
+
+/// Begins with the mask that the thread shall have, in the kernel.
+template <typename Result>
+Result run(const Start<Result> start) {
+  ENCLUME_CHECK(engine().adopt_kernel_mask());
+  return start.function(start.argument);
+}
+
+template <typename Result>
+Result begin(void* raw) {
+  const Start<Result> start = *static_cast<Start<Result>*>(raw);
+  std::free(raw);
+  return run(start);
+}
+
+SignalSet my_virtual_mask() {
+  if (!engine().active) {
+    return 0;
+  }
+  engine().sync_after_fork();
+  const ThreadBlock* block = engine().this_thread();
+  return block != nullptr ? unpack_owned(block->virtual_mask) : 0;
+}
+
+/// Makes a thread while the kernel has the whole of the creator's mask, which is handed on then.
+template <typename Create>
+int create_with(SignalSet owned, Create&& create) {
+  sys::raw(__NR_rt_sigprocmask, SIG_BLOCK, sys::arg(&owned), 0, sizeof(owned));
+  const int result = create();
+  const int error = errno;
+  sys::raw(__NR_rt_sigprocmask, SIG_UNBLOCK, sys::arg(&owned), 0, sizeof(owned));
+  errno = error;
+  return result;
+}
+
+using PthreadCreate = int(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
+
+int create_thread(pthread_t* thread, const pthread_attr_t* attributes, void* (*function)(void*),
+                  void* argument) {
+  static Real<PthreadCreate> real{"pthread_create"};
+  sigset_t set;
+  const bool given = attributes != nullptr && pthread_attr_getsigmask_np(attributes, &set) == 0;
+  const SignalSet owned = (given ? to_set(set) : my_virtual_mask()) & kOwnedSet;
+  if (owned == 0 || !engine().active) {
+    return real(thread, attributes, function, argument);
+  }
+  auto* start = static_cast<Start<void*>*>(std::malloc(sizeof(Start<void*>)));
+  if (start == nullptr) {
+    return EAGAIN;
+  }
+  *start = {function, argument};
+  const int result =
+      create_with(given ? 0 : owned, [&] { return real(thread, attributes, &begin<void*>, start); });
+  if (result != 0) {
+    std::free(start);
+  }
+  return result;
+}
+
+int create_c11_thread(thrd_t* thread, thrd_start_t function, void* argument) {
+  static Real<int(thrd_t*, thrd_start_t, void*)> real{"thrd_create"};
+  const SignalSet owned = my_virtual_mask();
+  if (owned == 0) {
+    return real(thread, function, argument);
+  }
+  auto* start = static_cast<Start<int>*>(std::malloc(sizeof(Start<int>)));
+  if (start == nullptr) {
+    return thrd_nomem;
+  }
+  *start = {function, argument};
+  const int result = create_with(owned, [&] { return real(thread, &begin<int>, start); });
+  if (result != thrd_success) {
+    std::free(start);
+  }
+  return result;
+}
+
+int begin_on_stack(void* raw) {
+  return run(*static_cast<Start<int>*>(raw));
+}
+
+/// clone(): a thread or a process that begins with a function. Nothing that is allocated could be freed
+/// again; but there is the child's stack.
+int clone_with_mask(int (*function)(void*), void* stack, int flags, void* argument, pid_t* parent_tid,
+                    void* tls, pid_t* child_tid) {
+  static Real<int(int (*)(void*), void*, int, void*, ...)> real{"clone"};
+  const SignalSet owned = my_virtual_mask();
+  if (owned == 0 || function == nullptr || stack == nullptr) {
+    return real(function, stack, flags, argument, parent_tid, tls, child_tid);
+  }
+  auto* start = reinterpret_cast<Start<int>*>(
+      align_down(reinterpret_cast<std::uint64_t>(stack) - sizeof(Start<int>), 16));
+  *start = {function, argument};
+  return create_with(owned,
+                     [&] { return real(&begin_on_stack, start, flags, start, parent_tid, tls, child_tid); });
+}
+
+}  // namespace
+
+}  // namespace enclume::engine
+
+using namespace enclume::engine;  // the exported names below are C's
+
+ENCLUME_EXPORT int pthread_create(pthread_t* thread, const pthread_attr_t* attributes,
+                                  void* (*function)(void*), void* argument) noexcept {
+  return create_thread(thread, attributes, function, argument);
+}
+ENCLUME_EXPORT int thrd_create(thrd_t* thread, thrd_start_t function, void* argument) {
+  return create_c11_thread(thread, function, argument);
+}
+
+#define ENCLUME_CLONE_ARGUMENTS            \
+  va_list list;                            \
+  va_start(list, argument);                \
+  auto* parent_tid = va_arg(list, pid_t*); \
+  auto* tls = va_arg(list, void*);         \
+  auto* child_tid = va_arg(list, pid_t*);  \
+  va_end(list);
+
+ENCLUME_EXPORT int clone(int (*function)(void*), void* stack, int flags, void* argument, ...) noexcept {
+  ENCLUME_CLONE_ARGUMENTS
+  return clone_with_mask(function, stack, flags, argument, parent_tid, tls, child_tid);
+}
+ENCLUME_EXPORT int __clone(int (*function)(void*), void* stack, int flags, void* argument, ...) noexcept {
+  ENCLUME_CLONE_ARGUMENTS
+  return clone_with_mask(function, stack, flags, argument, parent_tid, tls, child_tid);
+}
