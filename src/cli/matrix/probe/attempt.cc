@@ -43,12 +43,14 @@ std::uint64_t unmapped_page() {
   return 8 * kPage;
 }
 
+// A page of zeros. Not by mmap(), which may well choose an address in ELRANGE, where there is a hole.
 std::uint64_t host_page(int protection) {
-  void* page = mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (page == MAP_FAILED) throw std::runtime_error("mmap");
-  std::memset(page, 0, kPage);
-  mprotect(page, kPage, protection);
-  return address_of(page);
+  alignas(kPage) static std::array<std::array<std::uint8_t, kPage>, 4> pages;
+  static std::size_t used = 0;
+  auto& page = pages.at(used++);
+  page.fill(0);  // so that it is present
+  mprotect(page.data(), kPage, protection);
+  return address_of(page.data());
 }
 
 EnclaveOptions options_of(const Cell& cell) {
@@ -213,7 +215,7 @@ void Attempt::inside() {
     operand = unmapped_page() + 0x123;
   } else if (trigger_ == "jump-host") {
     routine = "jump";
-    operand = address_of(matrix_aep_nop);
+    operand = address_of(matrix_nop_ud2);
   } else if (trigger_ == "read-hole") {
     routine = "read";
     operand = unmapped_page() + 0x123;

@@ -80,8 +80,9 @@ void on_signal(int number, siginfo_t* info, void* raw_context) {
     if (facts.registers.rip != g_aep || g_interrupt.count != 0) return;
     facts.count = 1;
     g_interrupt = facts;
-    if (g_door->on_interrupt) {
-      g_door->on_interrupt();
+    // Once: what it does may take until the next signal.
+    if (const auto hook = std::exchange(g_door->on_interrupt, nullptr)) {
+      hook();
       g_interrupt = facts;
     }
     return;

@@ -165,6 +165,9 @@ matrix_lock_enclu:
 matrix_aep_nop:
 	nop
 	jmp	matrix_land_exit
+	hidden	matrix_nop_ud2
+matrix_nop_ud2:
+	nop
 	hidden	matrix_aep_ud2
 matrix_aep_ud2:
 	ud2

@@ -68,6 +68,7 @@ extern const std::uint8_t matrix_enclu[];
 extern const std::uint8_t matrix_lock_enclu[];
 extern const std::uint8_t matrix_aep_enclu[];
 extern const std::uint8_t matrix_aep_nop[];
+extern const std::uint8_t matrix_nop_ud2[];
 extern const std::uint8_t matrix_aep_ud2[];
 extern const std::uint8_t matrix_aep_int3[];
 extern const std::uint8_t matrix_aep_load[];  // of address 18h
