@@ -94,11 +94,22 @@ INSTANTIATE_TEST_SUITE_P(
         std::pair{"/saved/maddr", json(0x5000)}, std::pair{"/saved/errcd", json(0)},
         std::pair{"/saved/changed", json("r12")}));
 
-TEST(MatrixVerdictTest, SiliconIsNotExcused) {
-  const json killed = {{"killed", 11}};
-  const Cell& cell = cell_named("opt-out/GP-fetch-host");
-  EXPECT_EQ(judge(cell, ExceptionDesign::Vdso, killed, {}).verdict, Verdict::kDeviates);
-  EXPECT_EQ(judge(cell, ExceptionDesign::Vdso, killed, {.has_silicon = true}).verdict, Verdict::kDiffers);
+// What native execution has to give for MOV DS: nobody notices.
+const json kExecuted = {{"who", "N"}, {"done", true}, {"at", json::object()}};
+
+TEST(MatrixVerdictTest, NeitherSiliconNorStrictModeIsExcused) {
+  const Cell& cell = cell_named("opt-out/mov-ds");
+  EXPECT_EQ(judge(cell, ExceptionDesign::Vdso, kExecuted, {}).verdict, Verdict::kDeviates);
+  EXPECT_EQ(judge(cell, ExceptionDesign::Vdso, kExecuted, {.has_silicon = true}).verdict, Verdict::kDiffers);
+  EXPECT_EQ(judge(cell, ExceptionDesign::Vdso, kExecuted, {.is_strict = true}).verdict, Verdict::kDiffers);
+}
+
+TEST(MatrixVerdictTest, AnExcuseIsForOneWayToDifferOnly) {
+  const Cell& cell = cell_named("opt-out/mov-ds");
+  json facts = kExecuted;
+  facts["done"] = false;
+  EXPECT_EQ(judge(cell, ExceptionDesign::Vdso, facts, {}).verdict, Verdict::kDiffers);
+  EXPECT_EQ(judge(cell, ExceptionDesign::Vdso, {{"killed", 11}}, {}).verdict, Verdict::kDiffers);
 }
 
 TEST(MatrixVerdictTest, ACellWithoutFactsDiffers) {

@@ -20,6 +20,8 @@ TEST(MatrixRowsTest, EachIsTriedOrSaysWhyNot) {
     EXPECT_EQ(row.trigger.empty(), row.needs == Needs::kNobody) << cell.name();
     EXPECT_EQ(row.why.empty(), row.needs == Needs::kNothing) << cell.name();
     EXPECT_FALSE(row.source.empty()) << cell.name();
+    EXPECT_EQ(row.natively != nullptr, row.needs == Needs::kStrict || row.needs == Needs::kNoHypervisor)
+        << cell.name();
   }
 }
 

@@ -91,6 +91,8 @@ class Comparison {
         return;
       case Ref::kOperand:
         return equal(name, is, at("operand"));
+      case Ref::kAfterOperand:
+        return equal(name, is, at("operand") + 1);
       case Ref::kOperandPage:
         return equal(name, is, at("operand") & ~kPageMask);
       case Ref::kEntry:

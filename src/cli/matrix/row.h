@@ -46,16 +46,17 @@ using Places = std::uint16_t;
 enum class Ref : std::uint8_t {
   kNumber,
   kAep,
-  kEnclu,        // the ENCLU that was executed
-  kAfterAep,     // behind a one-byte instruction there
-  kAfterEnclu,   // where EEXIT goes to: behind the ENCLU that entered
-  kSite,         // the instruction in question
-  kAfterSite,    // behind it
-  kLoop,         // somewhere in the loop that begins at the site
-  kOperand,      // the address that the row is about
-  kOperandPage,  // the same without its low 12 bits
-  kEntry,        // BASEADDR + OENTRY
-  kUnchecked,    // documents leave it open
+  kEnclu,         // the ENCLU that was executed
+  kAfterAep,      // behind a one-byte instruction there
+  kAfterEnclu,    // where EEXIT goes to: behind the ENCLU that entered
+  kSite,          // the instruction in question
+  kAfterSite,     // behind it
+  kLoop,          // somewhere in the loop that begins at the site
+  kOperand,       // the address that the row is about
+  kOperandPage,   // the same without its low 12 bits
+  kAfterOperand,  // behind a one-byte instruction there
+  kEntry,         // BASEADDR + OENTRY
+  kUnchecked,     // documents leave it open
 };
 struct Value {
   Ref ref = Ref::kNumber;
@@ -110,9 +111,9 @@ enum class Enclave : std::uint8_t {
 // What an engine without silicon needs of the machine to reproduce a row.
 enum class Needs : std::uint8_t {
   kNothing,
-  kStrict,        // single-stepping, or more: it cannot be seen natively
+  kStrict,        // single-stepping: natively it is as `natively` says, or as on hardware
   kSgx2,          // a machine with SGX1 only cannot do it
-  kNoHypervisor,  // one may do it in its own way
+  kNoHypervisor,  // one may do it in its own way, which `natively` says
   kNobody,        // no program can bring it about; not executed
 };
 
@@ -137,7 +138,9 @@ struct Row {
   Fpu fpu = {};
   Enclave enclave = Enclave::kUsual;
   Needs needs = Needs::kNothing;
-  std::string_view why = "";  // it cannot be reproduced: the reason
+  const Row* natively =
+      nullptr;                // what is to be seen without that; its own `natively` is another possibility
+  std::string_view why = "";  // it cannot be reproduced: what happens instead, and the reason
   std::string_view source = "";
 };
 

@@ -49,8 +49,18 @@ constexpr Row trap(Places where, std::string_view id, std::string_view vector, s
           .rip = {Ref::kAfterSite},
           .source = source};
 }
+// INT1 as some hypervisors hand it on.
+constexpr Row kInt1AsFault = {.id = "natively",
+                              .vector = "#DB",
+                              .what = "",
+                              .who = "SSSS",
+                              .exception = {1},
+                              .signal = at(kSigInt1, Ref::kSite),
+                              .state = State::kHost,
+                              .rip = {Ref::kSite}};
 constexpr Row unvirtualised(Row row) {
   row.needs = Needs::kNoHypervisor;
+  row.natively = &kInt1AsFault;
   row.why = "one that intercepts #DB may hand it on as a fault, with RIP at the INT1";
   return row;
 }

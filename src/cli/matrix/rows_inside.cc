@@ -30,6 +30,16 @@ constexpr Saved protection(Ref rip) {
   return {.is = true, .rip = {rip}, .exitinfo = hardware(13), .has_exinfo = true};
 }
 
+// Native execution goes on.
+constexpr Row kNobody = {.id = "natively", .vector = "none", .what = "", .who = "NNNN"};
+constexpr Row kFaultOfHostCode = {.id = "natively",
+                                  .vector = "#GP",
+                                  .what = "",
+                                  .exception = {13},
+                                  .signal = kSigGp,
+                                  .saved = protection(Ref::kAfterOperand),
+                                  .cssa = 1};
+
 constexpr Row kRows[] = {
     {.id = "DE",
      .where = kInside,
@@ -147,7 +157,8 @@ constexpr Row kRows[] = {
      .cssa = 1,
      .enclave = Enclave::kWithoutAvx,
      .needs = Needs::kStrict,
-     .why = "user space cannot narrow XCR0 to XFRM",
+     .natively = &kNobody,
+     .why = "it is executed, since user space cannot narrow XCR0 to XFRM",
      .source = "SDM 42.7.1: XCR0 is XFRM in the enclave"},
     {.id = "NM",
      .where = kInside,
@@ -210,7 +221,8 @@ constexpr Row kRows[] = {
      .saved = protection(Ref::kOperand),
      .cssa = 1,
      .needs = Needs::kStrict,
-     .why = "the jump succeeds natively, and the host code runs",
+     .natively = &kFaultOfHostCode,
+     .why = "the host code runs, here a NOP and UD2, until it faults, and that is the #GP",
      .source = "SDM 38.5.3"},
     {.id = "PF-host",
      .where = kInside,

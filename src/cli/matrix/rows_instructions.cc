@@ -8,7 +8,7 @@ namespace {
 
 constexpr Places kOptOut = places(Place::kOptOut);
 constexpr std::string_view kTable = "SDM table 39-1";
-constexpr std::string_view kUnseen = "it runs natively without a fault, and is not looked for";
+constexpr std::string_view kUnseen = "it is executed: it does not fault, and is not looked for";
 
 constexpr Row undefined(std::string_view id, std::string_view what, std::string_view source = kTable) {
   return {.id = id,
@@ -22,12 +22,44 @@ constexpr Row undefined(std::string_view id, std::string_view what, std::string_
           .cssa = 1,
           .source = source};
 }
-constexpr Row unseen(std::string_view id, std::string_view what, std::string_view why = kUnseen) {
+constexpr Row legal(std::string_view id, std::string_view what, std::string_view source) {
+  return {.id = id,
+          .where = kOptOut,
+          .vector = "none",
+          .what = what,
+          .trigger = id,
+          .who = "NNNN",
+          .source = source};
+}
+constexpr Row unseen(std::string_view id, std::string_view what, const Row& natively,
+                     std::string_view why = kUnseen) {
   Row row = undefined(id, what);
   row.needs = Needs::kStrict;
+  row.natively = &natively;
   row.why = why;
   return row;
 }
+
+constexpr Row kExecuted = legal("natively", "", "");
+// A null selector takes FS's base away; the access to the thread's data that follows is to page 0. Where it
+// leaves the base alone nothing happens.
+constexpr Row kBaseLost = {
+    .id = "natively",
+    .vector = "#PF",
+    .what = "",
+    .exception = {14, 0x6},
+    .signal = {SIGSEGV, SEGV_MAPERR, {Ref::kUnchecked}},
+    .saved = {.is = true, .rip = {Ref::kUnchecked}, .exitinfo = 0x8000030e, .changed = "unrecorded"},
+    .cssa = 1,
+    .natively = &kExecuted};
+constexpr Row kTwoLost = {
+    .id = "natively",
+    .vector = "#UD",
+    .what = "",
+    .exception = {6},
+    .signal = kSigUd,
+    .saved = {.is = true, .rip = {Ref::kSite}, .exitinfo = 0x80000306, .changed = "rcx r11"},
+    .cssa = 1};
 constexpr Row privileged(std::string_view id, std::string_view what,
                          std::string_view source = "SDM Vol. 2: #GP(0) if CPL > 0") {
   return {.id = id,
@@ -41,16 +73,6 @@ constexpr Row privileged(std::string_view id, std::string_view what,
           .cssa = 1,
           .source = source};
 }
-constexpr Row legal(std::string_view id, std::string_view what, std::string_view source) {
-  return {.id = id,
-          .where = kOptOut,
-          .vector = "none",
-          .what = what,
-          .trigger = id,
-          .who = "NNNN",
-          .source = source};
-}
-
 constexpr Row kIllegal[] = {
     undefined("cpuid", "CPUID"),
     undefined("getsec", "GETSEC"),
@@ -70,29 +92,31 @@ constexpr Row kIllegal[] = {
     undefined("insl", "INSD"),
     undefined("outsb", "OUTSB"),
     undefined("outsl", "OUTSD"),
-    unseen("far-call", "far CALL"),
-    unseen("far-jmp", "far JMP"),
-    unseen("far-ret", "far RET"),
+    unseen("far-call", "far CALL", kExecuted),
+    unseen("far-jmp", "far JMP", kExecuted),
+    unseen("far-ret", "far RET", kExecuted),
     undefined("int-n", "INT 21h"),
     undefined("int-80", "INT 80h"),
     undefined("into", "INTO", "SDM Vol. 2: #UD in 64-bit mode"),
-    unseen("iret", "IRET"),
+    unseen("iret", "IRET", kExecuted),
     undefined("lds", "LDS", "SDM Vol. 2: no such instruction in 64-bit mode; the bytes are no VEX either"),
     undefined("les", "LES", "SDM Vol. 2: no such instruction in 64-bit mode; the bytes are no VEX either"),
     undefined("lfs", "LFS"),
     undefined("lgs", "LGS"),
     undefined("lss", "LSS"),
-    unseen("mov-ds", "MOV DS"),
-    unseen("mov-es", "MOV ES"),
-    unseen("mov-ss", "MOV SS"),
-    unseen("mov-fs", "MOV FS"),
-    unseen("mov-gs", "MOV GS"),
+    unseen("mov-ds", "MOV DS", kExecuted),
+    unseen("mov-es", "MOV ES", kExecuted),
+    unseen("mov-ss", "MOV SS", kExecuted),
+    unseen("mov-fs", "MOV FS", kBaseLost, "it loses FS's base: it does not fault, and is not looked for"),
+    unseen("mov-gs", "MOV GS", kExecuted),
     undefined("pop-ds", "POP DS", "SDM Vol. 2: no such instruction in 64-bit mode"),
     undefined("pop-es", "POP ES", "SDM Vol. 2: no such instruction in 64-bit mode"),
     undefined("pop-ss", "POP SS", "SDM Vol. 2: no such instruction in 64-bit mode"),
     undefined("pop-fs", "POP FS"),
     undefined("pop-gs", "POP GS"),
-    unseen("syscall", "SYSCALL", "syscall user dispatch tells of it when RCX and R11 are overwritten"),
+    unseen("syscall", "SYSCALL", kTwoLost,
+           "the same, but RCX and R11 are overwritten by then: syscall user dispatch tells of it behind the "
+           "instruction"),
     undefined("sysenter", "SYSENTER"),
     undefined("encls", "ENCLS", "SDM ENCLS: #UD if CPL > 0"),
     undefined("rsm", "RSM", "SDM Vol. 2: #UD outside SMM"),

@@ -17,6 +17,9 @@ matrix` carries out every cell on this machine and compares; the tests do the sa
 program that it runs, `enclume-matrix`, is an ordinary SGX program: on a machine with SGX, run it by itself and give
 what it prints to `enclume matrix --facts`.
 
+Where native execution cannot be as on hardware, the row says what it gives instead; that is checked like the rest.
+`enclume matrix --strict` single-steps the enclaves, and then the row holds as it stands.
+
 The expectations are written down here from the architecture (SDM: Intel's manual, Volume 3D of June 2016, or the
 volume named) and from Linux 6.12 (`extable.c`, `vsgx.S` in `arch/x86/entry/vdso`, `traps.c` in
 `arch/x86/kernel`, `fault.c` in `arch/x86/mm`); none is computed by the code that it tests.

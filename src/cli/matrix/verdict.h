@@ -14,7 +14,7 @@ namespace enclume::cli::matrix {
 enum class Verdict : std::uint8_t {
   kAsExpected,
   kDiffers,
-  kDeviates,  // differs, and the row says that it cannot be otherwise here
+  kDeviates,  // differs, in the way that the row says it must here
   kNotTried,  // no such place in this design, or nobody can bring it about
 };
 
@@ -30,6 +30,7 @@ struct Result {
 struct Machine {
   bool has_silicon = false;  // the facts are of a processor with SGX: no deviation is excused
   bool has_hypervisor = false;
+  bool is_strict = false;  // enclave code is single-stepped
 };
 
 [[nodiscard]] Result judge(const Cell& cell, kernel::ExceptionDesign design, nlohmann::json facts,

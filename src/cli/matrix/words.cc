@@ -87,6 +87,8 @@ std::string value_words(const Value& value) {
       return "in the loop";
     case Ref::kOperand:
       return "address";
+    case Ref::kAfterOperand:
+      return "behind the address";
     case Ref::kOperandPage:
       return "page of the address";
     case Ref::kEntry:
@@ -149,7 +151,7 @@ std::string remark_words(const Row& row) {
     case Needs::kNoHypervisor:
       return fmt::format("Not under every hypervisor: {}.", row.why);
     case Needs::kStrict:
-      return fmt::format("Not natively: {}.", row.why);
+      return fmt::format("Natively {}; with --strict as here.", row.why);
     case Needs::kNobody:
       return fmt::format("Not tried: {}.", row.why);
   }
