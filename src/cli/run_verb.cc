@@ -21,6 +21,7 @@
 #include "cli/layers.h"
 #include "cli/machine_secret.h"
 #include "cli/program.h"
+#include "cli/sanitizer_runtime.h"
 #include "cli/verb.h"
 
 namespace enclume::cli {
@@ -104,9 +105,12 @@ std::string disassembler() {
   return {};
 }
 
-// The engine first, then what the user preloads; once only, since a run inside a run inherits it.
-std::string preload_list(const std::string& engine, const std::string& disassembler) {
-  std::string list = engine;
+// The engine first, then what the user preloads; once only, since a run inside a run inherits it. A
+// sanitizer's runtime goes before it, as it insists, and so that the functions which it wraps are the
+// engine's; the engine takes it out of the environment again, since it is for this program alone.
+std::string preload_list(const std::string& runtime, const std::string& engine,
+                         const std::string& disassembler) {
+  std::string list = runtime.empty() ? engine : fmt::format("{}:{}", runtime, engine);
   if (!disassembler.empty()) list += fmt::format(":{}", disassembler);
   std::string_view rest;
   const auto inherited = process_environment()("LD_PRELOAD");
@@ -115,7 +119,8 @@ std::string preload_list(const std::string& engine, const std::string& disassemb
     const auto end = rest.find_first_of(" :");
     const auto item = rest.substr(0, end);
     rest = end == std::string_view::npos ? std::string_view{} : rest.substr(end + 1);
-    if (!item.empty() && item != engine && item != disassembler) list += fmt::format(":{}", item);
+    if (!item.empty() && item != runtime && item != engine && item != disassembler)
+      list += fmt::format(":{}", item);
   }
   return list;
 }
@@ -195,7 +200,9 @@ const Manual& RunVerb::manual() const {
                  "counts as none."},
                 {"ENCLUME_CONFIG", "The configuration file; it must exist."},
                 {"ENCLUME_ENGINE", "The engine to load instead of the one that belongs to this enclume."},
-                {"LD_PRELOAD", "Kept; the engine is put in front."},
+                {"LD_PRELOAD",
+                 "Kept; the engine is put in front, and AddressSanitizer's shared runtime, if PROGRAM needs "
+                 "one, in front of the engine."},
                 {"ENCLUME_SETTINGS", "Set for the program: what the engine reads. Do not set it yourself."}}},
               {"FILES",
                {{"$XDG_CONFIG_HOME/enclume/config, ~/.config/enclume/config",
@@ -313,7 +320,7 @@ ExitStatus RunVerb::run(const std::vector<std::string>& rest) {
         "enclume: warning: libzydis is not installed, or not the version that this was built for; the trace "
         "has instructions as bytes alone\n");
   }
-  set_variable("LD_PRELOAD", preload_list(engine, zydis));
+  set_variable("LD_PRELOAD", preload_list(sanitizer_runtime(program), engine, zydis));
   become(program, arguments);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/front/process.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <spawn.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include <string_view>
 
 #include "base/syscall.h"
+#include "engine/debugger.h"
 #include "engine/engine.h"
 #include "engine/front/real.h"
 #include "engine/signals/mask.h"
@@ -176,6 +178,17 @@ void remember_environment(char** environment) {
     const std::string_view entry(*environment);
     if (entry.starts_with(kPreload)) {
       preload = strdup(*environment);
+      // What stands before the engine is for this program alone (a sanitizer's runtime).
+      Dl_info self{};
+      if (preload != nullptr && dladdr(&enclume_debugger, &self) != 0) {
+        const std::string_view list = entry.substr(kPreload.size());
+        const std::size_t place = list.find(self.dli_fname);
+        if (place != std::string_view::npos && place != 0) {
+          char* const out = const_cast<char*>(preload) + kPreload.size();
+          std::memmove(out, out + place, list.size() - place + 1);
+          *environment = const_cast<char*>(preload);
+        }
+      }
     } else if (entry.starts_with(kSettings)) {
       settings = strdup(*environment);
     }
