@@ -3,9 +3,11 @@
 // The process around the enclaves: how a program finds SGX, starts other programs, loads libraries and ends;
 // and that programs which do not use SGX are as they always are.
 #include <cpuid.h>
+#include <dirent.h>
 #include <dlfcn.h>
 #include <elf.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <gtest/gtest.h>
 #include <pthread.h>
 #include <spawn.h>
@@ -17,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
@@ -26,6 +29,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "conformance/support.h"
 
@@ -196,9 +200,102 @@ TEST(DeviceTest, OpenatAndOpenByCreatFlagsWork) {
   EXPECT_TRUE(Fd(static_cast<int>(syscall(SYS_openat, AT_FDCWD, "/dev/sgx_enclave", O_RDWR, 0))));
 }
 
+TEST(DeviceTest, SlashesAndDotsThatLeadNowhereElseDoNotMatter) {
+  for (const char* path :
+       {"//dev/sgx_enclave", "/dev//sgx_enclave", "/dev/./sgx_enclave", "/./dev/.//sgx_enclave"}) {
+    EXPECT_TRUE(Fd(open(path, O_RDWR | O_CLOEXEC))) << path;
+  }
+  for (const char* path : {"/dev/sgx_enclave/", "/dev/sgx_enclave/."}) {
+    EXPECT_FALSE(Fd(open(path, O_RDWR | O_CLOEXEC))) << path;
+  }
+}
+
 TEST(DeviceTest, OtherNamesStayMissing) {
   EXPECT_FALSE(Fd(open("/dev/sgx_enclave2", O_RDWR)));
   EXPECT_EQ(errno, ENOENT);
+}
+
+std::vector<std::string> listed(DIR* directory) {
+  std::vector<std::string> names;
+  while (const dirent* entry = readdir(directory)) {
+    const std::string name = entry->d_name;
+    if (name.rfind("sgx_", 0) != 0) continue;
+    struct stat status {};
+    EXPECT_EQ(fstatat(dirfd(directory), entry->d_name, &status, AT_SYMLINK_NOFOLLOW), 0) << name;
+    EXPECT_EQ(status.st_ino, entry->d_ino) << name;
+    EXPECT_EQ(entry->d_type, DT_CHR) << name;
+    names.push_back(name);
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+const std::vector<std::string> kNodeNames = {"sgx_enclave", "sgx_provision"};
+
+TEST(DeviceTest, DirectoryListsThemOnceEachTimeThatItIsRead) {
+  DIR* const directory = opendir("/dev");
+  ASSERT_NE(directory, nullptr);
+  EXPECT_EQ(listed(directory), kNodeNames);
+  EXPECT_EQ(readdir(directory), nullptr) << "the end stays the end";
+  rewinddir(directory);
+  EXPECT_EQ(listed(directory), kNodeNames);
+  closedir(directory);
+  DIR* const again = fdopendir(open("/./dev", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  ASSERT_NE(again, nullptr);
+  EXPECT_EQ(listed(again), kNodeNames);
+  closedir(again);
+}
+
+TEST(DeviceTest, ScandirAndGlobFindThem) {
+  dirent** list = nullptr;
+  const int count = scandir(
+      "/dev", &list,
+      [](const dirent* entry) { return static_cast<int>(std::strncmp(entry->d_name, "sgx_", 4) == 0); },
+      alphasort);
+  ASSERT_EQ(count, 2);
+  for (int i = 0; i < count; ++i) {
+    EXPECT_EQ(list[i]->d_name, kNodeNames[static_cast<std::size_t>(i)]);
+    free(list[i]);
+  }
+  free(static_cast<void*>(list));
+  glob_t found{};
+  ASSERT_EQ(glob("/d[e]v/sgx_*", 0, nullptr, &found), 0);
+  ASSERT_EQ(found.gl_pathc, 2u);
+  EXPECT_STREQ(found.gl_pathv[0], "/dev/sgx_enclave");
+  EXPECT_STREQ(found.gl_pathv[1], "/dev/sgx_provision");
+  globfree(&found);
+}
+
+TEST(DeviceTest, OtherDirectoriesDoNotListThem) {
+  for (const char* path : {"/", "/dev/fd", "/proc/self"}) {
+    DIR* const directory = opendir(path);
+    ASSERT_NE(directory, nullptr) << path;
+    EXPECT_EQ(listed(directory), std::vector<std::string>{}) << path;
+    closedir(directory);
+  }
+}
+
+TEST(DeviceTest, TheyAreFilesOfTheirOwnAndNoLinks) {
+  char buffer[16];
+  EXPECT_EQ(readlink("/dev/sgx_enclave", buffer, sizeof buffer), -1);
+  EXPECT_EQ(errno, EINVAL);
+  char* const name = realpath("/dev/./sgx_enclave", nullptr);
+  ASSERT_NE(name, nullptr) << std::strerror(errno);
+  EXPECT_STREQ(name, "/dev/sgx_enclave");
+  free(name);
+  struct stat enclave {
+  }, provision{}, null{}, by_descriptor{};
+  ASSERT_EQ(lstat("/dev/sgx_enclave", &enclave), 0);
+  ASSERT_EQ(stat("/dev/sgx_provision", &provision), 0);
+  ASSERT_EQ(stat("/dev/null", &null), 0);
+  EXPECT_NE(enclave.st_ino, null.st_ino);
+  EXPECT_NE(enclave.st_ino, provision.st_ino);
+  ASSERT_EQ(fstat(open_sgx_enclave().get(), &by_descriptor), 0);
+  EXPECT_EQ(by_descriptor.st_ino, enclave.st_ino);
+  EXPECT_EQ(by_descriptor.st_dev, enclave.st_dev);
+  struct statx extended {};
+  ASSERT_EQ(statx(AT_FDCWD, "/dev/sgx_enclave", 0, STATX_BASIC_STATS, &extended), 0);
+  EXPECT_EQ(extended.stx_ino, enclave.st_ino);
 }
 
 // ---- The vDSO ----

@@ -41,6 +41,28 @@ class GdbTest(unittest.TestCase):
             at = match.end()
 
 
+class UnderEnclume(GdbTest):
+    """gdb itself under enclume: its ptrace() has a front door, and no script is needed."""
+
+    def gdb(self, *commands, program):
+        line = [ENCLUME, "run", "--", "gdb", "-batch", "-nx"]
+        for command in ("set width 0", "set debuginfod enabled off", *commands):
+            line += ["-ex", command]
+        return subprocess.run([*line, "--args", DEBUGGEE, *program], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, timeout=110, check=False,
+                              env=dict(os.environ, LC_ALL="C")).stdout
+
+    def test_no_signal_of_the_engine_is_seen(self):
+        output = self.gdb("break debuggee_loaded", "run", "continue", program=("many",))
+        self.assert_order(output, "Breakpoint 1, debuggee_loaded", "result 0x5ec3e8", "exited normally")
+        self.assertNotIn("received signal", output)
+
+    def test_the_programs_signals_are(self):
+        output = self.gdb("run", "print $_siginfo._sifields._sigfault.si_addr", "continue", program=("segv",))
+        self.assert_order(output, "received signal SIGSEGV", r"= \(void \*\) 0x")
+        self.assertNotIn("SIGILL", output)
+
+
 class Signals(GdbTest):
     def test_of_the_engine_pass_unseen(self):
         output = debug("continue", program=("many",))

@@ -8,6 +8,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdlib>
@@ -49,9 +50,25 @@ constexpr std::array<Name, 4> kNames = {{{"/dev/sgx_enclave", Device::Enclave},
                                          {"/dev/sgx_provision", Device::Provision},
                                          {"/dev/sgx/provision", Device::Provision}}};
 
+/// The path of a device, but for slashes and dots that lead nowhere else.
 Device device_of_name(std::string_view path) {
+  std::array<char, 32> storage;
+  LineBuffer plain(storage);
+  while (!path.empty()) {
+    path.remove_prefix(std::min(path.find_first_not_of('/'), path.size()));
+    const std::string_view part = path.substr(0, path.find('/'));
+    path.remove_prefix(part.size());
+    if (part == ".." || plain.truncated()) {
+      return Device::None;
+    }
+    if (!part.empty() && part != ".") {
+      plain.text("/").text(part);
+    } else if (path.empty()) {
+      return Device::None;  // it ends as a directory does
+    }
+  }
   for (const Name& name : kNames) {
-    if (path == name.path) {
+    if (plain.view() == name.path) {
       return name.device;
     }
   }
@@ -146,7 +163,8 @@ Device device_of_path(int dirfd, const char* path) {
   }
   if (path[0] == '/') {
     // Most paths differ in the first bytes; only what begins like ours is looked at whole.
-    return std::strncmp(path, "/dev/sgx", 8) == 0 ? device_of_name(path) : Device::None;
+    const bool may_be = std::strncmp(path, "/dev/", 5) == 0 || path[1] == '/' || path[1] == '.';
+    return may_be ? device_of_name(path) : Device::None;
   }
   if (std::strncmp(path, "sgx", 3) != 0 && std::strncmp(path, "./", 2) != 0 &&
       std::strcmp(path, "enclave") != 0 && std::strcmp(path, "provision") != 0) {
@@ -165,9 +183,6 @@ Device device_of_path(int dirfd, const char* path) {
       return Device::None;
     }
     full[static_cast<std::size_t>(n)] = '\0';
-  }
-  if (std::strncmp(path, "./", 2) == 0) {
-    path += 2;
   }
   const std::size_t length = std::strlen(full.data());
   if (length + 1 + std::strlen(path) >= full.size()) {
@@ -249,8 +264,13 @@ SysResult<kernel::Enclave*> enclave_of(int fd, kernel::FileIdentity identity) {
 }
 
 void pose_as_device(Device device, struct stat& st) {
-  // A misc device: major 10, minor assigned at boot.
+  // A misc device: major 10, minor assigned at boot. Its inode is none of those that devtmpfs has given.
   const unsigned minor_number = device == Device::Enclave ? 125 : 126;
+  struct stat dev;
+  if (sys::raw(__NR_stat, sys::arg("/dev"), sys::arg(&dev)) == 0) {
+    st.st_dev = dev.st_dev;
+  }
+  st.st_ino = (1U << 30) + minor_number;
   st.st_mode = S_IFCHR | (device == Device::Enclave ? 0666 : 0660);
   st.st_rdev = makedev(10, minor_number);
   st.st_size = 0;

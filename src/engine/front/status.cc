@@ -110,6 +110,7 @@ ENCLUME_EXPORT int statx(int dirfd, const char* path, int flags, unsigned mask, 
     st->stx_mode = static_cast<decltype(st->stx_mode)>(plain.st_mode);
     st->stx_rdev_major = major(plain.st_rdev);
     st->stx_rdev_minor = minor(plain.st_rdev);
+    st->stx_ino = plain.st_ino;
   }
   return result;
 }

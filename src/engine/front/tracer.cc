@@ -41,15 +41,6 @@ std::uint64_t pointer(const void* p) {
 
 OwnerLock lock;
 std::array<Tracee, 512> tracees;
-int tracer_process = 0;  // whose they are: a forked child has none
-
-void begin() {
-  if (const int self = sys::getpid(); tracer_process != self) {
-    lock.reset_in_child();
-    tracees = {};
-    tracer_process = self;
-  }
-}
 
 Tracee* find(pid_t tid) {
   for (Tracee& tracee : tracees) {
@@ -109,8 +100,7 @@ std::uint64_t in_tracee(const Tracee& tracee, const void* of_engine) {
   return tracee.interface + (pointer(of_engine) - pointer(&enclume_debugger));
 }
 
-/// Finds the same engine in the tracee and tells it that somebody looks. A program that the tracee has become
-/// since has another.
+/// Finds the same engine in the tracee. A program that the tracee has become since has another.
 bool find_engine(Tracee& tracee) {
   if (!is_interface(tracee.tid, tracee.interface)) {
     const std::uint64_t offset = pointer(&enclume_debugger) - engine().text.begin.value();
@@ -121,13 +111,21 @@ bool find_engine(Tracee& tracee) {
       return false;
     }
   }
-  // While the program is being loaded its signals have no handler of the engine's.
-  std::uint64_t active = 0;
-  if (!peek(tracee.tid, in_tracee(tracee, &engine().active), active) || (active & 0xff) == 0) {
-    return false;
-  }
-  (void)trace(PTRACE_POKEDATA, tracee.tid, tracee.interface, interface_word(Announce::ToTracer));
   return true;
+}
+
+/// While the program is being loaded its signals have no handler of the engine's.
+bool is_active(const Tracee& tracee) {
+  std::uint64_t active = 0;
+  return peek(tracee.tid, in_tracee(tracee, &engine().active), active) && (active & 0xff) != 0;
+}
+
+/// What the engine does to itself to find out about the machine.
+bool is_probe(const Tracee& tracee, int signal) {
+  const LinearRange& text = engine().text;
+  const std::uint64_t begin = in_tracee(tracee, reinterpret_cast<const void*>(text.begin.value()));
+  return is_owned(signal) && signal != SIGTRAP &&
+         peek_register(tracee.tid, offsetof(user, regs.rip)) - begin < text.size();
 }
 
 // -- Stops
@@ -261,6 +259,12 @@ bool hide(Tracee& tracee, int signal) {
   }
   const bool stepping = tracee.request == PTRACE_SINGLESTEP;
   const long go_on = resuming(tracee);
+  if (!is_active(tracee)) {
+    return is_probe(tracee, signal) &&
+           trace(go_on, tracee.tid, 0, static_cast<std::uint64_t>(signal)).has_value();
+  }
+  // Somebody looks.
+  (void)trace(PTRACE_POKEDATA, tracee.tid, tracee.interface, interface_word(Announce::ToTracer));
   switch (static_cast<DebuggerMark>(info.si_errno)) {
     case DebuggerMark::HandlerEntry:
       tracee.stop = TraceeStop::HandlerEntry;
@@ -317,7 +321,8 @@ bool hide(Tracee& tracee, int signal) {
 
 /// PTRACE_INTERRUPT's stop.
 bool hide_interrupt(Tracee& tracee, int signal) {
-  if (!std::exchange(tracee.interrupted, false) && find_engine(tracee) && is_inside(tracee)) {
+  if (!std::exchange(tracee.interrupted, false) && find_engine(tracee) && is_active(tracee) &&
+      is_inside(tracee)) {
     const siginfo_t leave = leave_for(0);
     const long process = thread_group(tracee.tid);
     if (process > 0 &&
@@ -332,9 +337,6 @@ bool hide_interrupt(Tracee& tracee, int signal) {
 }
 
 void forget(pid_t tid) {
-  if (tracer_process != sys::getpid()) {
-    return;  // this process traces nobody
-  }
   const SignalsBlocked blocked;
   const OwnerLockGuard guard(lock, sys::gettid());
   if (Tracee* tracee = find(tid); tracee != nullptr) {
@@ -390,6 +392,11 @@ void unmark(const Tracee& tracee, siginfo_t& info) {
 
 }  // namespace
 
+void tracer_after_fork() {
+  lock.reset_in_child();
+  tracees = {};
+}
+
 bool hide_stop(pid_t tid, int& status) {
   if (!engine().active || tid <= 0) {
     return false;
@@ -404,7 +411,6 @@ bool hide_stop(pid_t tid, int& status) {
     return false;
   }
   const SignalsBlocked blocked;
-  begin();
   const OwnerLockGuard guard(lock, sys::gettid());
   Tracee* tracee = find_or_add(tid);
   if (tracee == nullptr) {
@@ -426,7 +432,6 @@ SysResult<long> front_ptrace(long request, pid_t tid, std::uint64_t address, std
     return trace(request, tid, address, data);
   }
   const SignalsBlocked blocked;
-  begin();
   const OwnerLockGuard guard(lock, sys::gettid());
   Tracee* tracee = find(tid);
   if (tid == 0 || tracee == nullptr) {

@@ -32,6 +32,9 @@ struct Tracee {
   std::uint64_t interface = 0;  ///< of enclume_debugger there; 0: not looked for, or no engine
 };
 
+/// In the child of a fork, which traces nobody.
+void tracer_after_fork();
+
 /// A stop that wait4() has reported, as its status. True if it was the engine's own: the tracee runs again,
 /// and the tracer is not to be told. Else `status` is what to tell.
 [[nodiscard]] bool hide_stop(pid_t tid, int& status);

@@ -19,7 +19,9 @@
 #include "engine/debugger.h"
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
+#include "engine/front/directories.h"
 #include "engine/front/process.h"
+#include "engine/front/tracer.h"
 #include "engine/sgx.h"
 #include "engine/start/host_cpuid.h"
 #include "engine/start/machine.h"
@@ -154,6 +156,8 @@ alignas(Sgx) std::byte sgx_storage[sizeof(Sgx)];
 /// call finds out with its first signal or front door.)
 void in_forked_child() {
   engine().sync_after_fork();
+  directories_after_fork();
+  tracer_after_fork();
 }
 
 /// What `--debug` says of the start.
