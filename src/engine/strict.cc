@@ -109,7 +109,8 @@ bool Sgx::strict_step(Interruption& it, CpuState& cpu, siginfo_t& report) {
     const auto instruction = decode::decode({code, size}, branches_);
     if (block.traced != cpu.rip && (instruction || instruction.error() != decode::DecodeError::Truncated)) {
       block.traced = cpu.rip;
-      trace_instruction(block.lp, rip, {code, instruction ? instruction->length : size});
+      trace_instruction(block, rip, {code, instruction ? instruction->length : size},
+                        instruction ? &*instruction : nullptr);
     }
     if (!instruction) {
       arm_step(block.step, cpu, nullptr);  // no instruction, or none to be had: it faults

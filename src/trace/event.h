@@ -16,6 +16,12 @@
 
 namespace enclume::trace {
 
+/// The name of an address.
+struct Symbol {
+  std::string_view name;
+  std::uint64_t offset = 0;  ///< from the symbol
+};
+
 /// The engine is ready in a program: after `enclume run` and after each exec.
 struct Start {
   std::string_view program;
@@ -179,6 +185,7 @@ struct Enclu {
   std::variant<Entered, Exited, Completed, Exception> outcome;
   LinearAddress rip;                  ///< of the instruction
   std::optional<LinearAddress> base;  ///< of the enclave that is entered, or that the instruction stands in
+  std::optional<Symbol> symbol = {};  ///< where an EEXIT goes to; with instructions only
 };
 
 /// A signal, or an interprocessor interrupt of the engine's own, made the thread leave.
@@ -201,9 +208,11 @@ struct Aex {
 /// Strict mode is about to execute an instruction of enclave code, or to refuse it.
 struct Instruction {
   LinearAddress rip;
-  LinearAddress base;               ///< of the enclave
-  std::span<const std::byte> code;  ///< its bytes, or what there is of them
-  std::string_view text;            ///< disassembled; empty if it can't be
+  LinearAddress base;                 ///< of the enclave
+  std::span<const std::byte> code;    ///< its bytes, or what there is of them
+  std::string_view text;              ///< disassembled; empty if it can't be
+  std::optional<Symbol> symbol = {};  ///< of `rip`
+  std::optional<Symbol> target = {};  ///< of the address that a branch or an operand names
 };
 
 // -- What became of an exception

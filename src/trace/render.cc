@@ -16,6 +16,16 @@ void put_place(LineBuffer& line, LinearAddress address, std::optional<LinearAddr
   }
 }
 
+void put_symbol(LineBuffer& line, const std::optional<Symbol>& symbol) {
+  if (symbol) {
+    line.text(" <").text(symbol->name);
+    if (symbol->offset != 0) {
+      line.text("+").hex(symbol->offset);
+    }
+    line.text(">");
+  }
+}
+
 void end(LineBuffer& line, const SysResult<long>& result, Number how = Number::Decimal) {
   line.text(" = ");
   put_result(line, result, how);
@@ -141,6 +151,7 @@ void put(LineBuffer& line, const Enclu& e) {
     put_place(line, entered->rip, e.base);
   } else if (exited != nullptr) {
     line.text(" -> rip=").hex(exited->rip);
+    put_symbol(line, e.symbol);
   } else if (const auto* completed = std::get_if<Completed>(&e.outcome)) {
     line.text(" = ");
     put_leaf_code(line, completed->code);
@@ -188,11 +199,13 @@ void put(LineBuffer& line, const Aex& e) {
 void put(LineBuffer& line, const Instruction& e) {
   line.text("insn ").hex(e.rip);
   put_place(line, e.rip, e.base);
+  put_symbol(line, e.symbol);
   line.text(" ");
   put_bytes(line, e.code);
   if (!e.text.empty()) {
     line.text("  ").text(e.text);
   }
+  put_symbol(line, e.target);
 }
 
 /// What the registers say that a fixup hands over, or a signal's context.

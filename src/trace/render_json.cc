@@ -284,6 +284,13 @@ void put(Elements& to, const Instruction& e) {
   };
   to.instant("instruction", name, [&](JsonObject& a) {
     put_place(a, e.rip, e.base);
+    const std::pair<std::string_view, const std::optional<Symbol>&> names[] = {{"symbol", e.symbol},
+                                                                               {"target_symbol", e.target}};
+    for (const auto& [name_of, symbol] : names) {
+      if (symbol) {
+        a.text(name_of, [&](LineBuffer& l) { l.text(symbol->name).text("+").hex(symbol->offset); });
+      }
+    }
     a.text("bytes", [&](LineBuffer& l) { put_bytes(l, e.code); });
   });
 }

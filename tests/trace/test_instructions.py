@@ -10,6 +10,7 @@ import unittest
 import traced_run
 
 LINE = re.compile(r"insn (?P<rip>0x[0-9a-f]+) \(enclave (?P<base>0x[0-9a-f]+)\+(?P<offset>0x[0-9a-f]+)\) "
+                  r"(?:<(?P<symbol>[^>+]+)(?:\+(?P<behind>0x[0-9a-f]+))?> )?"
                   r"(?P<bytes>[0-9a-f]{2}(?: [0-9a-f]{2}){0,14})(?:  (?P<text>\S.*))?")
 
 
@@ -71,10 +72,23 @@ class Instructions(unittest.TestCase):
         rip = re.search(r"at rip=(0x[0-9a-f]+)", texts[aex])[1]
         self.assertTrue(texts[aex - 1].startswith(f"insn {rip} "), texts[aex - 1])
 
+    def test_each_has_the_name_that_its_file_gives_it(self):
+        # The sample adds the page straight from the mapping of its own file.
+        for match in self.instructions:
+            self.assertEqual(match["symbol"], "enclave_page")
+            self.assertEqual(int(match["behind"] or "0", 16), int(match["offset"], 16) - 0x1000)
+
+    def test_targets_inside_and_outside_have_names(self):
+        texts = [line.text for line in self.lines]
+        self.assertTrue(any(re.search(r" eb eb .*<enclave_page\+0x3>$", text) for text in texts))
+        self.assertTrue(any(re.search(r"^ENCLU\[EEXIT\] .*<__vdso_sgx_enter_enclave\+0x[0-9a-f]+>$", text)
+                            for text in texts))
+
     @unittest.skipUnless(has_zydis(), "libzydis is not installed")
     def test_instructions_are_disassembled(self):
         texts = {match["bytes"]: match["text"] for match in self.instructions}
         self.assertEqual(texts.get("0f 01 d7"), "enclu")
+        self.assertIn("div rcx", texts.values())
         self.assertTrue(all(texts.values()))
 
     def test_without_a_trace_file_the_lines_go_to_standard_error(self):

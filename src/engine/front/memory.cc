@@ -20,6 +20,7 @@
 #include "engine/sgx.h"
 #include "engine/signals/mask.h"
 #include "engine/trace/hooks.h"
+#include "engine/trace/symbols.h"
 #include "kernel/device/ioctl.h"
 #include "kernel/uapi/sgx.h"
 #include "kernel/vma/first_touch.h"
@@ -327,6 +328,13 @@ SysResult<long> ioctl_on_enclave(int fd, kernel::FileIdentity file, unsigned cmd
     }
   }
   const auto result = kernel::sgx_ioctl(kernel, **enclave, cmd, LinearAddress(argument));
+  if (engine().trace_instructions && cmd == static_cast<unsigned>(kernel::uapi::Command::AddPages)) {
+    kernel::uapi::EnclaveAddPages pages;
+    if (caller.copy_from_user(&pages, LinearAddress(argument), sizeof(pages)) && pages.count != 0) {
+      const LinearAddress begin((*enclave)->base() + pages.offset);
+      note_enclave_source({begin, begin + pages.count}, LinearAddress(pages.src), tid);
+    }
+  }
   if (result && cmd == static_cast<unsigned>(kernel::uapi::Command::Create)) {
     VmaTable::Writer writer(kernel_half().vmas, tid);
     LinearAddress at;

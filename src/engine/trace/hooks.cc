@@ -6,9 +6,11 @@
 
 #include "arch/enclu/ssa.h"
 #include "arch/structs/tcs.h"
+#include "base/syscall.h"
 #include "engine/entry/entry.h"
 #include "engine/signals/mask.h"
 #include "engine/trace/disassembly.h"
+#include "engine/trace/symbols.h"
 #include "kernel/uapi/sgx_enclave_run_offsets.h"
 
 namespace enclume::engine {
@@ -48,14 +50,30 @@ void TracedEnclu::emit(const arch::LeafResult& result, const arch::LogicalProces
     event_->base = lp.elrange.begin;
   } else {
     event_->outcome = trace::Exited{LinearAddress(cpu.rip)};
+    if (engine().trace_instructions) {
+      event_->symbol = host_symbol(LinearAddress(cpu.rip), sys::gettid());
+    }
   }
   engine().events.emit(*event_);
 }
 
-void trace_instruction_now(const arch::LogicalProcessor& lp, LinearAddress rip,
-                           std::span<const std::byte> code) noexcept {
+void trace_instruction_now(const ThreadBlock& block, LinearAddress rip, std::span<const std::byte> code,
+                           const decode::Instruction* decoded) noexcept {
+  const LinearRange elrange = block.lp.elrange;
   std::array<char, 128> text;
-  engine().events.emit(trace::Instruction{rip, lp.elrange.begin, code, disassemble(code, rip.value(), text)});
+  trace::Instruction event{.rip = rip,
+                           .base = elrange.begin,
+                           .code = code,
+                           .text = disassemble(code, rip.value(), text),
+                           .symbol = enclave_symbol(rip),
+                           .target = {}};
+  if (decoded != nullptr && (is_relative_branch(decoded->cls) || decoded->memory.rip_relative)) {
+    const std::int64_t distance =
+        decoded->memory.rip_relative ? decoded->memory.displacement : decoded->immediate;
+    const LinearAddress target = rip + decoded->length + static_cast<std::uint64_t>(distance);
+    event.target = elrange.contains(target) ? enclave_symbol(target) : host_symbol(target, block.tid);
+  }
+  engine().events.emit(event);
 }
 
 void TracedAex::before(const arch::LogicalProcessor& lp, const arch::CpuState& cpu) noexcept {

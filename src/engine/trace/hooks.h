@@ -13,6 +13,7 @@
 #include "arch/logical_processor.h"
 #include "base/errno.h"
 #include "base/types.h"
+#include "engine/decode/instruction.h"
 #include "engine/engine.h"
 #include "engine/signals/frame.h"
 #include "engine/threads/thread_block.h"
@@ -50,13 +51,14 @@ class TracedEnclu {
   std::optional<trace::Enclu> event_;
 };
 
-/// An instruction of enclave code, before it is executed; only if the trace is to have these.
-void trace_instruction_now(const arch::LogicalProcessor& lp, LinearAddress rip,
-                           std::span<const std::byte> code) noexcept;
-inline void trace_instruction(const arch::LogicalProcessor& lp, LinearAddress rip,
-                              std::span<const std::byte> code) noexcept {
+/// An instruction of enclave code, before it is executed; only if the trace is to have these. `decoded` is
+/// null if it is none.
+void trace_instruction_now(const ThreadBlock& block, LinearAddress rip, std::span<const std::byte> code,
+                           const decode::Instruction* decoded) noexcept;
+inline void trace_instruction(const ThreadBlock& block, LinearAddress rip, std::span<const std::byte> code,
+                              const decode::Instruction* decoded) noexcept {
   if (engine().trace_instructions) [[unlikely]] {
-    trace_instruction_now(lp, rip, code);
+    trace_instruction_now(block, rip, code, decoded);
   }
 }
 

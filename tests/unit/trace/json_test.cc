@@ -106,6 +106,20 @@ TEST(RenderJson, EexitEndsIt) {
   EXPECT_EQ(e["args"], json({{"left_by", "EEXIT"}, {"target", "0x1020"}}));
 }
 
+TEST(RenderJson, AnInstructionIsNamedByItsText) {
+  constexpr std::array<std::byte, 2> kCode = {std::byte{0xeb}, std::byte{0x0e}};
+  const json e = only_element_of(
+      Instruction{at(0x4010), at(0x4000), kCode, "jmp 0x20", Symbol{"f", 0x10}, Symbol{"g", 0}});
+  EXPECT_EQ(e["name"], "jmp 0x20");
+  EXPECT_EQ(e["ph"], "i");
+  EXPECT_EQ(e["args"], json({{"rip", "0x4010"},
+                             {"enclave", "0x4000"},
+                             {"offset", "0x10"},
+                             {"symbol", "f+0x10"},
+                             {"target_symbol", "g+0x0"},
+                             {"bytes", "eb 0e"}}));
+}
+
 TEST(RenderJson, AnAexEndsItAndTellsWhatWasSaved) {
   const json all =
       elements_of(Aex{Exception{14, 0x8007, at(0x7f0000002008)}, at(0x7f0000004010), at(0x7f0000003000), 1,

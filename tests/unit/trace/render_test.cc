@@ -217,6 +217,20 @@ TEST(Enclu, UnknownLeaf) {
             "ENCLU[0x2a] rbx=0x1 rcx=0x2 rdx=0x3 = #GP(0x0) at rip=0x1007");
 }
 
+TEST(Enclu, ExitToAKnownPlace) {
+  EXPECT_EQ(text_of(Enclu{4, 0x1020, 0, 0, at(0x3000), Exited{at(0x1020)}, {}, {}, Symbol{"back", 0x20}}),
+            "ENCLU[EEXIT] tcs=0x3000 -> rip=0x1020 <back+0x20>");
+}
+
+TEST(Instructions, BytesAndWhatIsKnownOfThem) {
+  constexpr std::array<std::byte, 2> kCode = {std::byte{0xeb}, std::byte{0x0e}};
+  EXPECT_EQ(text_of(Instruction{at(0x7f0000004010), kBase, kCode, {}}),
+            "insn 0x7f0000004010 (enclave 0x7f0000000000+0x4010) eb 0e");
+  EXPECT_EQ(
+      text_of(Instruction{at(0x7f0000004010), kBase, kCode, "jmp 0x20", Symbol{"f", 0}, Symbol{"g", 8}}),
+      "insn 0x7f0000004010 (enclave 0x7f0000000000+0x4010) <f> eb 0e  jmp 0x20 <g+0x8>");
+}
+
 TEST(Aex, PageFault) {
   EXPECT_EQ(text_of(Aex{Exception{14, 0x8007, at(0x7f0000002008)}, at(0x7f0000004010), at(0x7f0000003000), 0,
                         0x8000030e, kBase, at(0x1007)}),
