@@ -154,6 +154,7 @@ void Engine::after_fork() {
     arena.orphan_all();
     actions.reset_in_child();
     host_cpuid().reset_in_child();
+    forget_held_after_fork();
     if (sgx != nullptr) {
       sgx->after_fork();
     }
@@ -165,6 +166,7 @@ void Engine::after_fork() {
     ThreadBlock* block = this_thread();
     arena.claim(block, tid);
     if (block != nullptr) {
+      block->held_bits = 0;       // pending signals are not inherited
       arm_user_dispatch(*block);  // the kernel disarms it in the child
     }
   }

@@ -10,6 +10,7 @@
 #include "arch/machine.h"
 #include "base/types.h"
 #include "engine/signals/actions.h"
+#include "engine/signals/held.h"
 #include "engine/signals/pkru.h"
 #include "engine/threads/arena.h"
 #include "trace/stream.h"
@@ -34,6 +35,7 @@ class Engine {
  public:
   ThreadArena arena;
   ActionTable actions;
+  ProcessHeld process_held;
   Features features;
   std::array<arch::XsaveComponent, 64> xsave_layout{};  ///< as this machine lays out a signal frame
   Pkru default_pkru = 0;                                ///< what the kernel gives to a handler

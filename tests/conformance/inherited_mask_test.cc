@@ -6,12 +6,14 @@
 #include <gtest/gtest.h>
 #include <pthread.h>
 #include <sched.h>
+#include <spawn.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <threads.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -59,8 +61,63 @@ TEST(StartedProgram, HasTheMaskAndUsesEnclaves) {
   EXPECT_TRUE(enclaves_work());
 }
 
-// The status of a child that has `mask` and is replaced by that program.
-int start_with(std::uint64_t mask) {
+constexpr const char* kSelf = "/proc/self/exe";
+constexpr const char* kFilter = "--gtest_filter=StartedProgram.*";
+
+int status_of(pid_t child) {
+  int status = -1;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  return status;
+}
+
+// Ways to start that program; each gives its status. (A shell that forks clears the mask.)
+struct Way {
+  const char* name;
+  int (*start)(const std::string& self);
+};
+
+int spawn_by(decltype(&posix_spawn) spawn, const posix_spawnattr_t* attributes = nullptr) {
+  const char* const arguments[] = {"inherited_mask_test", kFilter, nullptr};
+  pid_t child = 0;
+  const int error = spawn(&child, kSelf, nullptr, attributes, const_cast<char* const*>(arguments), environ);
+  return error == 0 ? status_of(child) : error;
+}
+
+constexpr Way kWays[] = {
+    {"exec",
+     [](const std::string&) {
+       execl(kSelf, "inherited_mask_test", kFilter, nullptr);
+       return 99;
+     }},
+    {"vfork",
+     [](const std::string&) {
+       const pid_t child = vfork();
+       if (child == 0) {
+         execl(kSelf, "inherited_mask_test", kFilter, nullptr);
+         _exit(99);
+       }
+       return status_of(child);
+     }},
+    {"spawn", [](const std::string&) { return spawn_by(&posix_spawn); }},
+    {"spawnp", [](const std::string&) { return spawn_by(&posix_spawnp); }},
+    {"system", [](const std::string& self) { return system(("exec " + self + " " + kFilter).c_str()); }},
+    {"popen",
+     [](const std::string& self) {
+       FILE* pipe = popen(("exec " + self + " " + kFilter).c_str(), "r");
+       while (fgetc(pipe) != EOF) {
+       }
+       return pclose(pipe);
+     }},
+};
+
+std::string this_program() {
+  char path[4096] = {};
+  return readlink(kSelf, path, sizeof path - 1) > 0 ? path : "";
+}
+
+// The status of a child that has `mask` and starts that program.
+int start_with(std::uint64_t mask, int (*start)(const std::string& self) = kWays[0].start) {
+  const std::string self = this_program();
   return in_child([&] {
     char text[32];
     std::snprintf(text, sizeof text, "%llx", static_cast<unsigned long long>(mask));
@@ -71,8 +128,8 @@ int start_with(std::uint64_t mask) {
     sigemptyset(&set);
     std::memcpy(&set, &mask, sizeof mask);
     pthread_sigmask(SIG_SETMASK, &set, nullptr);
-    execl("/proc/self/exe", "inherited_mask_test", "--gtest_filter=StartedProgram.*", nullptr);
-    return 99;
+    const int status = start(self);
+    return status == 0 && current_mask() == mask && enclaves_work() ? 0 : 1;
   });
 }
 
@@ -84,7 +141,28 @@ INSTANTIATE_TEST_SUITE_P(Signals, InheritedMaskTest, ::testing::ValuesIn(kSynchr
                          [](const auto& tested) { return std::string(sigabbrev_np(tested.param)); });
 
 TEST_P(InheritedMaskTest, ProgramStartedWithItBlockedUsesEnclaves) {
-  EXPECT_EQ(start_with(bit(signal_) | bit(SIGUSR1)), 0);
+  for (const Way& way : kWays) {
+    EXPECT_EQ(start_with(bit(signal_) | bit(SIGUSR1), way.start), 0) << way.name;
+  }
+}
+
+TEST_P(InheritedMaskTest, SpawnedProgramHasTheMaskOfItsAttributes) {
+  static int signal;
+  signal = signal_;
+  EXPECT_EQ(in_child([] {
+              char text[32];
+              std::snprintf(text, sizeof text, "%llx", static_cast<unsigned long long>(bit(signal)));
+              setenv("INHERITED_MASK", text, 1);
+              dup2(open("/dev/null", O_WRONLY), STDOUT_FILENO);
+              const ScopedSignalMask other(SIG_BLOCK, {SIGUSR1, signal == SIGILL ? SIGSEGV : SIGILL});
+              posix_spawnattr_t attributes;
+              posix_spawnattr_init(&attributes);
+              const sigset_t set = set_of(signal);
+              posix_spawnattr_setsigmask(&attributes, &set);
+              posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+              return spawn_by(&posix_spawn, &attributes);
+            }),
+            0);
 }
 
 TEST_P(InheritedMaskTest, ThreadHasItsCreatorsMask) {
@@ -236,7 +314,7 @@ TEST(InheritedMask, AnIdThatComesBackBringsNothingOfTheDeadThread) {
   GTEST_SKIP() << "needs /proc/sys/kernel/ns_last_pid, which a container may not write";
 }
 
-// ---- Signals to threads that have never been in an enclave ----
+// ---- What libc restores by itself ----
 
 std::atomic<int> g_count;
 std::atomic<std::uint64_t> g_mask;
@@ -245,6 +323,33 @@ void note(int, siginfo_t*, void*) {
   ++g_count;
   g_mask = current_mask();
 }
+
+TEST_P(InheritedMaskTest, ChildrenOfLibcLeaveHandlersAndMasksAlone) {
+  const ScopedSignalMask mask(SIG_BLOCK, {SIGUSR2});
+  // system() changes the first two and puts them back.
+  const ScopedSigaction handlers[] = {{SIGINT, note, 0, {signal_}},
+                                      {SIGQUIT, note, 0, {signal_}},
+                                      {SIGCHLD, note, 0, {signal_}},
+                                      {signal_, note, 0, {SIGUSR1}}};
+  ASSERT_EQ(system("true"), 0);
+  FILE* pipe = popen("true", "r");
+  ASSERT_EQ(pclose(pipe), 0);
+  for (const bool in_thread : {false, true}) {
+    for (const int signal : {SIGINT, SIGQUIT, SIGCHLD, signal_}) {
+      const auto check = [&] {
+        g_count = 0;
+        raise(signal);
+        EXPECT_EQ(g_count, 1);
+        EXPECT_EQ(g_mask, bit(SIGUSR2) | bit(signal) | bit(signal == signal_ ? SIGUSR1 : signal_));
+        EXPECT_EQ(current_mask(), bit(SIGUSR2));
+      };
+      in_thread ? std::thread(check).join() : check();
+    }
+  }
+  EXPECT_TRUE(enclaves_work());
+}
+
+// ---- Signals to threads that have never been in an enclave ----
 
 TEST_P(InheritedMaskTest, HandlerOfAThreadWithoutEnclavesHasItsMaskAndGivesItBack) {
   const ScopedSigaction handler(SIGUSR1, note, 0, {signal_});

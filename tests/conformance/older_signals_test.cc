@@ -17,6 +17,7 @@ struct Sigvec {
   int flags;
 };
 extern "C" int old_sigvec(int, const Sigvec*, Sigvec*);
+extern "C" int bsd_sigpause(int) __asm__("sigpause");
 __asm__(".symver old_sigvec, sigvec@GLIBC_2.2.5");
 
 namespace enclume::test {
@@ -94,6 +95,22 @@ TEST_P(OlderSignalTest, SigvecInstallsAHandlerWithItsMask) {
   EXPECT_EQ(before.handler, vector.handler);
   EXPECT_EQ(before.mask, vector.mask);
   EXPECT_EQ(before.flags, vector.flags);
+}
+
+TEST_P(OlderSignalTest, SigpauseTakesWhatIsHeld) {
+  signal(signal_, count);
+  ASSERT_EQ(sighold(signal_), 0);
+  int (*const ways[])(int) = {[](int number) { return sigpause(number); },
+                              [](int) { return bsd_sigpause(0); }};
+  for (const auto way : ways) {
+    g_count = 0;
+    raise(signal_);
+    EXPECT_EQ(way(signal_), -1);
+    EXPECT_EQ(errno, EINTR);
+    EXPECT_EQ(g_count, 1);
+    EXPECT_TRUE(is_blocked(signal_));
+  }
+  EXPECT_EQ(sigrelse(signal_), 0);
 }
 
 TEST(OlderSignals, RefuseWhatIsNoSignal) {

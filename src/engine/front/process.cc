@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cstdarg>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string_view>
@@ -14,7 +15,9 @@
 #include "base/syscall.h"
 #include "engine/debugger.h"
 #include "engine/engine.h"
+#include "engine/front/handed_mask.h"
 #include "engine/front/real.h"
+#include "engine/signals/held.h"
 #include "engine/signals/mask.h"
 #include "engine/threads/thread_block.h"
 
@@ -115,13 +118,16 @@ class ExecState {
     }
     Engine& e = engine();
     e.sync_after_fork();
-    const ThreadBlock* block = e.this_thread();
+    ThreadBlock* block = e.this_thread();
     if (block != nullptr && !(e.in_vfork_child() && block->vfork_child == sys::gettid())) {
       owned_ = unpack_owned(block->virtual_mask);
     }
     ignored_ = e.actions.prepare_exec();
     if (owned_ != 0) {
       sys::raw(__NR_rt_sigprocmask, SIG_BLOCK, sys::arg(&owned_), 0, sizeof(owned_));
+      if (!e.in_vfork_child()) {
+        hand_held_to_kernel(block);
+      }
     }
   }
   ~ExecState() {
@@ -271,10 +277,22 @@ ENCLUME_EXPORT int execle(const char* path, const char* first, ...) noexcept {
 ENCLUME_EXPORT int posix_spawn(pid_t* pid, const char* path, const posix_spawn_file_actions_t* actions,
                                const posix_spawnattr_t* attributes, char* const argv[], char* const envp[]) {
   const ChildEnvironment environment(envp);
+  const HandedMask mask(virtual_mask_of_thread());
   return real_posix_spawn(pid, path, actions, attributes, argv, environment.get());
 }
 ENCLUME_EXPORT int posix_spawnp(pid_t* pid, const char* file, const posix_spawn_file_actions_t* actions,
                                 const posix_spawnattr_t* attributes, char* const argv[], char* const envp[]) {
   const ChildEnvironment environment(envp);
+  const HandedMask mask(virtual_mask_of_thread());
   return real_posix_spawnp(pid, file, actions, attributes, argv, environment.get());
+}
+ENCLUME_EXPORT int system(const char* command) {
+  static Real<int(const char*)> real{"system"};
+  const HandedMask mask(virtual_mask_of_thread());
+  return real(command);
+}
+ENCLUME_EXPORT FILE* popen(const char* command, const char* mode) {
+  static Real<FILE*(const char*, const char*)> real{"popen"};
+  const HandedMask mask(virtual_mask_of_thread());
+  return real(command, mode);
 }

@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Signal dispositions, masks and stacks as the program asks for them. See signals/ for what becomes of them.
-#include <poll.h>
 #include <signal.h>
-#include <sys/epoll.h>
-#include <sys/select.h>
 
 #include <cstring>
 
 #include "base/syscall.h"
 #include "engine/engine.h"
+#include "engine/front/handed_mask.h"
 #include "engine/front/real.h"
 #include "engine/front/signals.h"
-#include "engine/signals/delivery.h"
+#include "engine/signals/held.h"
 #include "engine/signals/mask.h"
 #include "engine/threads/thread_block.h"
 
@@ -31,18 +29,6 @@ struct sigaction to_libc(const Action& action) {
 Action from_libc(const struct sigaction& action) {
   return {reinterpret_cast<std::uint64_t>(action.sa_handler), static_cast<std::uint32_t>(action.sa_flags), 0,
           to_set(action.sa_mask)};
-}
-
-/// A mask for a call that waits with it: owned signals stay unblocked in the kernel.
-const sigset_t* without_owned(const sigset_t* mask, sigset_t& storage) {
-  if (mask == nullptr) {
-    return nullptr;
-  }
-  storage = *mask;
-  for (const int signo : kOwnedSignals) {
-    sigdelset(&storage, signo);
-  }
-  return &storage;
 }
 
 sighandler_t simple_signal(int signo, sighandler_t handler, int flags) {
@@ -73,7 +59,11 @@ SysResult<void> front_sigaction(int signo, const Action* next, Action* previous)
   if (e.in_vfork_child()) {
     return e.actions.change_in_vfork_child(signo, next, previous);
   }
-  return e.actions.change(signo, next, previous);
+  const auto r = e.actions.change(signo, next, previous);
+  if (r && next != nullptr && next->is_ignored() && is_owned(signo)) {
+    drop_held(signo);
+  }
+  return r;
 }
 
 namespace {
@@ -142,13 +132,13 @@ SysResult<void> front_sigprocmask(int how, const SignalSet* set, SignalSet* prev
       return fail(Errno::NoMemory);  // Linux has no such limit
     }
     // Both parts at once, as it seems to a handler.
-    const SignalSet all = kBlockable;
+    const SignalSet all = ~SignalSet{0};
     sys::raw(__NR_rt_sigprocmask, SIG_BLOCK, sys::arg(&all), sys::arg(&kernel_before), sizeof(all));
     block->virtual_mask = pack_owned(owned);
-    set_kernel_mask(*changed(kernel_before, how, *set) & ~kOwnedSet);
-    if (block->held_bits != 0) {
+    if (anything_to_release(*block)) {
       release_held(*block);
     }
+    set_kernel_mask(*changed(kernel_before, how, *set) & ~kOwnedSet);
   } else {
     const SignalSet kernel_part = set != nullptr ? *set & ~kOwnedSet : 0;
     if (const auto r = sys::call(__NR_rt_sigprocmask, how, set != nullptr ? &kernel_part : nullptr,
@@ -161,6 +151,16 @@ SysResult<void> front_sigprocmask(int how, const SignalSet* set, SignalSet* prev
     *previous = (kernel_before & ~kOwnedSet) | owned_before;
   }
   return {};
+}
+
+SignalSet virtual_mask_of_thread() {
+  Engine& e = engine();
+  if (!e.active) {
+    return 0;
+  }
+  e.sync_after_fork();
+  const ThreadBlock* block = e.in_vfork_child() ? nullptr : e.this_thread();
+  return block != nullptr ? unpack_owned(block->virtual_mask) : 0;
 }
 
 SysResult<void> front_sigaltstack(const AltStack* next, AltStack* previous) {
@@ -285,46 +285,4 @@ ENCLUME_EXPORT int sigaltstack(const stack_t* next, stack_t* previous) noexcept 
   }
   return libc_result(
       front_sigaltstack(reinterpret_cast<const AltStack*>(next), reinterpret_cast<AltStack*>(previous)));
-}
-
-ENCLUME_EXPORT int sigpending(sigset_t* set) noexcept {
-  static Real<int(sigset_t*)> real{"sigpending"};
-  const int r = real(set);
-  if (r == 0 && engine().active) {
-    if (const ThreadBlock* block = engine().this_thread(); block != nullptr) {
-      from_set(to_set(*set) | unpack_owned(block->held_bits), *set);
-    }
-  }
-  return r;
-}
-
-ENCLUME_EXPORT int sigsuspend(const sigset_t* mask) {
-  static Real<int(const sigset_t*)> real{"sigsuspend"};
-  sigset_t storage;
-  return real(without_owned(mask, storage));
-}
-ENCLUME_EXPORT int ppoll(struct pollfd* fds, nfds_t count, const struct timespec* timeout,
-                         const sigset_t* mask) {
-  static Real<int(struct pollfd*, nfds_t, const struct timespec*, const sigset_t*)> real{"ppoll"};
-  sigset_t storage;
-  return real(fds, count, timeout, without_owned(mask, storage));
-}
-ENCLUME_EXPORT int pselect(int count, fd_set* read, fd_set* write, fd_set* except,
-                           const struct timespec* timeout, const sigset_t* mask) {
-  static Real<int(int, fd_set*, fd_set*, fd_set*, const struct timespec*, const sigset_t*)> real{"pselect"};
-  sigset_t storage;
-  return real(count, read, write, except, timeout, without_owned(mask, storage));
-}
-ENCLUME_EXPORT int epoll_pwait(int fd, struct epoll_event* events, int count, int timeout,
-                               const sigset_t* mask) {
-  static Real<int(int, struct epoll_event*, int, int, const sigset_t*)> real{"epoll_pwait"};
-  sigset_t storage;
-  return real(fd, events, count, timeout, without_owned(mask, storage));
-}
-ENCLUME_EXPORT int epoll_pwait2(int fd, struct epoll_event* events, int count, const struct timespec* timeout,
-                                const sigset_t* mask) {
-  static Real<int(int, struct epoll_event*, int, const struct timespec*, const sigset_t*)> real{
-      "epoll_pwait2"};
-  sigset_t storage;
-  return real(fd, events, count, timeout, without_owned(mask, storage));
 }

@@ -8,11 +8,13 @@
 
 #include "base/syscall.h"
 #include "engine/engine.h"
+#include "engine/entry/entry.h"
 #include "engine/front/devices.h"
 #include "engine/front/files.h"
 #include "engine/front/memory.h"
 #include "engine/front/pkeys.h"
 #include "engine/front/real.h"
+#include "engine/front/signal_waits.h"
 #include "engine/front/signals.h"
 
 namespace enclume::engine {
@@ -28,6 +30,17 @@ T* pointer(long value) {
 
 SysResult<long> done(const SysResult<void>& r) {
   return r ? SysResult<long>(0L) : fail(r.error());
+}
+
+SysResult<long> copy_pending(long to, std::size_t size) {
+  const auto pending = front_sigpending();
+  if (!pending) {
+    return fail(pending.error());
+  }
+  if (enclume_guarded_copy(pointer<void>(to), &*pending, size) != 0) {
+    return fail(Errno::Fault);
+  }
+  return 0L;
 }
 
 SysResult<long> dispatch(long nr, const long (&a)[6]) {
@@ -73,6 +86,17 @@ SysResult<long> dispatch(long nr, const long (&a)[6]) {
         if (a[3] == sizeof(SignalSet)) {
           return done(
               front_sigaction(static_cast<int>(a[0]), pointer<const Action>(a[1]), pointer<Action>(a[2])));
+        }
+        break;
+      case __NR_rt_sigpending:
+        if (static_cast<unsigned long>(a[1]) <= sizeof(SignalSet)) {
+          return copy_pending(a[0], static_cast<std::size_t>(a[1]));
+        }
+        break;
+      case __NR_rt_sigtimedwait:
+        if (SignalSet wanted; a[3] == sizeof(SignalSet) &&
+                              enclume_guarded_copy(&wanted, pointer<const void>(a[0]), sizeof(wanted)) == 0) {
+          return front_sigtimedwait(wanted, pointer<siginfo_t>(a[1]), pointer<const timespec>(a[2]));
         }
         break;
       case __NR_sigaltstack:

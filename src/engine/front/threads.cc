@@ -6,6 +6,8 @@
 #include <sched.h>
 #include <signal.h>
 #include <threads.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdarg>
@@ -15,10 +17,11 @@
 #include "base/syscall.h"
 #include "base/types.h"
 #include "engine/engine.h"
+#include "engine/front/handed_mask.h"
 #include "engine/front/real.h"
 #include "engine/front/signals.h"
+#include "engine/signals/held.h"
 #include "engine/signals/mask.h"
-#include "engine/threads/thread_block.h"
 
 namespace enclume::engine {
 
@@ -45,26 +48,6 @@ Result begin(void* raw) {
   return run(start);
 }
 
-SignalSet my_virtual_mask() {
-  if (!engine().active) {
-    return 0;
-  }
-  engine().sync_after_fork();
-  const ThreadBlock* block = engine().this_thread();
-  return block != nullptr ? unpack_owned(block->virtual_mask) : 0;
-}
-
-/// Makes a thread while the kernel has the whole of the creator's mask, which is handed on then.
-template <typename Create>
-int create_with(SignalSet owned, Create&& create) {
-  sys::raw(__NR_rt_sigprocmask, SIG_BLOCK, sys::arg(&owned), 0, sizeof(owned));
-  const int result = create();
-  const int error = errno;
-  sys::raw(__NR_rt_sigprocmask, SIG_UNBLOCK, sys::arg(&owned), 0, sizeof(owned));
-  errno = error;
-  return result;
-}
-
 using PthreadCreate = int(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
 
 int create_thread(pthread_t* thread, const pthread_attr_t* attributes, void* (*function)(void*),
@@ -72,7 +55,7 @@ int create_thread(pthread_t* thread, const pthread_attr_t* attributes, void* (*f
   static Real<PthreadCreate> real{"pthread_create"};
   sigset_t set;
   const bool given = attributes != nullptr && pthread_attr_getsigmask_np(attributes, &set) == 0;
-  const SignalSet owned = (given ? to_set(set) : my_virtual_mask()) & kOwnedSet;
+  const SignalSet owned = (given ? to_set(set) : virtual_mask_of_thread()) & kOwnedSet;
   if (owned == 0 || !engine().active) {
     return real(thread, attributes, function, argument);
   }
@@ -81,8 +64,8 @@ int create_thread(pthread_t* thread, const pthread_attr_t* attributes, void* (*f
     return EAGAIN;
   }
   *start = {function, argument};
-  const int result =
-      create_with(given ? 0 : owned, [&] { return real(thread, attributes, &begin<void*>, start); });
+  const HandedMask mask(given ? 0 : owned);
+  const int result = real(thread, attributes, &begin<void*>, start);
   if (result != 0) {
     std::free(start);
   }
@@ -91,7 +74,7 @@ int create_thread(pthread_t* thread, const pthread_attr_t* attributes, void* (*f
 
 int create_c11_thread(thrd_t* thread, thrd_start_t function, void* argument) {
   static Real<int(thrd_t*, thrd_start_t, void*)> real{"thrd_create"};
-  const SignalSet owned = my_virtual_mask();
+  const SignalSet owned = virtual_mask_of_thread();
   if (owned == 0) {
     return real(thread, function, argument);
   }
@@ -100,7 +83,8 @@ int create_c11_thread(thrd_t* thread, thrd_start_t function, void* argument) {
     return thrd_nomem;
   }
   *start = {function, argument};
-  const int result = create_with(owned, [&] { return real(thread, &begin<int>, start); });
+  const HandedMask mask(owned);
+  const int result = real(thread, &begin<int>, start);
   if (result != thrd_success) {
     std::free(start);
   }
@@ -116,15 +100,22 @@ int begin_on_stack(void* raw) {
 int clone_with_mask(int (*function)(void*), void* stack, int flags, void* argument, pid_t* parent_tid,
                     void* tls, pid_t* child_tid) {
   static Real<int(int (*)(void*), void*, int, void*, ...)> real{"clone"};
-  const SignalSet owned = my_virtual_mask();
+  const SignalSet owned = virtual_mask_of_thread();
   if (owned == 0 || function == nullptr || stack == nullptr) {
     return real(function, stack, flags, argument, parent_tid, tls, child_tid);
   }
   auto* start = reinterpret_cast<Start<int>*>(
       align_down(reinterpret_cast<std::uint64_t>(stack) - sizeof(Start<int>), 16));
   *start = {function, argument};
-  return create_with(owned,
-                     [&] { return real(&begin_on_stack, start, flags, start, parent_tid, tls, child_tid); });
+  const HandedMask mask(owned);
+  return real(&begin_on_stack, start, flags, start, parent_tid, tls, child_tid);
+}
+
+/// The kernel's id of a thread: it is in the number of its clock (Linux include/linux/posix-timers_types.h).
+/// 0 if there is none.
+int tid_of(pthread_t thread) {
+  clockid_t clock = 0;
+  return pthread_getcpuclockid(thread, &clock) == 0 ? ~(clock >> 3) : 0;
 }
 
 }  // namespace
@@ -132,6 +123,7 @@ int clone_with_mask(int (*function)(void*), void* stack, int flags, void* argume
 }  // namespace enclume::engine
 
 using namespace enclume::engine;  // the exported names below are C's
+namespace sys = enclume::sys;
 
 ENCLUME_EXPORT int pthread_create(pthread_t* thread, const pthread_attr_t* attributes,
                                   void* (*function)(void*), void* argument) noexcept {
@@ -139,6 +131,24 @@ ENCLUME_EXPORT int pthread_create(pthread_t* thread, const pthread_attr_t* attri
 }
 ENCLUME_EXPORT int thrd_create(thrd_t* thread, thrd_start_t function, void* argument) {
   return create_c11_thread(thread, function, argument);
+}
+
+/// As libc's, but so that a thread that blocks the signal keeps it for itself.
+ENCLUME_EXPORT int pthread_sigqueue(pthread_t thread, int signo, const union sigval value) noexcept {
+  static Real<int(pthread_t, int, const union sigval)> real{"pthread_sigqueue"};
+  const int tid = engine().active && is_owned(signo) ? tid_of(thread) : 0;
+  if (tid == 0) {
+    return real(thread, signo, value);
+  }
+  siginfo_t info{};
+  info.si_signo = signo;
+  info.si_code = SI_QUEUE;
+  info.si_pid = sys::getpid();
+  info.si_uid = getuid();
+  info.si_value = value;
+  mark_for_thread(info);
+  const auto r = sys::call(__NR_rt_tgsigqueueinfo, sys::getpid(), tid, signo, &info);
+  return r ? 0 : static_cast<int>(r.error());
 }
 
 #define ENCLUME_CLONE_ARGUMENTS            \

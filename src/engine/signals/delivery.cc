@@ -8,6 +8,7 @@
 #include "engine/engine.h"
 #include "engine/signals/announce.h"
 #include "engine/signals/context.h"
+#include "engine/signals/held.h"
 #include "engine/signals/mask.h"
 #include "engine/threads/thread_block.h"
 
@@ -22,11 +23,14 @@ bool on_stack(const AltStack& stack, std::uint64_t sp) {
   return sp > stack.sp && sp - stack.sp <= stack.size;
 }
 
+/// In a word of the frame that the kernel never reads: what the interrupted code waits for, above six bits.
+constexpr std::uint64_t kWaitMark = 0x656e636c77616900;
+
 constexpr std::uint32_t kAutodisarm = 1U << 31;
 
 /// Writes the program's frame below `sp`; returns its address, or 0 if the stack can't hold it.
 std::uint64_t write_frame(std::uint64_t sp, const SignalFrame& kernel_frame, const siginfo_t& info,
-                          const AltStack& shown, SignalSet shown_mask) {
+                          const AltStack& shown, SignalSet shown_mask, std::uint8_t waits_for) {
   const std::uint32_t extended = extended_size(kernel_frame.uc);
   std::uint64_t fpstate = 0;
   if (extended != 0) {
@@ -43,6 +47,7 @@ std::uint64_t write_frame(std::uint64_t sp, const SignalFrame& kernel_frame, con
   out.uc.stack = shown;
   out.uc.sigmask = shown_mask;
   out.uc.mcontext.fpstate = reinterpret_cast<std::byte*>(fpstate);
+  out.uc.mcontext.reserved[0] = kWaitMark | waits_for;
   out.info = info;
   if (enclume_guarded_copy(reinterpret_cast<void*>(address), &out, sizeof(out)) != 0) {
     return 0;
@@ -64,24 +69,6 @@ void requeue(const siginfo_t& info) {
   }
 }
 
-void hold(ThreadBlock& block, const siginfo_t& info) {
-  const std::uint8_t bit = pack_owned(signal_bit(info.si_signo));
-  block.held[static_cast<std::size_t>(__builtin_ctz(bit))] = info;
-  block.held_bits.fetch_or(bit, std::memory_order_relaxed);
-}
-
-void release_held(ThreadBlock& block) {
-  const std::uint8_t mask = block.virtual_mask;
-  for (std::size_t i = 0; i < kOwnedSignals.size(); ++i) {
-    const auto bit = static_cast<std::uint8_t>(1U << i);
-    if ((block.held_bits.load(std::memory_order_relaxed) & ~mask & bit) != 0) {
-      // On the program's stack another signal can come at any point, and be held beside this one.
-      block.held_bits.fetch_and(static_cast<std::uint8_t>(~bit), std::memory_order_relaxed);
-      requeue(block.held[i]);
-    }
-  }
-}
-
 void end_by_default(const siginfo_t& info) {
   // Blocked until the handler has returned: it is the program's registers that belong into the core file.
   const SignalSet self = signal_bit(info.si_signo);
@@ -89,6 +76,18 @@ void end_by_default(const siginfo_t& info) {
   set_kernel_default(info.si_signo);
   requeue(info);
 }
+
+namespace {
+
+/// For sigtimedwait(2), which the thread is about to call: blocked once the frame's code goes on.
+void return_to_queue(UContext& uc, const siginfo_t& info) {
+  const SignalSet self = signal_bit(info.si_signo);
+  sys::raw(__NR_rt_sigprocmask, SIG_BLOCK, sys::arg(&self), 0, sizeof(self));
+  requeue(info);
+  uc.sigmask |= self;
+}
+
+}  // namespace
 
 void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Cause cause,
              SignalSet current_mask, bool announced) {
@@ -102,7 +101,11 @@ void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Caus
   const SignalSet in_force = cause == Cause::Fault ? uc.sigmask | virtual_mask : virtual_mask;
   const bool blocked = (in_force & self) != 0;
   if (cause == Cause::Sent && blocked) {
-    hold(block, info);
+    if ((block.waits_for & pack_owned(self)) != 0) {
+      return_to_queue(uc, info);
+    } else {
+      hold(block, info);
+    }
     return;
   }
   if (is_announced(signo) && !announced && (cause == Cause::Fault || !action.is_ignored())) {
@@ -133,7 +136,10 @@ void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Caus
   if (already_on) {
     shown.flags |= SS_ONSTACK;
   }
-  const std::uint64_t address = write_frame(sp, frame, info, shown, (uc.sigmask & ~kOwnedSet) | virtual_mask);
+  const std::uint64_t address =
+      write_frame(sp, frame, info, shown,
+                  block.waits_with_mask ? block.mask_after_wait : (uc.sigmask & ~kOwnedSet) | virtual_mask,
+                  block.waits_for);
   if (address == 0) {
     // No room on the stack: the kernel forces SIGSEGV, and if that is what failed, the process ends.
     siginfo_t segv{};
@@ -150,7 +156,10 @@ void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Caus
     block.program_stack = AltStack{};
   }
 
-  SignalSet handler_mask = current_mask | action.mask;
+  block.waits_with_mask = false;
+  block.waits_for = 0;
+  block.handlers_run.fetch_add(1);
+  SignalSet handler_mask = (current_mask & ~kOwnedSet) | action.mask;
   if ((action.flags & SA_NODEFER) == 0) {
     handler_mask |= self;
   }
@@ -189,7 +198,19 @@ extern "C" void enclume_before_sigreturn(SignalFrame* frame) {
       block->program_stack = restored;
     }
     uc.stack = e.signal_stack(*block);
-    release_held(*block);
+    const std::uint64_t mark = uc.mcontext.reserved[0];
+    const auto waits_for = static_cast<std::uint8_t>(mark);
+    block->waits_for = (mark & ~std::uint64_t{0xff}) == kWaitMark ? waits_for : std::uint8_t{0};
+    if (anything_to_release(*block) || (held_pending(block) & unpack_owned(block->waits_for)) != 0) {
+      // All together, when rt_sigreturn unblocks them.
+      const SignalSet all = ~SignalSet{0};
+      sys::raw(__NR_rt_sigprocmask, SIG_BLOCK, sys::arg(&all), 0, sizeof(all));
+      release_held(*block);
+      siginfo_t info;
+      while (take_held(block, unpack_owned(block->waits_for), info)) {
+        return_to_queue(uc, info);
+      }
+    }
   }
 }
 

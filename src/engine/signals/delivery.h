@@ -32,11 +32,6 @@ void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Caus
 /// own registers. Signal context: safe.
 void end_by_default(const siginfo_t& info);
 
-/// Keeps an owned signal that was sent while the program blocks it (as a pending signal, one each), and sends
-/// it again once the virtual mask lets it through.
-void hold(ThreadBlock& block, const siginfo_t& info);
-void release_held(ThreadBlock& block);
-
 /// Sends a signal with this siginfo to this thread.
 void requeue(const siginfo_t& info);
 

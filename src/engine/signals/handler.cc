@@ -353,6 +353,7 @@ extern "C" void enclume_on_unregistered_signal(int signo, siginfo_t* info, UCont
   const Action taken = e.actions.take(signo);
   // Whatever is there: the restorer of libc's own sigaction() would bring back the kernel's mask only.
   plan->frame->return_address = reinterpret_cast<std::uint64_t>(&enclume_restorer);
+  uc->mcontext.reserved[0] = 0;  // what the kernel leaves there is not for deliver()'s other end
   plan->handler = taken.handler;
   set_kernel_mask(plan->mask & ~kOwnedSet);
 }
@@ -394,7 +395,9 @@ extern "C" void enclume_on_deferred(ThreadBlock* block, ExitPlan* plan) {
     }
     const siginfo_t info = block->deferred_signals[n];
     block->deferred.fetch_and(~bit, std::memory_order_relaxed);
-    if (n >= kDeferredOwned && (frame.uc.sigmask & signal_bit(info.si_signo)) != 0) {
+    if (block->waits_with_mask) {
+      requeue(info);  // nothing has ended the wait: all is blocked till then
+    } else if (n >= kDeferredOwned && (frame.uc.sigmask & signal_bit(info.si_signo)) != 0) {
       requeue(info);  // the handler that starts now blocks it
     } else {
       deliver(*block, frame, info, Cause::Sent, frame.uc.sigmask);

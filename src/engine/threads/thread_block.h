@@ -68,8 +68,15 @@ struct alignas(64) ThreadBlock {
   /// kernel's.
   int vfork_child;
   bool orphan;  ///< after a fork: of a thread that this process does not have, or that has not been met yet
-  SignalSet mask;                       ///< see mask_saved
-  std::atomic<std::uint8_t> held_bits;  ///< owned signals that wait for the program to unblock them
+  SignalSet mask;  ///< see mask_saved
+  /// While the thread waits with a mask of its own (sigsuspend, ppoll, …): the program's mask afterwards.
+  std::atomic<bool> waits_with_mask;
+  SignalSet mask_after_wait;
+  /// The owned signals that it waits for with sigtimedwait.
+  std::atomic<std::uint8_t> waits_for;
+  std::atomic<std::uint32_t> handlers_run;  ///< counts the program's handlers as they start
+  /// Owned signals that were sent to this thread while it blocks them; see signals/held.h.
+  std::atomic<std::uint8_t> held_bits;
   std::array<siginfo_t, 6> held;
   std::array<siginfo_t, kDeferredSlots> deferred_signals;  ///< written once the bit in `deferred` is set
   CopyFault copy_fault;                                    ///< the last one in a handler
