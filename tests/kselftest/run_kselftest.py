@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the kernel's test_sgx and judges its TAP output.
 
-    run_kselftest.py [--expect pass|no-sgx] [--at-least N] [--timeout S] DIRECTORY [-- LAUNCHER...]
+    run_kselftest.py [--expect pass|no-sgx] [--at-least N] [--except TEST]... [--timeout S] DIRECTORY [-- LAUNCHER...]
 
 DIRECTORY holds test_sgx and test_encl.elf; the program looks for the enclave in its working directory. LAUNCHER
 is what stands before the program, for instance "enclume run --". With --expect pass, every test of the plan must
@@ -131,6 +131,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--expect", choices=("pass", "no-sgx"), default="pass")
     parser.add_argument("--at-least", type=int, default=11, metavar="N")
+    parser.add_argument("--except", action="append", default=[], metavar="TEST", dest="without")
     parser.add_argument("--timeout", type=float, default=300, metavar="S")
     parser.add_argument("directory")
     options = parser.parse_args(arguments)
@@ -142,7 +143,8 @@ def main(arguments: list[str]) -> int:
     # ctest ends us by SIGTERM: let the session go down with us.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     program = os.path.join(os.path.abspath(options.directory), "test_sgx")
-    status, output = run(launcher + [program], options.directory, options.timeout)
+    without = [word for name in options.without for word in ("-T", name)]
+    status, output = run(launcher + [program] + without, options.directory, options.timeout)
     sys.stdout.write(output)
     report = parse_tap(output)
     judge = verdict_pass if options.expect == "pass" else verdict_no_sgx
