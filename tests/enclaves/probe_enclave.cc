@@ -39,6 +39,7 @@ std::array<std::uint8_t, kPage> page_with(std::uint64_t offset, T value) {
 
 void add_thread(EnclaveImage& image, const ProbeOptions& options, std::uint64_t offset) {
   Tcs tcs{};
+  tcs.flags = options.tcs_flags;
   tcs.ossa = offset + PROBE_SSA;
   tcs.nssa = options.frames;
   tcs.oentry = label_offset(enclume_probe_entry);

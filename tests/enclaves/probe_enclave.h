@@ -26,6 +26,7 @@ struct ProbeOptions {
   unsigned threads = 1;
   std::uint32_t frames = 3;  // NSSA; at most PROBE_MAX_LEVELS are of use
   ImageOptions image;
+  std::uint64_t tcs_flags = 0;
   // Read-write pages behind the threads, filled with a pattern of their own and not measured.
   std::uint64_t heap_pages = 0;
   // Pages behind the heap, measured, for code of a test's own.

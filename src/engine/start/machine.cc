@@ -116,6 +116,9 @@ void configure_machine(const Settings& settings, std::uint64_t frame_features) {
   config.attributes_supported = arch::attribute::kDebug | arch::attribute::kMode64Bit |
                                 arch::attribute::kProvisionKey | arch::attribute::kEinitTokenKey |
                                 arch::attribute::kKss;
+  if (settings.sgx2) {  // no processor with SGX1 alone has it
+    config.attributes_supported |= arch::attribute::kAexNotify;
+  }
   config.xcr0 = read_xcr0();
   config.xfrm_supported = arch::offered_xfrm(config.xcr0, frame_features);
   config.max_size_log2_32 = 31;
