@@ -119,6 +119,20 @@ COEXIST_API void coexist_raw_fault() {
   g_entries += 2;
 }
 
+COEXIST_API int coexist_at(std::uint64_t base, void (*look)(const volatile std::uint64_t*)) {
+  LoadOptions load;
+  load.base = base;
+  const ProbeEnclave enclave({}, load);
+  if (enclave.base() != base || enclave.call(PROBE_OP_SUM, {3, 4}).args.out[0] != 7) return 0;
+  enclave.write(enclave.scratch(), base);
+  look(reinterpret_cast<const volatile std::uint64_t*>(enclave.scratch()));
+  const CallResult result = enclave.call(PROBE_OP_READ, {kUnmapped});
+  return result.faulted() && result.run.exception_vector == kVectorPf &&
+                 result.run.exception_addr == kUnmapped
+             ? 1
+             : 0;
+}
+
 COEXIST_API std::uint64_t coexist_aep() {
   return reinterpret_cast<std::uint64_t>(enclume_test_aep);
 }

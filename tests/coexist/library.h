@@ -29,6 +29,10 @@ void coexist_raw_fault(void);
 uint64_t coexist_aep(void);
 uint64_t coexist_landing(void);
 
+/* Builds another enclave with ELRANGE at `base`, takes a sum and an exception there, lets `look` see a word
+ * of it and takes it down. Whether all went well. */
+int coexist_at(uint64_t base, void (*look)(const volatile uint64_t* word));
+
 /* What has been done so far, by all threads. */
 uint64_t coexist_entries(void);
 uint64_t coexist_exceptions(void);

@@ -23,6 +23,24 @@ __attribute__((noinline)) static void overflow(void) {
   free((void*)block);
 }
 
+static uint64_t seen;
+
+static void look(const volatile uint64_t* word) {
+  seen = *word;
+}
+
+/* The sanitizer checks each access of this program by a shadow of the address. */
+static int enter_at_many_places(void) {
+  static const uint64_t places[] = {0x1000000,      0x20000000,     0x40000000,
+                                    0x100080000000, 0x200000000000, 0x550000000000};
+  for (unsigned i = 0; i < sizeof places / sizeof places[0]; ++i) {
+    if (!coexist_at(places[i], look)) return 4;
+    /* Of the EPC host code sees the abort page, or the contents where the machine has no protection keys. */
+    if (seen != ~0ULL && seen != places[i]) return 5;
+  }
+  return 0;
+}
+
 int main(int argc, char** argv) {
   const char* mode = argc > 1 ? argv[1] : "";
   const unsigned long rounds = argc > 2 ? strtoul(argv[2], NULL, 10) : 1000;
@@ -36,6 +54,7 @@ int main(int argc, char** argv) {
   printf("%llu entries, %llu exceptions\n", (unsigned long long)coexist_entries(),
          (unsigned long long)coexist_exceptions());
   fflush(stdout);
+  if (strcmp(mode, "places") == 0) return enter_at_many_places();
   if (strcmp(mode, "child") == 0)
     return execl("/bin/sh", "sh", "-c", "echo LD_PRELOAD=$LD_PRELOAD", (char*)NULL);
   if (strcmp(mode, "null") == 0) read_null();

@@ -17,7 +17,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 def run(*command, options=(), environment=None):
     """Runs it under enclume; its status, standard output and standard error."""
     return subprocess.run([ENCLUME, "run", *options, "--", *map(str, command)], stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=590, check=False,
+                          capture_output=True, text=True, timeout=1790, check=False,
                           env=dict(os.environ, LC_ALL="C", **(environment or {})))
 
 
@@ -57,6 +57,7 @@ class AddressSanitizer(CoexistTest):
 
     def check_way(self, way):
         self.assert_good(self.sanitized(way, "clean", ENTRIES * 2 // 3), r"^\d+ entries")
+        self.assert_good(self.sanitized(way, "places", 10))
         result = self.sanitized(way, "null")
         self.assertEqual(result.returncode, 1, result.stderr)
         self.assertRegex(result.stdout, r"^\d+ entries, 1250 exceptions")
