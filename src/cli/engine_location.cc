@@ -14,13 +14,32 @@ namespace enclume::cli {
 
 namespace fs = std::filesystem;
 
-std::string engine_path() {
-  if (const auto named = process_environment()("ENCLUME_ENGINE")) return fs::absolute(*named).string();
+namespace {
+
+fs::path own_directory() {
   std::error_code error;
   const auto self = fs::read_symlink("/proc/self/exe", error);
   if (error)
     throw Failure(ExitStatus::kInternal, "cannot find my own path: /proc/self/exe: " + error.message());
-  const auto prefix = self.parent_path().parent_path();
+  return self.parent_path();
+}
+
+}  // namespace
+
+std::optional<std::string> loader_path() {
+  std::error_code error;
+  const auto directory = own_directory();
+  for (const auto& candidate :
+       {directory / "enclume-load", directory.parent_path() / ENCLUME_LIBEXECDIR / "enclume-load"}) {
+    if (fs::exists(candidate, error)) return candidate.string();
+  }
+  return std::nullopt;
+}
+
+std::string engine_path() {
+  if (const auto named = process_environment()("ENCLUME_ENGINE")) return fs::absolute(*named).string();
+  std::error_code error;
+  const auto prefix = own_directory().parent_path();
   const std::array<fs::path, 2> candidates = {prefix / "lib" / "libenclume-engine.so",
                                               prefix / ENCLUME_LIBDIR / "libenclume-engine.so"};
   for (const auto& candidate : candidates) {

@@ -22,6 +22,7 @@
 
 #include "cli/failure.h"
 #include "cli/file_descriptor.h"
+#include "engine/load/program_file.h"
 
 namespace enclume::cli {
 namespace {
@@ -109,33 +110,23 @@ std::optional<std::string> elf_interpreter(int fd, const Elf64_Ehdr& header) {
   return "";
 }
 
-bool is_same_file(const std::string& one, const std::string& other) {
-  std::error_code error;
-  return std::filesystem::equivalent(one, other, error) && !error;
-}
-
-constexpr char kGlibcLoader[] = "/lib64/ld-linux-x86-64.so.2";
-
-enum class Role {
-  kProgram,
-  kInterpreterOfScript
-};
-
-void check_elf(const std::string& path, int fd, std::span<const std::byte> head, Role role) {
+ProgramForm check_elf(const std::string& path, int fd, std::span<const std::byte> head) {
   const auto ident = head.first(std::min<std::size_t>(head.size(), EI_NIDENT));
   const auto ident_byte = [&](std::size_t i) {
     return i < ident.size() ? std::to_integer<int>(ident[i]) : -1;
   };
-  if (ident_byte(EI_CLASS) == ELFCLASS32) {
+  const auto header = read_struct<Elf64_Ehdr>(head);
+  // Linux looks at the machine alone, and so do we where it is the right one.
+  const bool for_this_machine = header && header->e_machine == EM_X86_64;
+  if (!for_this_machine && ident_byte(EI_CLASS) == ELFCLASS32) {
     refuse(
         ExitStatus::kCannotRun,
         fmt::format("{} is a 32-bit program; Enclume emulates 64-bit SGX only. Build it for x86-64", path));
   }
-  const auto header = read_struct<Elf64_Ehdr>(head);
-  if (!header || ident_byte(EI_CLASS) != ELFCLASS64) {
+  if (!header || (!for_this_machine && ident_byte(EI_CLASS) != ELFCLASS64)) {
     refuse(ExitStatus::kCannotRun, fmt::format("{} is a damaged ELF file: its header is cut short", path));
   }
-  if (header->e_machine != EM_X86_64 || ident_byte(EI_DATA) != ELFDATA2LSB) {
+  if (!for_this_machine) {
     refuse(ExitStatus::kCannotRun, fmt::format("{} is a program for {}; Enclume runs x86-64 programs only",
                                                path, machine_name(header->e_machine)));
   }
@@ -148,17 +139,15 @@ void check_elf(const std::string& path, int fd, std::span<const std::byte> head,
     refuse(ExitStatus::kCannotRun, fmt::format("{} is a damaged ELF file: bad program headers", path));
   }
   if (interpreter->empty()) {
-    // The loader itself, called as a program, loads the engine like any other; and a script's static
-    // interpreter may still start programs that load it.
-    if (role == Role::kInterpreterOfScript || is_same_file(path, kGlibcLoader)) return;
-    if (header->e_entry == 0) {
+    if (header->e_type == ET_DYN && header->e_entry == 0) {
       refuse(ExitStatus::kCannotRun, fmt::format("{} is a shared library, not a program", path));
     }
-    refuse(ExitStatus::kCannotRun,
-           fmt::format("{} is a static executable, which is not supported yet: the engine is loaded into the "
-                       "program by the dynamic loader, and a static program has none. Link it dynamically "
-                       "(without -static or -static-pie)",
-                       path));
+    engine::ProgramFile file;
+    const auto read = engine::read_program_file(fd, file);
+    if (!read) {
+      refuse(ExitStatus::kCannotRun, fmt::format("{} is a damaged ELF file: bad program headers", path));
+    }
+    return file.kind == engine::ProgramKind::Static ? ProgramForm::kStatic : ProgramForm::kDynamic;
   }
   if (const int error = execute_error(*interpreter); error == ENOENT || error == ENOTDIR) {
     refuse(ExitStatus::kNotFound,
@@ -174,6 +163,7 @@ void check_elf(const std::string& path, int fd, std::span<const std::byte> head,
         fmt::format("{} is built for musl ({}); the engine needs glibc's loader. Build the program for glibc",
                     path, *interpreter));
   }
+  return ProgramForm::kDynamic;
 }
 
 // As the kernel reads the first line of a script: the interpreter's path, nothing if there is none.
@@ -205,14 +195,14 @@ std::string raised_privileges(const std::string& path, int fd) {
 
 constexpr int kMaxScriptDepth = 5;  // the kernel's limit is as small
 
-void check(const std::string& path, Role role, int depth) {
+ProgramForm check(const std::string& path, int depth) {
   if (const int error = execute_error(path); error == ENOENT || error == ENOTDIR) {
     refuse(ExitStatus::kNotFound, fmt::format("{}: no such program", path));
   } else if (error != 0) {
     refuse(ExitStatus::kCannotRun, why_not_executable(path, error));
   }
   const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return;
+  if (!file) return ProgramForm::kDynamic;
   if (const auto reason = raised_privileges(path, file.get()); !reason.empty()) {
     refuse(
         ExitStatus::kCannotRun,
@@ -224,8 +214,7 @@ void check(const std::string& path, Role role, int depth) {
   const auto head = read_at(file.get(), 256, 0);  // as much as the kernel looks at
   if (head.empty()) refuse(ExitStatus::kCannotRun, fmt::format("{} is empty", path));
   if (head.size() >= SELFMAG && std::memcmp(head.data(), ELFMAG, SELFMAG) == 0) {
-    check_elf(path, file.get(), head, role);
-    return;
+    return check_elf(path, file.get(), head);
   }
   if (head.size() >= 2 && std::memcmp(head.data(), "#!", 2) == 0) {
     const auto interpreter = script_interpreter(head);
@@ -237,8 +226,7 @@ void check(const std::string& path, Role role, int depth) {
       refuse(ExitStatus::kNotFound,
              fmt::format("{} is a script for {}, which is missing", path, interpreter));
     }
-    check(interpreter, Role::kInterpreterOfScript, depth - 1);
-    return;
+    return check(interpreter, depth - 1);
   }
   refuse(ExitStatus::kCannotRun,
          fmt::format("{} is neither an ELF program nor a script that begins with #!", path));
@@ -269,8 +257,8 @@ std::string find_program(const std::string& name) {
   refuse(ExitStatus::kNotFound, fmt::format("{}: no such program in PATH", name));
 }
 
-void check_program(const std::string& path) {
-  check(path, Role::kProgram, kMaxScriptDepth);
+ProgramForm check_program(const std::string& path) {
+  return check(path, kMaxScriptDepth);
 }
 
 void check_engine(const std::string& path) {

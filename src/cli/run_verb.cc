@@ -23,6 +23,7 @@
 #include "cli/program.h"
 #include "cli/sanitizer_runtime.h"
 #include "cli/verb.h"
+#include "engine/load/exec.h"
 
 namespace enclume::cli {
 namespace {
@@ -125,12 +126,32 @@ std::string preload_list(const std::string& runtime, const std::string& engine,
   return list;
 }
 
-[[noreturn]] void become(const std::string& path, const std::vector<std::string>& arguments) {
+std::size_t copy_memory(void* to, const void* from, std::size_t size) {
+  std::memcpy(to, from, size);
+  return 0;
+}
+
+/// As a child of the program is executed (engine/load/exec.h), the program itself is.
+[[noreturn]] void become(const std::string& path, const std::vector<std::string>& arguments,
+                         const std::string& engine, const std::optional<std::string>& loader) {
   std::vector<char*> argv;
   for (const auto& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
-  ::execv(path.c_str(), argv.data());
-  const int error = errno;
+  const auto environment = process_environment();
+  const auto entry = [&](const std::string& name) {
+    return name + "=" + environment(name.c_str()).value_or("");
+  };
+  const std::string preload = entry("LD_PRELOAD");
+  const std::string settings = entry(std::string(kSettingsVariable));
+  const engine::ExecSetup setup{.preload = preload.c_str(),
+                                .settings = settings.c_str(),
+                                .engine = engine,
+                                .loader = loader ? loader->c_str() : nullptr,
+                                .copy = &copy_memory};
+  const long result = engine::plan_exec(
+      setup, {AT_FDCWD, path.c_str(), argv.data(), environ, 0},
+      [](void*, const engine::ExecCall& call) { return engine::execute_plainly(call); }, nullptr);
+  const int error = static_cast<int>(-result);
   throw Failure(error == ENOENT ? ExitStatus::kNotFound : ExitStatus::kCannotRun,
                 fmt::format("cannot execute {}: {}", path, std::strerror(error)));
 }
@@ -169,10 +190,11 @@ const Manual& RunVerb::manual() const {
                  "PROGRAM, so standard input and output, signals, the process id and the exit status are "
                  "PROGRAM's own. Programs that PROGRAM starts run in the same way."},
                 {"",
-                 "PROGRAM must be a dynamically linked x86-64 program for glibc, or a script. Static "
-                 "executables are not supported yet: the dynamic loader is what loads the engine. Programs "
-                 "that gain privileges when executed (setuid, setgid, file capabilities) are refused, "
-                 "because the loader ignores LD_PRELOAD for them."},
+                 "PROGRAM must be an x86-64 program, dynamically linked for glibc or static with any libc or "
+                 "none, or a script. A static executable is mapped by a loader of Enclume's, enclume-load, "
+                 "since there is no dynamic linker in it to load the engine. Programs that gain privileges "
+                 "when executed (setuid, setgid, file capabilities) are refused, because the dynamic linker "
+                 "ignores LD_PRELOAD for them; if PROGRAM executes one, it runs without the engine."},
                 {"", "The emulator protects nothing. Do not give it secrets that matter."}}},
           },
       .after_options =
@@ -306,9 +328,16 @@ ExitStatus RunVerb::run(const std::vector<std::string>& rest) {
   auto [settings, seed] = resolve(layers);
 
   const auto program = find_program(arguments.front());
-  check_program(program);
+  const auto kind = check_program(program);
   const auto engine = engine_path();
   check_engine(engine);
+  settings.loader = loader_path();
+  if (kind == ProgramForm::kStatic && !settings.loader) {
+    throw Failure(ExitStatus::kInternal,
+                  fmt::format("{} is a static executable, and the program that loads such, enclume-load, is "
+                              "missing; build or install it",
+                              program));
+  }
   if (settings.trace) settings.trace = prepare_trace(*settings.trace, settings.trace_format);
   settings.secret = choose_secret(seed);
 
@@ -321,7 +350,7 @@ ExitStatus RunVerb::run(const std::vector<std::string>& rest) {
         "has instructions as bytes alone\n");
   }
   set_variable("LD_PRELOAD", preload_list(sanitizer_runtime(program), engine, zydis));
-  become(program, arguments);
+  become(program, arguments, engine, settings.loader);
 }
 
 const Registered<RunVerb> registered;

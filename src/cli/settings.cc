@@ -100,6 +100,7 @@ std::string serialise(const Settings& settings) {
     out += settings.trace_format == TraceFormat::kJson ? ";trace_format=json" : ";trace_format=text";
     if (settings.trace_instructions) out += ";trace_insn=1";
   }
+  if (settings.loader) out += ";loader=" + escape(*settings.loader);
   if (!settings.secret.file.empty()) {
     out += ";secret_file=" + escape(settings.secret.file);
   } else {
@@ -158,6 +159,11 @@ std::optional<Settings> parse_settings(std::string_view text) {
     if (!settings.trace || (*instructions != "0" && *instructions != "1")) return std::nullopt;
     settings.trace_instructions = *instructions == "1";
     if (settings.trace_instructions && !settings.strict) return std::nullopt;
+  }
+
+  if (const auto loader = take(*fields, "loader")) {
+    settings.loader = unescape(*loader);
+    if (!settings.loader || !settings.loader->starts_with('/')) return std::nullopt;
   }
 
   const auto secret = take(*fields, "secret");

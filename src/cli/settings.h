@@ -45,6 +45,7 @@ struct Settings {
   std::optional<std::string> trace;               // absolute path, or "-" for standard error
   TraceFormat trace_format = TraceFormat::kText;  // counts if there is a trace
   bool trace_instructions = false;                // likewise; needs `strict`
+  std::optional<std::string> loader;  // absolute path of enclume-load, which starts static programs
   MachineSecret secret;
   friend bool operator==(const Settings&, const Settings&) = default;
 };

@@ -15,6 +15,7 @@ import unittest
 
 ENCLUME = os.environ["ENCLUME_BINARY"]
 ENGINE = os.environ["ENCLUME_TEST_ENGINE"]
+LOADER = os.path.join(os.path.dirname(ENCLUME), "enclume-load")
 NOBODY = 65534
 
 
@@ -227,15 +228,15 @@ class Programs(RunTest):
     def test_another_machine(self):
         self.refused(126, ["AArch64"], self.elf("arm", machine=183))
 
-    def test_static(self):
-        self.refused(126, ["static executable", "not supported yet", "dynamic loader"], self.elf("s", interpreter=b""))
-
-    def test_a_really_static_program(self):
-        source = self.file("s.c", "int main(void) { return 0; }\n")
-        for flag in "-static", "-static-pie":
-            program = self.home / "static-program"
-            subprocess.run(["cc", flag, "-o", program, source], check=True)
-            self.refused(126, ["static executable"], program)
+    def test_static_without_the_loader(self):
+        (self.home / "bin").mkdir()
+        enclume = shutil.copy(ENCLUME, self.home / "bin/enclume")
+        program = self.elf("s", interpreter=b"")
+        result = subprocess.run([enclume, "run", program], env=self.environment, stderr=subprocess.PIPE, text=True,
+                                check=False)
+        self.assertEqual(result.returncode, 125)
+        for word in "static executable", "enclume-load", "missing":
+            self.assertIn(word, result.stderr)
 
     def test_a_shared_library(self):
         self.refused(126, ["shared library"], ENGINE)
@@ -302,7 +303,7 @@ class Settings(RunTest):
         settings = self.settings()
         secret = self.home / ".local/state/enclume/machine-secret"
         self.assertEqual(settings, {"epc_size": str(256 << 20), "sgx": "2", "debug": "0", "fixup": "vdso",
-                                    "secret_file": str(secret)})
+                                    "loader": LOADER, "secret_file": str(secret)})
 
     def test_options(self):
         settings = self.settings("--epc-size", "8M", "--sgx=1", "--debug", "--machine-seed", "x", "--trace", "t",
@@ -338,7 +339,8 @@ class Settings(RunTest):
         settings = self.settings()
         secret = settings.pop("secret")
         self.assertEqual(settings, {"epc_size": "1048576", "sgx": "1", "debug": "1", "fixup": "per-mm",
-                                    "trace": str(self.home / "t"), "trace_format": "json", "benign_faults": "0"})
+                                    "trace": str(self.home / "t"), "trace_format": "json", "benign_faults": "0",
+                                    "loader": LOADER})
         self.assertEqual(secret, self.settings("--machine-seed", "s")["secret"])
 
     def test_every_setting_by_file(self):
@@ -347,7 +349,8 @@ class Settings(RunTest):
         settings = self.settings("--config", config)
         secret = settings.pop("secret")
         self.assertEqual(settings, {"epc_size": "1048576", "sgx": "1", "debug": "1", "fixup": "vdso-registers",
-                                    "trace": "-", "trace_format": "json", "benign_faults": "0"})
+                                    "trace": "-", "trace_format": "json", "benign_faults": "0",
+                                    "loader": LOADER})
         self.assertEqual(secret, self.settings("--machine-seed", "a")["secret"])
 
     def test_which_file(self):

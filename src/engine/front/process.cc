@@ -3,23 +3,24 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <spawn.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <string_view>
 
 #include "base/syscall.h"
 #include "engine/debugger.h"
 #include "engine/engine.h"
+#include "engine/exec_program.h"
 #include "engine/front/handed_mask.h"
 #include "engine/front/real.h"
-#include "engine/signals/held.h"
-#include "engine/signals/mask.h"
-#include "engine/threads/thread_block.h"
 
 extern char** environ;
 
@@ -27,145 +28,120 @@ namespace enclume::engine {
 
 namespace {
 
-const char* preload = nullptr;   // "LD_PRELOAD=..." as this process was started
-const char* settings = nullptr;  // "ENCLUME_SETTINGS=..."
-std::string_view engine_path;    // the first entry of LD_PRELOAD
-
 constexpr std::string_view kPreload = "LD_PRELOAD=";
 constexpr std::string_view kSettings = "ENCLUME_SETTINGS=";
 
-/// An environment for a child in which the engine is loaded: the program's own if it still names it, else a
-/// copy with the variables added. Between vfork and exec too, so nothing but the stack and malloc is used.
-class ChildEnvironment {
- public:
-  explicit ChildEnvironment(char* const* given) : result_(given) {
-    if (settings == nullptr || preload == nullptr || given == nullptr) {
-      return;
-    }
-    std::size_t count = 0;
-    const char* old_preload = nullptr;
-    bool has_settings = false;
-    for (; given[count] != nullptr; ++count) {
-      const std::string_view entry(given[count]);
-      if (entry.starts_with(kPreload)) {
-        old_preload = given[count];
-      }
-      has_settings = has_settings || entry.starts_with(kSettings);
-    }
-    const bool loaded =
-        old_preload != nullptr && std::string_view(old_preload).find(engine_path) != std::string_view::npos;
-    if (loaded && has_settings) {
-      return;
-    }
-    const char* new_preload = old_preload;
-    if (!loaded) {
-      if (old_preload == nullptr || old_preload[kPreload.size()] == '\0') {
-        new_preload = preload;
-      } else {
-        const std::string_view rest = std::string_view(old_preload).substr(kPreload.size());
-        joined_ = static_cast<char*>(std::malloc(kPreload.size() + engine_path.size() + 1 + rest.size() + 1));
-        if (joined_ == nullptr) {
-          return;
-        }
-        char* out = joined_;
-        for (const std::string_view part : {kPreload, engine_path, std::string_view(":"), rest}) {
-          std::memcpy(out, part.data(), part.size());
-          out += part.size();
-        }
-        *out = '\0';
-        new_preload = joined_;
-      }
-    }
-    copy_ = static_cast<char**>(std::malloc((count + 3) * sizeof(char*)));
-    if (copy_ == nullptr) {
-      return;
-    }
-    std::size_t used = 0;
-    for (std::size_t i = 0; i < count; ++i) {
-      if (given[i] != old_preload) {
-        copy_[used++] = given[i];
-      }
-    }
-    copy_[used++] = const_cast<char*>(new_preload);
-    if (!has_settings) {
-      copy_[used++] = const_cast<char*>(settings);
-    }
-    copy_[used] = nullptr;
-    result_ = copy_;
-  }
-  ~ChildEnvironment() {
-    std::free(copy_);
-    std::free(joined_);
-  }
-  ChildEnvironment(const ChildEnvironment&) = delete;
-  ChildEnvironment& operator=(const ChildEnvironment&) = delete;
-
-  [[nodiscard]] char* const* get() const { return result_; }
-
- private:
-  char* const* result_;
-  char** copy_ = nullptr;
-  char* joined_ = nullptr;
-};
-
-/// What the kernel must know before an exec and not after a failed one: ignored and blocked signals are
-/// inherited, and of the owned ones only the engine knows.
-class ExecState {
- public:
-  ExecState() {
-    if (!engine().active) {
-      return;
-    }
-    Engine& e = engine();
-    e.sync_after_fork();
-    ThreadBlock* block = e.this_thread();
-    if (block != nullptr && !(e.in_vfork_child() && block->vfork_child == sys::gettid())) {
-      owned_ = unpack_owned(block->virtual_mask);
-    }
-    ignored_ = e.actions.prepare_exec();
-    if (owned_ != 0) {
-      sys::raw(__NR_rt_sigprocmask, SIG_BLOCK, sys::arg(&owned_), 0, sizeof(owned_));
-      if (!e.in_vfork_child()) {
-        hand_held_to_kernel(block);
-      }
-    }
-  }
-  ~ExecState() {
-    if (!engine().active) {
-      return;
-    }
-    engine().actions.undo_exec(ignored_);
-    if (owned_ != 0) {
-      sys::raw(__NR_rt_sigprocmask, SIG_UNBLOCK, sys::arg(&owned_), 0, sizeof(owned_));
-    }
-  }
-  ExecState(const ExecState&) = delete;
-  ExecState& operator=(const ExecState&) = delete;
-
- private:
-  SignalSet owned_ = 0;
-  std::uint8_t ignored_ = 0;
-};
-
-Real<int(const char*, char* const*, char* const*)> real_execve{"execve"};
-Real<int(const char*, char* const*, char* const*)> real_execvpe{"execvpe"};
-Real<int(int, char* const*, char* const*)> real_fexecve{"fexecve"};
-Real<int(int, const char*, char* const*, char* const*, int)> real_execveat{"execveat"};
 using Spawn = int(pid_t*, const char*, const posix_spawn_file_actions_t*, const posix_spawnattr_t*,
                   char* const*, char* const*);
 Real<Spawn> real_posix_spawn{"posix_spawn"};
 Real<Spawn> real_posix_spawnp{"posix_spawnp"};
 
-int exec_path(const char* path, char* const* argv, char* const* envp) {
-  const ChildEnvironment environment(envp);
-  const ExecState state;
-  return real_execve(path, argv, environment.get());
+int finish(long result) {
+  errno = static_cast<int>(-result);
+  return -1;
 }
 
+int exec_path(const char* path, char* const* argv, char* const* envp) {
+  return finish(exec_program({AT_FDCWD, path, argv, envp, 0}));
+}
+
+/// What execvp() does with a file that the kernel knows no loader for.
+long exec_or_shell(const char* path, char* const* argv, char* const* envp) {
+  const long result = exec_program({AT_FDCWD, path, argv, envp, 0});
+  if (result != -ENOEXEC) {
+    return result;
+  }
+  std::size_t count = 0;
+  while (argv[count] != nullptr) {
+    ++count;
+  }
+  auto** shell = static_cast<char**>(__builtin_alloca((count + 3) * sizeof(char*)));
+  shell[0] = const_cast<char*>("/bin/sh");
+  shell[1] = const_cast<char*>(path);
+  for (std::size_t i = 1; i <= count; ++i) {
+    shell[i + 1] = argv[i];
+  }
+  shell[count > 0 ? count + 1 : 2] = nullptr;
+  return exec_program({AT_FDCWD, shell[0], shell, envp, 0});
+}
+
+/// Calls try_it(path) for each place where the shell would look for `file`, until it returns true.
+template <typename F>
+void for_each_place(const char* file, F&& try_it) {
+  const std::size_t length = std::strlen(file);
+  const char* variable = getenv("PATH");
+  std::string_view rest = variable != nullptr ? variable : "/bin:/usr/bin";
+  char path[PATH_MAX];
+  while (true) {
+    const std::string_view directory = rest.substr(0, rest.find(':'));
+    if (directory.size() + 1 + length < sizeof(path)) {
+      std::memcpy(path, directory.data(), directory.size());
+      std::size_t used = directory.size();
+      if (used != 0) {
+        path[used++] = '/';
+      }
+      std::memcpy(path + used, file, length + 1);
+      if (try_it(static_cast<const char*>(path))) {
+        return;
+      }
+    }
+    if (directory.size() == rest.size()) {
+      return;
+    }
+    rest.remove_prefix(directory.size() + 1);
+  }
+}
+
+/// As execvpe(3) of glibc searches; its own calls of execve() can't be interposed.
 int exec_search(const char* file, char* const* argv, char* const* envp) {
-  const ChildEnvironment environment(envp);
-  const ExecState state;
-  return real_execvpe(file, argv, environment.get());
+  if (*file == '\0') {
+    return finish(-ENOENT);
+  }
+  if (std::strchr(file, '/') != nullptr) {
+    return finish(exec_or_shell(file, argv, envp));
+  }
+  bool denied = false;
+  long result = -ENOENT;
+  for_each_place(file, [&](const char* path) {
+    result = exec_or_shell(path, argv, envp);
+    denied = denied || result == -EACCES;
+    switch (-result) {
+      case EACCES:
+      case ENOENT:
+      case ESTALE:
+      case ENOTDIR:
+      case ENODEV:
+      case ETIMEDOUT:
+        return false;
+      default:
+        return true;
+    }
+  });
+  const bool found_none = result == -ENOENT || result == -ENOTDIR;
+  return finish(denied && found_none ? -EACCES : result);
+}
+
+struct SpawnCall {
+  pid_t* pid;
+  const posix_spawn_file_actions_t* actions;
+  const posix_spawnattr_t* attributes;
+  const char*
+      searched;  ///< the name that posix_spawnp() was given, to be searched in the child; null: a path
+};
+
+long spawn(void* data, const ExecCall& call) {
+  const auto& s = *static_cast<const SpawnCall*>(data);
+  const HandedMask mask(virtual_mask_of_thread());
+  if (s.searched != nullptr && !call.by_loader) {
+    return real_posix_spawnp(s.pid, s.searched, s.actions, s.attributes, call.argv, call.envp);
+  }
+  return real_posix_spawn(s.pid, call.path, s.actions, s.attributes, call.argv, call.envp);
+}
+
+/// The child of posix_spawn() calls the kernel by itself, so what it is to execute is decided here.
+int spawn_path(const SpawnCall& s, const char* path, char* const* argv, char* const* envp) {
+  SpawnCall call = s;
+  return static_cast<int>(plan_exec(exec_setup(), {AT_FDCWD, path, argv, envp, 0}, &spawn, &call));
 }
 
 /// The arguments of execl() and its kin, as a vector on the caller's stack.
@@ -180,28 +156,35 @@ std::size_t count_arguments(va_list arguments) {
 }  // namespace
 
 void remember_environment(char** environment) {
+  ExecSetup& setup = exec_setup();
   for (; *environment != nullptr; ++environment) {
     const std::string_view entry(*environment);
     if (entry.starts_with(kPreload)) {
-      preload = strdup(*environment);
+      setup.preload = strdup(*environment);
       // What stands before the engine is for this program alone (a sanitizer's runtime).
       Dl_info self{};
-      if (preload != nullptr && dladdr(&enclume_debugger, &self) != 0) {
+      if (setup.preload != nullptr && dladdr(&enclume_debugger, &self) != 0) {
         const std::string_view list = entry.substr(kPreload.size());
         const std::size_t place = list.find(self.dli_fname);
         if (place != std::string_view::npos && place != 0) {
-          char* const out = const_cast<char*>(preload) + kPreload.size();
+          char* const out = const_cast<char*>(setup.preload) + kPreload.size();
           std::memmove(out, out + place, list.size() - place + 1);
-          *environment = const_cast<char*>(preload);
+          *environment = const_cast<char*>(setup.preload);
         }
       }
     } else if (entry.starts_with(kSettings)) {
-      settings = strdup(*environment);
+      setup.settings = strdup(*environment);
     }
   }
-  if (preload != nullptr) {
-    const std::string_view list = std::string_view(preload).substr(kPreload.size());
-    engine_path = list.substr(0, list.find_first_of(": "));
+  if (setup.preload != nullptr) {
+    const std::string_view list = std::string_view(setup.preload).substr(kPreload.size());
+    setup.engine = list.substr(0, list.find_first_of(": "));
+  }
+}
+
+void remember_loader(const char* path) {
+  if (*path != '\0') {
+    exec_setup().loader = strdup(path);
   }
 }
 
@@ -232,15 +215,14 @@ ENCLUME_EXPORT int execvpe(const char* file, char* const argv[], char* const env
   return exec_search(file, argv, envp);
 }
 ENCLUME_EXPORT int fexecve(int fd, char* const argv[], char* const envp[]) noexcept {
-  const ChildEnvironment environment(envp);
-  const ExecState state;
-  return real_fexecve(fd, argv, environment.get());
+  if (fd < 0) {
+    return finish(-EINVAL);
+  }
+  return finish(exec_program({fd, "", argv, envp, AT_EMPTY_PATH}));
 }
 ENCLUME_EXPORT int execveat(int fd, const char* path, char* const argv[], char* const envp[],
                             int flags) noexcept {
-  const ChildEnvironment environment(envp);
-  const ExecState state;
-  return real_execveat(fd, path, argv, environment.get(), flags);
+  return finish(exec_program({fd, path, argv, envp, flags}));
 }
 
 // The variadic ones gather their arguments on the stack: they may run between vfork and exec.
@@ -276,15 +258,22 @@ ENCLUME_EXPORT int execle(const char* path, const char* first, ...) noexcept {
 
 ENCLUME_EXPORT int posix_spawn(pid_t* pid, const char* path, const posix_spawn_file_actions_t* actions,
                                const posix_spawnattr_t* attributes, char* const argv[], char* const envp[]) {
-  const ChildEnvironment environment(envp);
-  const HandedMask mask(virtual_mask_of_thread());
-  return real_posix_spawn(pid, path, actions, attributes, argv, environment.get());
+  return spawn_path({pid, actions, attributes, nullptr}, path, argv, envp);
 }
 ENCLUME_EXPORT int posix_spawnp(pid_t* pid, const char* file, const posix_spawn_file_actions_t* actions,
                                 const posix_spawnattr_t* attributes, char* const argv[], char* const envp[]) {
-  const ChildEnvironment environment(envp);
-  const HandedMask mask(virtual_mask_of_thread());
-  return real_posix_spawnp(pid, file, actions, attributes, argv, environment.get());
+  const SpawnCall call{pid, actions, attributes, file};
+  if (*file == '\0' || std::strchr(file, '/') != nullptr) {
+    return spawn_path(call, file, argv, envp);
+  }
+  std::optional<int> result;
+  for_each_place(file, [&](const char* path) {
+    if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) == 0) {
+      result = spawn_path(call, path, argv, envp);
+    }
+    return result.has_value();
+  });
+  return result ? *result : spawn_path(call, file, argv, envp);
 }
 ENCLUME_EXPORT int system(const char* command) {
   static Real<int(const char*)> real{"system"};

@@ -9,6 +9,7 @@
 #include "base/syscall.h"
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
+#include "engine/exec_program.h"
 #include "engine/front/devices.h"
 #include "engine/front/files.h"
 #include "engine/front/memory.h"
@@ -76,6 +77,12 @@ SysResult<long> dispatch(long nr, const long (&a)[6]) {
           return *result;
         }
         break;
+      case __NR_execve:
+        return from_raw(exec_program(
+            {AT_FDCWD, pointer<const char>(a[0]), pointer<char*>(a[1]), pointer<char*>(a[2]), 0}));
+      case __NR_execveat:
+        return from_raw(exec_program({static_cast<int>(a[0]), pointer<const char>(a[1]), pointer<char*>(a[2]),
+                                      pointer<char*>(a[3]), static_cast<int>(a[4])}));
       case __NR_rt_sigprocmask:
         if (a[3] == sizeof(SignalSet)) {
           return done(front_sigprocmask(static_cast<int>(a[0]), pointer<const SignalSet>(a[1]),

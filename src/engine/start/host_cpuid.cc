@@ -8,6 +8,7 @@
 #include <cstring>
 #include <optional>
 
+#include "base/format.h"
 #include "engine/cpuid/text_writer.h"
 #include "engine/decode/decoder.h"
 #include "engine/engine.h"
@@ -21,6 +22,33 @@ constinit HostCpuidPatcher patcher;
 constinit bool patching = false;
 
 constexpr std::size_t kJumpSize = 5;
+
+/// The static program of this process, of which the dynamic linker does not know. From its first instruction
+/// on nothing can be asked of the dynamic linker any more: FS is the program's.
+constinit dl_phdr_info static_program{};
+
+struct Iteration {
+  int (*callback)(dl_phdr_info*, std::size_t, void*);
+  void* data;
+};
+
+int count_program_in(dl_phdr_info* info, std::size_t size, void* iteration) {
+  const auto& next = *static_cast<const Iteration*>(iteration);
+  info->dlpi_adds += static_program.dlpi_adds;
+  return next.callback(info, size, next.data);
+}
+
+int for_each_object(int (*callback)(dl_phdr_info*, std::size_t, void*), void* data) {
+  if (static_program.dlpi_phdr == nullptr) {
+    return dl_iterate_phdr(callback, data);
+  }
+  if (static_program.dlpi_name == nullptr) {
+    return 0;  // it runs
+  }
+  Iteration iteration{callback, data};
+  const int result = dl_iterate_phdr(&count_program_in, &iteration);
+  return result != 0 ? result : callback(&static_program, sizeof(static_program), data);
+}
 
 /// Called by the dynamic linker instead of its empty function for debuggers.
 void on_link_change() {
@@ -90,7 +118,7 @@ HostCpuidPatcher& host_cpuid() {
 
 bool start_host_cpuid(std::uint64_t linker_address, std::uint64_t vdso_address) {
   HostPatchConfig config;
-  config.iterate = &dl_iterate_phdr;
+  config.iterate = &for_each_object;
   config.branches = engine().features.amd ? decode::BranchRule::Amd : decode::BranchRule::Intel;
   config.engine_address = reinterpret_cast<std::uint64_t>(&enclume_signal_entry);
   config.linker_address = linker_address;
@@ -99,6 +127,20 @@ bool start_host_cpuid(std::uint64_t linker_address, std::uint64_t vdso_address) 
   patching = true;
   patcher.refresh();
   return hook_dynamic_linker();
+}
+
+void adopt_static_program(std::uint64_t bias, std::span<const Elf64_Phdr> headers, int fd) {
+  std::array<char, 32> path;
+  LineBuffer line(path);
+  line.text("/proc/self/fd/").dec(fd).text(std::string_view("\0", 1));
+  static_program = {};
+  static_program.dlpi_addr = bias;
+  static_program.dlpi_name = path.data();
+  static_program.dlpi_phdr = headers.data();
+  static_program.dlpi_phnum = static_cast<Elf64_Half>(headers.size());
+  static_program.dlpi_adds = 1;
+  refresh_host_cpuid();
+  static_program.dlpi_name = nullptr;
 }
 
 void refresh_host_cpuid() {

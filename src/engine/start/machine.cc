@@ -25,6 +25,7 @@ constexpr std::uint64_t kEpcBase = 1ULL << 40;
 constinit arch::MachineConfig config;
 constinit arch::CpuidProfile profile{.attributes_supported = {}, .epc = {}};
 constinit arch::EpcSection section;
+constinit std::uint64_t xstate = 0;
 
 arch::CpuidResult cpuid(std::uint32_t leaf, std::uint32_t subleaf) {
   arch::CpuidResult r;
@@ -32,8 +33,13 @@ arch::CpuidResult cpuid(std::uint32_t leaf, std::uint32_t subleaf) {
   return r;
 }
 
+bool has_xsave() {
+  constexpr std::uint32_t kOsxsave = 1U << 27;
+  return (cpuid(1, 0).ecx & kOsxsave) != 0;
+}
+
 std::uint64_t read_xcr0() {
-  if ((cpuid(1, 0).ecx & (1U << 27)) == 0) {  // OSXSAVE
+  if (!has_xsave()) {
     return 3;
   }
   std::uint32_t low;
@@ -106,6 +112,9 @@ bool machine_has_pkeys() {
 arch::MachineConfig& machine_config() {
   return config;
 }
+std::uint64_t machine_xstate() {
+  return xstate;
+}
 const arch::CpuidProfile& cpuid_view() {
   return profile;
 }
@@ -120,6 +129,7 @@ void configure_machine(const Settings& settings, std::uint64_t frame_features) {
     config.attributes_supported |= arch::attribute::kAexNotify;
   }
   config.xcr0 = read_xcr0();
+  xstate = has_xsave() ? config.xcr0 : 0;
   config.xfrm_supported = arch::offered_xfrm(config.xcr0, frame_features);
   config.max_size_log2_32 = 31;
   config.max_size_log2_64 = 46;

@@ -16,6 +16,9 @@ void configure_machine(const Settings& settings, std::uint64_t frame_features);
 
 [[nodiscard]] arch::MachineConfig& machine_config();
 
+/// XCR0, or 0 if the machine has no XSAVE (or the kernel does not use it).
+[[nodiscard]] std::uint64_t machine_xstate();
+
 /// What CPUID says to host code. Signal context: safe.
 [[nodiscard]] const arch::CpuidProfile& cpuid_view();
 

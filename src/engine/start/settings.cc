@@ -88,7 +88,8 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
     kTraceFormat = 128,
     kBenign = 256,
     kStrict = 512,
-    kTraceInsn = 1024
+    kTraceInsn = 1024,
+    kLoader = 2048
   };
   unsigned seen = 0;
   bool first = true;
@@ -164,6 +165,11 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
           return Error("ENCLUME_SETTINGS: trace_format is neither text nor json");
         }
         s.trace_json = value == "json";
+      } else if (key == "loader") {
+        which = kLoader;
+        if (!path(value, s.loader)) {
+          return Error("ENCLUME_SETTINGS: loader is not a path");
+        }
       } else if (key == "secret_file") {
         which = kFile;
         if (!path(value, s.secret_file)) {

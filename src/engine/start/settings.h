@@ -23,6 +23,7 @@ struct Settings {
   bool trace_json = false;               ///< the trace is for tools, not for people
   bool trace_instructions = false;       ///< it has each instruction of enclave code; needs `strict`
   std::array<char, 4096> secret_file{};  ///< path, empty: see has_secret
+  std::array<char, 4096> loader{};  ///< enclume-load's path, empty: static programs run without the engine
   bool has_secret = false;
   std::array<std::byte, 32> secret{};
 };

@@ -217,6 +217,7 @@ void start(char** environment) {
   e.actions.init();
   pthread_atfork(nullptr, nullptr, &in_forked_child);
   remember_environment(environment);
+  remember_loader(settings.loader.data());
   start_trace(settings);
   e.active = true;
   if (!e.adopt_kernel_mask()) {

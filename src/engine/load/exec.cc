@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/load/exec.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#include <array>
+#include <optional>
+
+#include "base/format.h"
+#include "base/syscall.h"
+#include "engine/load/exec_vectors.h"
+#include "engine/load/program_file.h"
+#include "engine/load/script_line.h"
+
+namespace enclume::engine {
+
+namespace {
+
+constexpr std::size_t kStackForVectors = 32U << 10;
+constexpr int kMaxScriptDepth = 5;  // exec_binprm()
+constexpr long kStatfsNoSuid = 2;   // ST_NOSUID
+constexpr long kStatfsNoExec = 8;   // ST_NOEXEC
+
+/// An open descriptor, closed at the end of the scope.
+class OpenFile {
+ public:
+  OpenFile() = default;
+  ~OpenFile() { reset(-1); }
+  OpenFile(const OpenFile&) = delete;
+  OpenFile& operator=(const OpenFile&) = delete;
+  void reset(int fd) {
+    if (fd_ >= 0) {
+      sys::raw(__NR_close, fd_);
+    }
+    fd_ = fd;
+  }
+  [[nodiscard]] int get() const { return fd_; }
+
+ private:
+  int fd_ = -1;
+};
+
+/// What plan_exec() finds out; large, so there is one for each call.
+struct Inspection {
+  ProgramFile file;
+  OpenFile open;
+  std::array<FileHead, kMaxScriptDepth> heads;  ///< of the scripts on the way, cut into strings
+  std::array<ScriptLine, kMaxScriptDepth> lines;
+  std::size_t depth = 0;
+};
+
+/// The file of a call, opened to be looked at. Never something whose opening could have an effect.
+bool open_file(const ExecCall& call, struct stat& status, OpenFile& file) {
+  const int follow = call.flags & (AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW);
+  if (!sys::call(__NR_newfstatat, call.dirfd, call.path, &status, follow) || !S_ISREG(status.st_mode)) {
+    return false;
+  }
+  constexpr int kFlags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+  const int no_follow = (call.flags & AT_SYMLINK_NOFOLLOW) != 0 ? O_NOFOLLOW : 0;
+  auto fd = sys::call(__NR_openat, call.dirfd, call.path, kFlags | no_follow);
+  if (!fd && (call.flags & AT_EMPTY_PATH) != 0) {
+    std::array<char, 32> path;
+    LineBuffer line(path);
+    line.text("/proc/self/fd/").dec(call.dirfd).text(std::string_view("\0", 1));
+    fd = sys::call(__NR_openat, AT_FDCWD, path.data(), kFlags);
+  }
+  if (!fd) {
+    return false;
+  }
+  file.reset(static_cast<int>(*fd));
+  return true;
+}
+
+/// Whether the new program would have other rights than this one: it runs without the engine then, as on any
+/// machine, since what is put into it by us would have to be none of its.
+bool raises_privileges(int fd, const struct stat& status, const struct statfs& mount) {
+  if ((mount.f_flags & kStatfsNoSuid) != 0 || sys::raw(__NR_prctl, PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1) {
+    return false;
+  }
+  if ((status.st_mode & S_ISUID) != 0 && static_cast<long>(status.st_uid) != sys::raw(__NR_getuid)) {
+    return true;
+  }
+  constexpr mode_t kSetgid = S_ISGID | S_IXGRP;
+  if ((status.st_mode & kSetgid) == kSetgid && static_cast<long>(status.st_gid) != sys::raw(__NR_getgid)) {
+    return true;
+  }
+  return sys::raw(__NR_getuid) != 0 &&
+         sys::raw(__NR_fgetxattr, fd, sys::arg("security.capability"), 0, 0) > 0;
+}
+
+bool may_execute(int fd) {
+  constexpr int kFaccessat2 = 439;
+  long r = sys::raw(kFaccessat2, fd, sys::arg(""), X_OK, AT_EACCESS | AT_EMPTY_PATH);
+  if (r == -ENOSYS) {  // before Linux 5.8
+    std::array<char, 32> path;
+    LineBuffer line(path);
+    line.text("/proc/self/fd/").dec(fd).text(std::string_view("\0", 1));
+    r = sys::raw(__NR_faccessat, AT_FDCWD, sys::arg(path.data()), X_OK);
+  }
+  return r == 0;
+}
+
+/// What one file is, scripts not yet followed. Nothing for what is not for the loader.
+std::optional<ProgramKind> look_at(const ExecCall& call, Inspection& found) {
+  struct stat status;
+  struct statfs mount;
+  if (!open_file(call, status, found.open) || !read_program_file(found.open.get(), found.file) ||
+      found.file.kind == ProgramKind::Dynamic || found.file.kind == ProgramKind::Other) {
+    return std::nullopt;
+  }
+  if (!sys::call(__NR_fstatfs, found.open.get(), &mount) || (mount.f_flags & kStatfsNoExec) != 0 ||
+      !may_execute(found.open.get()) || raises_privileges(found.open.get(), status, mount)) {
+    return std::nullopt;
+  }
+  return found.file.kind;
+}
+
+/// True if it is the loader's: a static program, or a script that one interprets in the end.
+bool is_for_loader(const ExecCall& call, Inspection& found) {
+  auto kind = look_at(call, found);
+  while (kind == ProgramKind::Script) {
+    if (found.depth == found.heads.size()) {
+      return false;
+    }
+    FileHead& head = found.heads[found.depth];
+    head = found.file.head;
+    const auto line = parse_script_line(head);
+    if (!line) {
+      return false;
+    }
+    found.lines[found.depth++] = *line;
+    kind = look_at({AT_FDCWD, line->interpreter, nullptr, nullptr, 0}, found);
+  }
+  return kind == ProgramKind::Static;
+}
+
+/// The name of what is executed, as the kernel passes it on (bprm->filename): for a descriptor it is made up.
+bool write_name(const ExecSetup& setup, const ExecCall& call, std::span<char> out) {
+  LineBuffer line(out);
+  std::size_t used = 0;
+  const bool by_descriptor = call.dirfd != AT_FDCWD;
+  const auto length = length_of_string(setup, call.path, out.size());
+  if (!length) {
+    return false;
+  }
+  char first = '\0';
+  setup.copy(&first, call.path, 1);
+  if (by_descriptor && first != '/') {
+    line.text("/dev/fd/").dec(call.dirfd);
+    if (*length != 0) {
+      line.text("/");
+    }
+    used = line.view().size();
+  }
+  return used + *length + 1 <= out.size() && setup.copy(&out[used], call.path, *length + 1) == 0;
+}
+
+/// A descriptor for the loader, which closes it. A high number, so that the program's own come out as they
+/// would.
+int descriptor_for_loader(int fd) {
+  constexpr int kFirst = 100;
+  const auto copy = sys::call(__NR_fcntl, fd, F_DUPFD, kFirst);
+  return static_cast<int>(copy ? *copy : sys::raw(__NR_fcntl, fd, F_DUPFD, 0));
+}
+
+struct Plan {
+  const ExecSetup& setup;
+  const ExecCall& call;
+  ExecUse use;
+  void* data;
+};
+
+long with_engine(const Plan& plan, const VectorNeeds& needs) {
+  if (!needs.changes) {
+    return plan.use(plan.data, plan.call);
+  }
+  const std::size_t bytes = needs.bytes();
+  const VectorStorage storage(
+      bytes <= kStackForVectors ? static_cast<std::byte*>(__builtin_alloca(bytes)) : nullptr, bytes);
+  VectorWriter writer(plan.setup, storage.bytes(), needs);
+  ExecCall next = plan.call;
+  next.envp = writer.environment(plan.call.envp, needs);
+  return writer.good() ? plan.use(plan.data, next) : -EFAULT;
+}
+
+long by_loader(const Plan& plan, Inspection& found) {
+  std::array<char, 4096 + 32> name;
+  if (!write_name(plan.setup, plan.call, name)) {
+    return plan.use(plan.data, plan.call);
+  }
+  std::array<char, 16> fd_text{};
+  OpenFile copy;
+  if (found.depth == 0 && plan.call.dirfd != AT_FDCWD) {
+    copy.reset(descriptor_for_loader(found.open.get()));
+    LineBuffer(fd_text).dec(copy.get()).text(std::string_view("\0", 1));
+  }
+  found.open.reset(-1);
+  const std::span<const ScriptLine> lines(found.lines.data(), found.depth);
+  const LoaderOrder order{.name = name.data(),
+                          .file = found.depth != 0 ? lines.back().interpreter : nullptr,
+                          .fd = copy.get() >= 0 ? fd_text.data() : nullptr};
+  const auto needs = measure_for_loader(plan.setup, plan.call, lines, order);
+  if (!needs) {
+    return plan.use(plan.data, plan.call);
+  }
+  const std::size_t bytes = needs->bytes();
+  const VectorStorage storage(
+      bytes <= kStackForVectors ? static_cast<std::byte*>(__builtin_alloca(bytes)) : nullptr, bytes);
+  VectorWriter writer(plan.setup, storage.bytes(), *needs);
+  ExecCall next{AT_FDCWD, plan.setup.loader, plan.call.argv, nullptr, 0, true};
+  if (found.depth != 0) {
+    next.argv = writer.script_arguments(plan.call.argv, lines, name.data());
+  }
+  next.envp = writer.loader_environment(plan.call.envp, *needs, order);
+  return writer.good() ? plan.use(plan.data, next) : -EFAULT;
+}
+
+}  // namespace
+
+long plan_exec(const ExecSetup& setup, const ExecCall& call, ExecUse use, void* data) {
+  const Plan plan{setup, call, use, data};
+  if (setup.preload == nullptr || setup.settings == nullptr || setup.copy == nullptr) {
+    return use(data, call);
+  }
+  const auto needs = measure_for_engine(setup, call.envp);
+  if (!needs) {
+    return use(data, call);  // EFAULT, says the kernel
+  }
+  Inspection found;
+  if (setup.loader != nullptr && is_for_loader(call, found)) {
+    return by_loader(plan, found);
+  }
+  found.open.reset(-1);
+  return with_engine(plan, *needs);
+}
+
+long execute_plainly(const ExecCall& call) {
+  if (call.dirfd == AT_FDCWD && call.flags == 0) {
+    return sys::raw(__NR_execve, sys::arg(call.path), sys::arg(call.argv), sys::arg(call.envp));
+  }
+  return sys::raw(__NR_execveat, call.dirfd, sys::arg(call.path), sys::arg(call.argv), sys::arg(call.envp),
+                  call.flags);
+}
+
+}  // namespace enclume::engine

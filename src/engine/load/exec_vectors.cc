@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/load/exec_vectors.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <utility>
+
+#include "base/syscall.h"
+#include "engine/load/initial_stack.h"
+
+namespace enclume::engine {
+
+namespace {
+
+constexpr std::string_view kPreload = "LD_PRELOAD=";
+constexpr std::string_view kSettings = "ENCLUME_SETTINGS=";
+constexpr std::size_t kMaxString = 131072;  // MAX_ARG_STRLEN
+
+/// The pointer at an index of a vector; nothing if it can't be read.
+std::optional<char*> read_pointer(const ExecSetup& setup, char* const* vector, std::size_t index) {
+  char* pointer = nullptr;
+  if (setup.copy(&pointer, vector + index, sizeof(pointer)) != 0) {
+    return std::nullopt;
+  }
+  return pointer;
+}
+
+/// The beginning of an entry; enough to tell the variables apart that matter.
+class EntryHead {
+ public:
+  EntryHead(const ExecSetup& setup, const char* entry) {
+    left_ = setup.copy(text_.data(), entry, text_.size());
+    std::fill(text_.end() - static_cast<std::ptrdiff_t>(left_), text_.end(), '\0');
+  }
+  [[nodiscard]] bool readable() const { return left_ < text_.size(); }
+  [[nodiscard]] bool starts_with(std::string_view prefix) const {
+    return std::string_view(text_.data(), text_.size()).starts_with(prefix);
+  }
+  /// A variable that the dynamic linker reads, of which a static program makes something else or nothing.
+  [[nodiscard]] bool is_for_dynamic_linker() const {
+    return starts_with("LD_") || starts_with("GLIBC_TUNABLES=");
+  }
+
+ private:
+  std::array<char, 24> text_{};
+  std::size_t left_;
+};
+
+/// Whether the list of an LD_PRELOAD entry names the engine, wherever. Entries that are longer than what fits
+/// here count by their beginning, which is where we put it.
+bool names_engine(const ExecSetup& setup, const char* entry, std::size_t length) {
+  std::array<char, 1024> text;
+  const std::size_t size = std::min(length, text.size());
+  const std::size_t left = setup.copy(text.data(), entry, size);
+  return std::string_view(text.data(), size - left).find(setup.engine) != std::string_view::npos;
+}
+
+std::optional<std::size_t> count_pointers(const ExecSetup& setup, char* const* vector) {
+  for (std::size_t i = 0;; ++i) {
+    const auto pointer = vector != nullptr ? read_pointer(setup, vector, i) : nullptr;
+    if (!pointer) {
+      return std::nullopt;
+    }
+    if (*pointer == nullptr) {
+      return i;
+    }
+  }
+}
+
+std::size_t length_or_zero(const char* string) {
+  return string != nullptr ? std::strlen(string) + 1 : 0;
+}
+
+}  // namespace
+
+std::optional<std::size_t> length_of_string(const ExecSetup& setup, const char* string, std::size_t limit) {
+  std::array<char, 64> part;
+  for (std::size_t done = 0; done < limit; done += part.size()) {
+    const std::size_t left = setup.copy(part.data(), string + done, part.size());
+    const std::size_t there = part.size() - left;
+    const auto end = std::find(part.begin(), part.begin() + static_cast<std::ptrdiff_t>(there), '\0');
+    const auto length = static_cast<std::size_t>(end - part.begin());
+    if (length < there) {
+      return done + length < limit ? std::optional(done + length) : std::nullopt;
+    }
+    if (left != 0) {
+      return std::nullopt;
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<VectorNeeds> measure_for_engine(const ExecSetup& setup, char* const* envp) {
+  VectorNeeds needs;
+  std::size_t count = 0;
+  for (; envp != nullptr; ++count) {
+    const auto entry = read_pointer(setup, envp, count);
+    if (!entry) {
+      return std::nullopt;
+    }
+    if (*entry == nullptr) {
+      break;
+    }
+    const EntryHead head(setup, *entry);
+    if (!head.readable()) {
+      return std::nullopt;
+    }
+    needs.has_settings = needs.has_settings || head.starts_with(kSettings);
+    if (head.starts_with(kPreload)) {
+      const auto length = length_of_string(setup, *entry, kMaxString);
+      if (!length) {
+        return std::nullopt;
+      }
+      needs.preload = *entry;
+      needs.preload_length = *length;
+      needs.preload_has_engine = names_engine(setup, *entry, *length);
+      needs.preload_is_engine = needs.preload_has_engine && *length == kPreload.size() + setup.engine.size();
+    }
+  }
+  needs.changes = !needs.has_settings || !needs.preload_has_engine;
+  needs.pointers = count + 3;
+  needs.text = kPreload.size() + setup.engine.size() + 2 + needs.preload_length;
+  return needs;
+}
+
+std::optional<VectorNeeds> measure_for_loader(const ExecSetup& setup, const ExecCall& call,
+                                              std::span<const ScriptLine> lines, const LoaderOrder& order) {
+  auto needs = measure_for_engine(setup, call.envp);
+  const auto arguments = lines.empty() ? std::size_t{0} : count_pointers(setup, call.argv);
+  if (!needs || !arguments) {
+    return std::nullopt;
+  }
+  for (std::size_t i = 0; call.envp != nullptr; ++i) {
+    const auto entry = read_pointer(setup, call.envp, i);
+    if (!entry) {
+      return std::nullopt;
+    }
+    if (*entry == nullptr) {
+      break;
+    }
+    if (EntryHead(setup, *entry).is_for_dynamic_linker()) {
+      const auto length = length_of_string(setup, *entry, kMaxString);
+      if (!length) {
+        return std::nullopt;
+      }
+      needs->text += kLoadHide.size() + *length + 1;
+    }
+  }
+  // Settings, LD_PRELOAD twice, the three of the order; and the line of each script.
+  needs->pointers += 8 + *arguments + 2 * lines.size() + 2;
+  needs->text +=
+      2 * (kPreload.size() + setup.engine.size() + kLoadHide.size() + 2) + std::strlen(setup.preload);
+  needs->text += kLoadName.size() + kLoadFile.size() + kLoadFd.size();
+  needs->text += length_or_zero(order.name) + length_or_zero(order.file) + length_or_zero(order.fd);
+  return needs;
+}
+
+VectorStorage::VectorStorage(std::byte* stack, std::size_t size) {
+  if (stack != nullptr) {
+    bytes_ = {stack, size};
+    return;
+  }
+  const auto mapped =
+      sys::call(__NR_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped) {
+    bytes_ = {reinterpret_cast<std::byte*>(*mapped), size};
+    mapped_ = true;
+  }
+}
+
+VectorStorage::~VectorStorage() {
+  if (mapped_) {
+    sys::raw(__NR_munmap, sys::arg(bytes_.data()), sys::arg(bytes_.size()));
+  }
+}
+
+VectorWriter::VectorWriter(const ExecSetup& setup, std::span<std::byte> storage, const VectorNeeds& needs)
+    : setup_(setup) {
+  if (storage.size() < needs.bytes()) {
+    good_ = false;  // no memory
+    return;
+  }
+  pointers_ = {reinterpret_cast<char**>(storage.data()), needs.pointers};
+  text_ = {reinterpret_cast<char*>(storage.data()) + pointers_.size_bytes(), needs.text};
+}
+
+void VectorWriter::push(const char* entry) {
+  if (pointers_used_ == pointers_.size()) {
+    good_ = false;
+    return;
+  }
+  pointers_[pointers_used_++] = const_cast<char*>(entry);
+}
+
+char* const* VectorWriter::finish() {
+  push(nullptr);
+  char* const* vector = pointers_.data() + vector_begin_;
+  vector_begin_ = pointers_used_;
+  return vector;
+}
+
+void VectorWriter::add_from_program(const char* text, std::size_t length) {
+  if (text_.size() - text_used_ < length || setup_.copy(text_.data() + text_used_, text, length) != 0) {
+    good_ = false;
+    return;
+  }
+  text_used_ += length;
+}
+
+void VectorWriter::add(std::string_view text) {
+  add_from_program(text.data(), text.size());
+}
+
+const char* VectorWriter::string() {
+  add(std::string_view("\0", 1));
+  const char* begin = text_.data() + string_begin_;
+  string_begin_ = text_used_;
+  return begin;
+}
+
+/// LD_PRELOAD as the program is to see it: with the engine, and in front.
+const char* VectorWriter::preload_entry(const VectorNeeds& needs, std::string_view prefix) {
+  if (needs.preload_length <= kPreload.size()) {
+    if (prefix.empty()) {
+      return setup_.preload;
+    }
+    add(prefix);
+    add(setup_.preload);
+    return string();
+  }
+  if (needs.preload_has_engine && prefix.empty()) {
+    return needs.preload;
+  }
+  add(prefix);
+  add(kPreload);
+  if (!needs.preload_has_engine) {
+    add(setup_.engine);
+    add(":");
+  }
+  add_from_program(needs.preload + kPreload.size(), needs.preload_length - kPreload.size());
+  return string();
+}
+
+char* const* VectorWriter::environment(char* const* envp, const VectorNeeds& needs) {
+  for (std::size_t i = 0; envp != nullptr && good_; ++i) {
+    const auto entry = read_pointer(setup_, envp, i);
+    if (!entry || *entry == nullptr) {
+      good_ = good_ && entry.has_value();
+      break;
+    }
+    if (*entry != needs.preload) {
+      push(*entry);
+    }
+  }
+  push(preload_entry(needs, {}));
+  if (!needs.has_settings) {
+    push(setup_.settings);
+  }
+  return finish();
+}
+
+char* const* VectorWriter::loader_environment(char* const* envp, const VectorNeeds& needs,
+                                              const LoaderOrder& order) {
+  // The dynamic linker must find the engine and nothing else. If the program is to see more, that is hidden.
+  const bool given = needs.preload_length > kPreload.size();
+  const bool plain =
+      given ? needs.preload_is_engine : std::strlen(setup_.preload) == kPreload.size() + setup_.engine.size();
+  for (std::size_t i = 0; envp != nullptr && good_; ++i) {
+    const auto entry = read_pointer(setup_, envp, i);
+    if (!entry || *entry == nullptr) {
+      good_ = good_ && entry.has_value();
+      break;
+    }
+    const EntryHead head(setup_, *entry);
+    if (*entry == needs.preload) {
+      if (given) {
+        push(plain ? *entry : preload_entry(needs, kLoadHide));
+      }
+    } else if (head.is_for_dynamic_linker()) {
+      add(kLoadHide);
+      add_from_program(*entry, length_of_string(setup_, *entry, kMaxString).value_or(0));
+      push(string());
+    } else if (!head.starts_with(kLoadPrefix)) {
+      push(*entry);
+    }
+  }
+  if (!given) {
+    push(preload_entry(needs, plain ? std::string_view() : kLoadHide));
+  }
+  if (!needs.has_settings) {
+    push(setup_.settings);
+  }
+  if (!plain) {
+    add(kPreload);
+    add(setup_.engine);
+    push(string());
+  }
+  for (const auto& [variable, value] :
+       {std::pair{kLoadName, order.name}, std::pair{kLoadFile, order.file}, std::pair{kLoadFd, order.fd}}) {
+    if (value != nullptr) {
+      add(variable);
+      add(value);
+      push(string());
+    }
+  }
+  return finish();
+}
+
+char* const* VectorWriter::script_arguments(char* const* argv, std::span<const ScriptLine> lines,
+                                            const char* name) {
+  for (std::size_t i = lines.size(); i-- > 0;) {
+    push(lines[i].interpreter);
+    if (lines[i].argument != nullptr) {
+      push(lines[i].argument);
+    }
+  }
+  push(name);
+  for (std::size_t i = 0; argv != nullptr && good_; ++i) {
+    const auto argument = read_pointer(setup_, argv, i);
+    if (!argument || *argument == nullptr) {
+      good_ = good_ && argument.has_value();
+      break;
+    }
+    if (i != 0) {
+      push(*argument);
+    }
+  }
+  return finish();
+}
+
+}  // namespace enclume::engine

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// An executable file as Linux looks at it before it gives up the old program (fs/exec.c, fs/binfmt_elf.c).
+#pragma once
+
+#include <elf.h>
+
+#include <array>
+#include <cstddef>
+#include <span>
+
+#include "base/errno.h"
+#include "base/types.h"
+
+namespace enclume::engine {
+
+/// The first bytes of a file, by which the kernel chooses who loads it (BINPRM_BUF_SIZE); behind the end of a
+/// shorter file zeros.
+using FileHead = std::array<char, 256>;
+
+enum class ProgramKind {
+  Static,   ///< ELF for this machine, without an interpreter: static or static-PIE
+  Dynamic,  ///< ELF for this machine with an interpreter, or the dynamic linker called as a program
+  Script,   ///< begins with #!
+  Other,    ///< whatever else the kernel may know (binfmt_misc, 32-bit programs) or not
+};
+
+struct ProgramFile {
+  /// The kernel takes no table larger than a page (load_elf_phdrs()).
+  static constexpr std::size_t kMaxSegments = kPageSize / sizeof(Elf64_Phdr);
+
+  ProgramKind kind = ProgramKind::Other;
+  FileHead head{};
+  Elf64_Ehdr header{};  ///< of an ELF file
+  std::array<Elf64_Phdr, kMaxSegments> table;
+
+  [[nodiscard]] std::span<const Elf64_Phdr> segments() const { return {table.data(), header.e_phnum}; }
+};
+
+/// Reads what there is to know. Fails with ENOEXEC where the kernel would for an ELF file of this machine,
+/// and with what read(2) says. Signal context: safe. The result takes 4.5 KiB.
+[[nodiscard]] SysResult<void> read_program_file(int fd, ProgramFile& file);
+
+}  // namespace enclume::engine

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// The last step: from our code into the program's first instruction.
+#pragma once
+
+#include <cstdint>
+
+namespace enclume::engine {
+
+/// What enclume_start_program() needs; read before anything is cleared.
+struct ProgramStart {
+  std::uint64_t sp;
+  std::uint64_t entry;
+  std::uint64_t stack_low;  ///< pages from here ...
+  std::uint64_t stack_end;  ///< ... to here are given back: what we have left on the stack
+  std::uint64_t xstate;     ///< components to reset with XRSTOR, 0: no XSAVE here
+  const void* xsave_area;   ///< an XSAVE area in the initial state
+};
+
+/// The registers of a program as START_THREAD and ELF_PLAT_INIT leave them (arch/x86/kernel/process_64.c,
+/// arch/x86/include/asm/elf.h), then the jump.
+extern "C" [[noreturn]] void enclume_start_program(const ProgramStart* start);
+
+}  // namespace enclume::engine

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/start/load.h"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <linux/prctl.h>
+#include <sys/mman.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+
+#include <array>
+#include <csignal>
+#include <cstring>
+
+#include "base/format.h"
+#include "base/syscall.h"
+#include "engine/bases.h"
+#include "engine/engine.h"
+#include "engine/front/real.h"
+#include "engine/load/auxiliary_vector.h"
+#include "engine/load/initial_stack.h"
+#include "engine/load/program_file.h"
+#include "engine/load/start_program.h"
+#include "engine/load/static_image.h"
+#include "engine/signals/actions.h"
+#include "engine/start/host_cpuid.h"
+#include "engine/start/machine.h"
+#include "engine/start/message.h"
+
+namespace enclume::engine {
+
+namespace {
+
+constexpr std::uint64_t kOwnStackUse = 1U << 20;
+
+std::array<char, 4096> program_path;
+std::size_t program_path_length = 0;
+bool kernel_knows = false;
+
+/// What the program was asked for by.
+struct Order {
+  const char* name;  ///< AT_EXECFN
+  const char* file;
+  const char* fd;
+};
+
+void say(std::string_view name, std::string_view what) {
+  std::array<char, 1024> storage;
+  LineBuffer line(storage);
+  line.text("enclume: ").text(name).text(" ").text(what).text("\n");
+  sys::write_all(2, line.view().data(), line.view().size());
+}
+
+[[noreturn]] void cannot_run(std::string_view name, std::string_view what) {
+  say(name, what);
+  sys::exit_group(126);
+}
+
+/// "exec_binprm() failed after the point of no return": Linux kills with SIGSEGV then.
+[[noreturn]] void die_as_linux_would(std::string_view name, const ImageFailure& failure) {
+  std::array<char, 256> storage;
+  LineBuffer line(storage);
+  line.text("is a damaged static executable: its segments cannot be mapped (error ");
+  line.dec(static_cast<int>(failure.error)).text("). Linux kills such a program as it starts");
+  say(name, line.view());
+  set_kernel_default(SIGSEGV);
+  sys::raw(__NR_tgkill, sys::getpid(), sys::gettid(), SIGSEGV);
+  sys::exit_group(126);
+}
+
+[[noreturn]] void no_room(std::string_view name, LinearRange taken) {
+  std::array<char, 512> storage;
+  LineBuffer line(storage);
+  line.text("must be loaded at ").hex(taken.begin).text(" to ").hex(taken.end);
+  line.text(
+          ", but in that range lies the stack, the dynamic linker, libc or the engine. These addresses "
+          "differ ")
+      .text("from run to run (unless randomisation is off), so try again, or link the program elsewhere");
+  cannot_run(name, line.view());
+}
+
+int open_program(const Order& order) {
+  if (order.fd != nullptr) {
+    int fd = 0;
+    for (const char* digit = order.fd; *digit >= '0' && *digit <= '9'; ++digit) {
+      fd = fd * 10 + (*digit - '0');
+    }
+    return fd;
+  }
+  const auto fd = sys::call(__NR_openat, AT_FDCWD, order.file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+  if (!fd) {
+    cannot_run(order.file, "cannot be opened any more");
+  }
+  return static_cast<int>(*fd);
+}
+
+void remember_path(int fd) {
+  std::array<char, 32> storage;
+  LineBuffer link(storage);
+  link.text("/proc/self/fd/").dec(fd).text(std::string_view("\0", 1));
+  const auto n =
+      sys::call(__NR_readlinkat, AT_FDCWD, storage.data(), program_path.data(), program_path.size() - 1);
+  program_path_length = n ? static_cast<std::size_t>(*n) : 0;
+}
+
+/// What libc has asked of the kernel for this thread; a new program starts without. glibc registers rseq at
+/// its start since 2.35, with 32 bytes or with what the kernel has to offer.
+void forget_libc_thread(std::span<Elf64_auxv_t> auxv) {
+  constexpr std::uint32_t kSignature = 0x53053053;  // RSEQ_SIG on x86
+  constexpr int kUnregister = 1;
+  if (const void* offset = dlsym(RTLD_DEFAULT, "__rseq_offset"); offset != nullptr) {
+    const std::uint64_t area =
+        fs_base() + static_cast<std::uint64_t>(*static_cast<const std::ptrdiff_t*>(offset));
+    const std::uint64_t* feature_size = auxiliary_value(auxv, AT_RSEQ_FEATURE_SIZE);
+    const std::uint64_t largest = align_up(feature_size != nullptr ? *feature_size : 32, 32);
+    for (std::uint64_t size = 32; size <= largest; ++size) {
+      if (sys::call(__NR_rseq, area, size, kUnregister, kSignature)) {
+        break;
+      }
+    }
+  }
+  sys::raw(__NR_set_robust_list, 0, 3 * sizeof(std::uint64_t));
+  sys::raw(__NR_set_tid_address, 0);
+}
+
+/// The kernel's comm: the last component of what was executed.
+void set_name(const char* name) {
+  const char* last = name;
+  for (const char* c = name; *c != '\0'; ++c) {
+    if (*c == '/') {
+      last = c + 1;
+    }
+  }
+  sys::raw(__NR_prctl, PR_SET_NAME, sys::arg(last));
+}
+
+/// enclume-load itself, which the kernel has mapped.
+void unmap_loader(std::span<Elf64_auxv_t> auxv) {
+  const std::uint64_t* headers = auxiliary_value(auxv, AT_PHDR);
+  const std::uint64_t* count = auxiliary_value(auxv, AT_PHNUM);
+  if (headers == nullptr || count == nullptr) {
+    return;
+  }
+  std::array<Elf64_Phdr, ProgramFile::kMaxSegments> table;
+  const std::size_t n = *count < table.size() ? *count : table.size();
+  std::memcpy(table.data(), reinterpret_cast<const void*>(*headers), n * sizeof(Elf64_Phdr));
+  std::uint64_t bias = 0;
+  for (const Elf64_Phdr& segment : std::span(table).first(n)) {
+    if (segment.p_type == PT_PHDR) {
+      bias = *headers - segment.p_vaddr;
+    }
+  }
+  for (const Elf64_Phdr& segment : std::span(table).first(n)) {
+    if (segment.p_type == PT_LOAD && bias != 0) {
+      const std::uint64_t begin = align_down(bias + segment.p_vaddr, kPageSize);
+      const std::uint64_t end = align_up(bias + segment.p_vaddr + segment.p_memsz, kPageSize);
+      sys::raw(__NR_munmap, static_cast<long>(begin), static_cast<long>(end - begin));
+    }
+  }
+}
+
+std::uint64_t random_word() {
+  std::uint64_t word = 0;
+  sys::raw(__NR_getrandom, sys::arg(&word), sizeof(word), 0);
+  return word;
+}
+
+/// kernel.randomize_va_space = 2, and personality(2) does not say otherwise.
+bool randomizes_heap() {
+  const auto personality = sys::call(__NR_personality, 0xffffffffL);
+  if (personality && (*personality & ADDR_NO_RANDOMIZE) != 0) {
+    return false;
+  }
+  const auto fd =
+      sys::call(__NR_openat, AT_FDCWD, "/proc/sys/kernel/randomize_va_space", O_RDONLY | O_CLOEXEC);
+  char mode = '2';
+  if (fd) {
+    sys::raw(__NR_read, *fd, sys::arg(&mode), 1);
+    sys::raw(__NR_close, *fd);
+  }
+  return mode == '2';
+}
+
+/// Where the heap of the program begins: behind its bss, a random distance away (arch_randomize_brk()). For a
+/// static PIE, which lies among the mappings, where the kernel puts the heap of such: in the region of PIEs,
+/// which is where the process's heap is.
+std::uint64_t heap_start(const ProgramFile& file, const StaticImage& image) {
+  constexpr std::uint64_t kRange = 1ULL << 30;  // 32 MiB before Linux 6.9
+  if (file.header.e_type == ET_DYN) {
+    return align_up(static_cast<std::uint64_t>(sys::raw(__NR_brk)), kPageSize);
+  }
+  const std::uint64_t end = align_up(image.end, kPageSize);
+  return randomizes_heap() ? end + kPageSize + random_word() % kRange / kPageSize * kPageSize : end;
+}
+
+/// What the kernel keeps of a program for /proc, core files, debuggers and brk(2). Kernels without
+/// CONFIG_CHECKPOINT_RESTORE refuse it; only who has CAP_CHECKPOINT_RESTORE may set the executable.
+void tell_kernel(int fd, const ProgramFile& file, const StaticImage& image, const StackStrings& strings,
+                 const KernelStack& stack) {
+  const std::span<Elf64_auxv_t> auxv = stack.auxv();
+  const std::uint64_t heap = heap_start(file, image);
+  prctl_mm_map map{};
+  map.start_code = image.start_code;
+  map.end_code = image.end_code;
+  map.start_data = image.start_data;
+  map.end_data = image.end_data;
+  map.start_brk = heap;
+  map.brk = heap;
+  map.start_stack = reinterpret_cast<std::uint64_t>(stack.words);
+  map.arg_start = strings.arg_start;
+  map.arg_end = strings.arg_end;
+  map.env_start = strings.env_start;
+  map.env_end = strings.env_end;
+  map.auxv = reinterpret_cast<__u64*>(auxv.data());
+  map.auxv_size = static_cast<__u32>(auxv.size_bytes());
+  map.exe_fd = static_cast<__u32>(fd);
+  kernel_knows = sys::call(__NR_prctl, PR_SET_MM, PR_SET_MM_MAP, &map, sizeof(map)).has_value();
+  if (!kernel_knows) {
+    map.exe_fd = ~0U;
+    sys::raw(__NR_prctl, PR_SET_MM, PR_SET_MM_MAP, sys::arg(&map), sizeof(map));
+  }
+}
+
+void set_auxiliary(std::span<Elf64_auxv_t> auxv, std::uint64_t type, std::uint64_t value) {
+  if (std::uint64_t* entry = auxiliary_value(auxv, type); entry != nullptr) {
+    *entry = value;
+  }
+}
+
+void describe_program(std::span<Elf64_auxv_t> auxv, const ProgramFile& file, const StaticImage& image,
+                      const char* name) {
+  set_auxiliary(auxv, AT_PHDR, image.headers);
+  set_auxiliary(auxv, AT_PHNUM, file.header.e_phnum);
+  set_auxiliary(auxv, AT_ENTRY, image.entry);
+  set_auxiliary(auxv, AT_BASE, 0);
+  set_auxiliary(auxv, AT_EXECFN, reinterpret_cast<std::uint64_t>(name));
+  // libc has made its canary of these.
+  if (const std::uint64_t* random = auxiliary_value(auxv, AT_RANDOM); random != nullptr) {
+    for (const std::uint64_t place : {*random, *random + sizeof(std::uint64_t)}) {
+      const std::uint64_t word = random_word();
+      std::memcpy(reinterpret_cast<void*>(place), &word, sizeof(word));
+    }
+  }
+}
+
+ProgramFile file;
+std::array<Elf64_Phdr, ProgramFile::kMaxSegments> loaded_headers;
+alignas(64) std::array<std::byte, 1024> initial_xsave_area;
+
+[[noreturn]] void load(const KernelStack& given, const Order& order) {
+  const int fd = open_program(order);
+  if (const auto read = read_program_file(fd, file); !read || file.kind != ProgramKind::Static) {
+    cannot_run(order.name, "is not a static executable any more");
+  }
+  const auto image = map_static_image(fd, file);
+  if (!image) {
+    if (image.error().taken.size() != 0) {
+      no_room(order.name, image.error().taken);
+    }
+    die_as_linux_would(order.name, image.error());
+  }
+  remember_path(fd);
+  loaded_headers = file.table;
+  adopt_static_program(image->bias, std::span(loaded_headers).first(file.header.e_phnum), fd);
+  if (image->executable_stack) {
+    const std::uint64_t page = align_down(reinterpret_cast<std::uint64_t>(given.words), kPageSize);
+    sys::raw(__NR_mprotect, static_cast<long>(page), kPageSize,
+             PROT_READ | PROT_WRITE | PROT_EXEC | PROT_GROWSDOWN);
+  }
+  forget_libc_thread(given.auxv());
+  set_name(order.name);
+  const StackStrings strings = find_strings(given);
+  unmap_loader(given.auxv());
+  const KernelStack stack = strip_stack(given);
+  describe_program(stack.auxv(), file, *image, order.name);
+  tell_kernel(fd, file, *image, strings, stack);
+  sys::raw(__NR_close, fd);
+
+  constexpr std::uint32_t kInitialMxcsr = 0x1f80;
+  constexpr std::uint16_t kInitialFcw = 0x37f;
+  std::memcpy(&initial_xsave_area[0], &kInitialFcw, sizeof(kInitialFcw));
+  std::memcpy(&initial_xsave_area[24], &kInitialMxcsr, sizeof(kInitialMxcsr));
+  constexpr std::uint64_t kPkru = 1U << 9;  // stays as the kernel and the engine have set it
+  const auto sp = reinterpret_cast<std::uint64_t>(stack.words);
+  const std::uint64_t stack_end = align_down(sp, kPageSize);
+  const ProgramStart start{.sp = sp,
+                           .entry = image->entry,
+                           .stack_low = stack_end - kOwnStackUse,
+                           .stack_end = stack_end,
+                           .xstate = machine_xstate() & ~kPkru,
+                           .xsave_area = initial_xsave_area.data()};
+  set_bases(0, 0);
+  enclume_start_program(&start);
+}
+
+}  // namespace
+
+std::string_view loaded_program() {
+  return {program_path.data(), program_path_length};
+}
+
+bool kernel_knows_loaded_program() {
+  return kernel_knows;
+}
+
+}  // namespace enclume::engine
+
+using namespace enclume::engine;  // the exported name below is C's
+
+ENCLUME_EXPORT void enclume_load_program(char** argv) {
+  if (!engine().active) {
+    return;
+  }
+  const KernelStack stack{reinterpret_cast<std::uint64_t*>(argv) - 1};
+  Order order{load_variable(stack, kLoadName), load_variable(stack, kLoadFile),
+              load_variable(stack, kLoadFd)};
+  if (order.name == nullptr) {
+    return;
+  }
+  if (order.file == nullptr) {
+    order.file = order.name;
+  }
+  load(stack, order);
+}

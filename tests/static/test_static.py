@@ -1,0 +1,434 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Static programs under `enclume run`. Where Linux has an answer of its own, it is the oracle."""
+
+import os
+import pathlib
+import shutil
+import struct
+import subprocess
+import tempfile
+import unittest
+
+ENCLUME = os.environ["ENCLUME_BINARY"]
+PROBES = {"static": os.environ["STATIC_PROBE"], "static-pie": os.environ["STATIC_PIE_PROBE"]}
+BUSYBOX = shutil.which("busybox")
+NOBODY = 65534
+OURS = ("LD_PRELOAD=", "ENCLUME_SETTINGS=")
+
+
+class StaticTest(unittest.TestCase):
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.home = pathlib.Path(temporary.name).resolve()
+        os.chmod(self.home, 0o755)
+        self.environment = {"HOME": str(self.home), "PATH": "/usr/bin:/bin", "LC_ALL": "C",
+                            "ENCLUME_MACHINE_SEED": "static"}
+
+    def execute(self, words, **more):
+        options = {"env": self.environment, "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE,
+                   "stderr": subprocess.PIPE, "text": True, "errors": "replace", "cwd": self.home,
+                   "timeout": 60} | more
+        return subprocess.run(list(map(str, words)), check=False, **options)
+
+    def bare(self, *words, **more):
+        return self.execute(words, **more)
+
+    def under(self, *words, **more):
+        return self.execute([ENCLUME, "run", "--", *words], **more)
+
+    def cc(self, name, source, *flags):
+        path = self.home / name
+        subprocess.run(["cc", "-x", "c", "-", "-O1", "-o", path, *flags], input=source, text=True, check=True)
+        return path
+
+
+def without_ours(text):
+    """What the probe says, without what the engine's variables add to it."""
+    lines = []
+    for line in text.splitlines():
+        if line.startswith("variable ") and line[len("variable "):].startswith(OURS):
+            continue
+        if line.startswith("/proc/self/environ"):
+            line = "|".join(entry for entry in line.split("|") if not entry.startswith(OURS))
+        lines.append(line)
+    return lines
+
+
+class Start(StaticTest):
+    """The state in which a program begins, against the same program as the kernel starts it."""
+
+    def compare(self, probe, *arguments, **more):
+        self.maxDiff = None
+        bare = self.bare(probe, *arguments, **more)
+        under = self.under(probe, *arguments, **more)
+        self.assertEqual((bare.returncode, bare.stderr), (7, ""))
+        self.assertEqual((under.returncode, under.stderr), (7, ""))
+        ours = without_ours(under.stdout)
+        self.assertIn("variable LC_ALL=C", ours)
+        self.assertEqual(ours, without_ours(bare.stdout))
+        return under.stdout
+
+    def test_static(self):
+        self.compare(PROBES["static"], "one", "two words", "")
+
+    def test_static_pie(self):
+        self.compare(PROBES["static-pie"], "one", "two words", "")
+
+    def test_by_a_relative_path_and_through_a_link(self):
+        os.symlink(PROBES["static"], self.home / "link")
+        self.compare("./link")
+
+    def test_found_in_path(self):
+        (self.home / "bin").mkdir()
+        shutil.copy(PROBES["static"], self.home / "bin/tool")
+        self.environment["PATH"] = f"{self.home}/bin:/usr/bin:/bin"
+        self.compare("tool")
+
+    def test_arguments_of_every_length(self):
+        # RSP is a multiple of 16 whatever is on the stack.
+        for count in range(8):
+            with self.subTest(count):
+                self.compare(PROBES["static"], *["x" * count] * count)
+
+    def test_many_variables(self):
+        self.environment |= {f"VARIABLE_{i}": "x" * 50 for i in range(3000)}
+        self.compare(PROBES["static"])
+
+    def test_without_address_randomisation(self):
+        for probe in PROBES.values():
+            with self.subTest(probe):
+                bare = self.bare("setarch", "-R", probe)
+                under = self.bare("setarch", "-R", ENCLUME, "run", "--", probe)
+                self.assertEqual(without_ours(under.stdout), without_ours(bare.stdout))
+                self.assertEqual(under.returncode, 7, under.stderr)
+
+    def test_variables_for_the_dynamic_linker_are_the_programs_not_the_loaders(self):
+        self.environment |= {"LD_DEBUG": "all", "LD_LIBRARY_PATH": "/nowhere", "LD_BIND_NOW": "1",
+                             "GLIBC_TUNABLES": "glibc.malloc.check=3"}
+        self.execute_by_a_dynamic_program()
+
+    def test_a_preload_of_the_users_is_seen_and_not_loaded(self):
+        self.environment["LD_PRELOAD"] = "/nowhere/other.so"
+        told = self.execute_by_a_dynamic_program()
+        self.assertIn("libenclume-engine.so:/nowhere/other.so", told)
+
+    def execute_by_a_dynamic_program(self):
+        # The program in between sees to it that these variables never touch the command line's own process.
+        variables = {name: self.environment.pop(name) for name in list(self.environment)
+                     if name.startswith(("LD_", "GLIBC_"))}
+        script = f"import os; os.execve({PROBES['static']!r}, ['probe'], dict(os.environ) | {variables!r})"
+        result = self.under("python3", "-c", script)
+        self.assertEqual((result.returncode, result.stderr), (7, ""))
+        told = [line for line in result.stdout.splitlines() if line.startswith("variable ")]
+        for name, value in variables.items():
+            if name != "LD_PRELOAD":
+                self.assertIn(f"variable {name}={value}", told)
+        return "\n".join(told)
+
+    def test_alignment_of_huge_pages(self):
+        result = self.under(os.environ["STATIC_PIE_ALIGNED_PROBE"])
+        self.assertEqual((result.returncode, result.stderr), (7, ""))
+        self.assertIn("base modulo alignment 0\n", result.stdout)
+
+    def test_nothing_is_left_of_the_loader(self):
+        source = """
+            #include <stdio.h>
+            int main(void) {
+              FILE *maps = fopen("/proc/self/maps", "r");
+              for (int c; (c = getc(maps)) != EOF;) putchar(c);
+            }"""
+        program = self.cc("maps", source, "-static")
+        maps = self.under(program).stdout
+        self.assertIn(str(program), maps)
+        self.assertNotIn("enclume-load", maps)
+        self.assertEqual(len([line for line in maps.splitlines() if "[heap]" in line]), 1)
+
+
+class Libcs(StaticTest):
+    HELLO = """
+        #include <stdio.h>
+        #include <stdlib.h>
+        #include <string.h>
+        __thread int local = 5;
+        int main(int argc, char **argv) {
+          char *memory = malloc(1 << 20);
+          memset(memory, 1, 1 << 20);
+          printf("%s %d %d %s\\n", argv[1], argc, local, getenv("HOME") ? "home" : "");
+          return memory[1000] + 2;
+        }"""
+
+    def check(self, program):
+        result = self.under(program, "hello")
+        self.assertEqual((result.returncode, result.stdout), (3, "hello 2 5 home\n"), result.stderr)
+
+    def test_glibc_static(self):
+        self.check(self.cc("program", self.HELLO, "-static"))
+
+    def test_glibc_static_pie(self):
+        self.check(self.cc("program", self.HELLO, "-static-pie"))
+
+    def test_musl(self):
+        path = self.home / "program"
+        subprocess.run(["musl-gcc", "-static", "-x", "c", "-", "-o", path], input=self.HELLO, text=True, check=True)
+        self.check(path)
+
+    def test_go(self):
+        source = self.home / "main.go"
+        source.write_text("""
+            package main
+            import ("fmt"; "os"; "sync")
+            func main() {
+              var group sync.WaitGroup
+              results := make([]int, 200)
+              for i := range results {
+                group.Add(1)
+                go func(i int) {
+                  defer group.Done()
+                  for n := 0; n < 200000; n++ { results[i] += n % (i + 1) }
+                }(i)
+              }
+              group.Wait()
+              sum := 0
+              for _, r := range results { sum += r }
+              fmt.Println(os.Args[1], sum)
+            }""")
+        environment = self.environment | {"CGO_ENABLED": "0", "GOCACHE": str(self.home / "cache"), "GO111MODULE": "off",
+                                          "GOFLAGS": "-p=1"}
+        subprocess.run(["go", "build", "-o", "program", "main.go"], cwd=self.home, env=environment, check=True)
+        bare = self.bare("./program", "go")
+        for _ in range(5):
+            under = self.under("./program", "go")
+            self.assertEqual((under.returncode, under.stdout), (0, bare.stdout), under.stderr)
+
+
+class Children(StaticTest):
+    """What a dynamic program executes, in every way there is."""
+
+    HAS_ENGINE = ["grep", "-c", "libenclume-engine.so", "/proc/self/maps"]
+
+    def check(self, script):
+        """Runs a script in which `static`, `dynamic` and `script` are programs that succeed if the engine is there."""
+        (self.home / "script").write_text(f"#!{BUSYBOX} sh\n" + " ".join(self.HAS_ENGINE) + " >/dev/null\n")
+        os.chmod(self.home / "script", 0o755)
+        # busybox's own grep needs no other program, and fails without the engine.
+        prologue = f"""
+import os, subprocess, sys
+static = [{BUSYBOX!r}] + {self.HAS_ENGINE!r}
+dynamic = ["/bin/grep"] + {self.HAS_ENGINE[1:]!r}
+scripted = [{BUSYBOX!r}, "sh", "-c", {" ".join(self.HAS_ENGINE[:2])!r} + " libenclume-engine.so /proc/$$/maps && true"]
+home = {str(self.home)!r}
+null = os.open("/dev/null", os.O_WRONLY)
+os.dup2(null, 1)
+def child(run):
+    pid = os.fork()
+    if pid == 0:
+        run()
+        os._exit(99)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if status != 0:
+        sys.exit(f"line {{sys._getframe(1).f_lineno}}: {{status}}")
+def spawned(pid):
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if status != 0:
+        sys.exit(f"line {{sys._getframe(1).f_lineno}}: {{status}}")
+"""
+        result = self.under("python3", "-c", prologue + script)
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+
+    def test_exec(self):
+        self.check("""
+for program in static, dynamic, scripted:
+    child(lambda: os.execv(program[0], program))
+    child(lambda: os.execve(program[0], program, {}))
+    child(lambda: os.execve(program[0], program, {"LD_PRELOAD": "", "A": "b"}))
+    child(lambda: os.execvp(program[0].split("/")[-1], program))
+    child(lambda: os.execvpe(program[0].split("/")[-1], program, {"PATH": "/usr/bin:/bin"}))
+""")
+
+    def test_exec_by_descriptor(self):
+        self.check("""
+for program in static, dynamic:
+    for inherit in False, True:
+        def run():
+            fd = os.open(program[0], os.O_RDONLY)
+            os.set_inheritable(fd, inherit)
+            os.execve(fd, program, {})
+        child(run)
+""")
+
+    def test_exec_from_another_directory_by_a_relative_path(self):
+        self.check("""
+os.symlink(static[0], home + "/here")
+os.chdir(home)
+child(lambda: os.execve("./here", ["busybox"] + static[1:], {}))
+os.chdir("/usr")
+child(lambda: os.execve("bin/busybox", static, {}))
+""")
+
+    def test_spawn(self):
+        self.check("""
+for program in static, dynamic, scripted:
+    for environment in {}, os.environ:
+        spawned(os.posix_spawn(program[0], program, environment))
+        spawned(os.posix_spawnp(program[0].split("/")[-1], program, environment))
+        subprocess.run(program, env=environment, check=True)
+        subprocess.run(program, env=environment, check=True, close_fds=False)
+""")
+
+    def test_a_script_for_a_static_interpreter(self):
+        script = self.home / "script"
+        script.write_text(f"#!{BUSYBOX} sh\necho $0 $1 $# $(tr '\\0' '|' </proc/$$/cmdline) $(cat /proc/$$/comm)\n")
+        os.chmod(script, 0o755)
+        for words in [script, "a b"], ["./script"], ["sh", "-c", "./script x"], [BUSYBOX, "sh", "-c", "./script x"]:
+            with self.subTest(words):
+                bare = self.bare(*words)
+                under = self.under(*words)
+                self.assertEqual((under.returncode, under.stdout), (0, bare.stdout), under.stderr)
+
+    def test_a_script_for_a_script(self):
+        (self.home / "inner").write_text(f"#!{BUSYBOX} sh\nfor word; do echo $word; done; tr '\\0' '|' </proc/$$/cmdline\n")
+        (self.home / "outer").write_text(f"#!{self.home}/inner an argument  \n")
+        for name in "inner", "outer":
+            os.chmod(self.home / name, 0o755)
+        bare = self.bare("./outer", "1", "2")
+        under = self.under("./outer", "1", "2")
+        self.assertEqual((under.returncode, under.stdout), (0, bare.stdout), under.stderr)
+
+    def test_errors_are_those_of_linux(self):
+        probe = pathlib.Path(PROBES["static"]).read_bytes()
+        files = {
+            "plain": (probe, 0o644), "cut in the header": (probe[:40], 0o755), "cut in the table": (probe[:80], 0o755),
+            "no segments": (probe[:56] + bytes(2) + probe[58:], 0o755), "empty": (b"", 0o755),
+            "text": (b"hello\n", 0o755), "no interpreter": (b"#!\n", 0o755), "lost": (b"#!/nowhere/sh\n", 0o755),
+            "long": (b"#!/" + b"x" * 300, 0o755), "blank": (b"#!   \t  \n", 0o755)}
+        for name, (content, mode) in files.items():
+            (self.home / name).write_bytes(content)
+            os.chmod(self.home / name, mode)
+        (self.home / "circle").write_text(f"#!{self.home}/circle\n")
+        os.chmod(self.home / "circle", 0o755)
+        names = [*files, "circle", "nowhere", "plain/x", "."]
+        script = f"""
+import os
+for name in {names!r}:
+    for environment in {{}}, os.environ:
+        try:
+            os.execve(name, [name], environment)
+        except OSError as error:
+            print(name, error.errno)
+        try:
+            os.posix_spawn(name, [name], environment)
+        except OSError as error:
+            print(name, error.errno)
+"""
+        bare = self.bare("python3", "-c", script)
+        under = self.under("python3", "-c", script)
+        self.assertEqual(bare.stdout.count("\n"), 4 * len(names), bare.stderr)
+        self.assertEqual((under.returncode, under.stdout), (0, bare.stdout), under.stderr)
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can give a file to somebody else")
+    def test_a_setuid_program_runs_without_the_engine(self):
+        program = self.home / "raised"
+        shutil.copy(PROBES["static"], program)
+        os.chown(program, NOBODY, NOBODY)
+        os.chmod(program, 0o4755)
+        result = self.under("sh", "-c", "exec ./raised")
+        self.assertEqual(result.returncode, 7, result.stderr)
+        self.assertIn(f"auxv c {NOBODY:x}\n", result.stdout)  # AT_EUID
+        self.assertIn("auxv 17 1\n", result.stdout)  # AT_SECURE
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can become somebody else")
+    def test_without_privileges(self):
+        # PR_SET_MM_MAP may not set the executable then.
+        result = self.under(PROBES["static"], user=NOBODY)
+        self.assertEqual(result.returncode, 7, result.stderr)
+        bare = self.bare(PROBES["static"], user=NOBODY)
+        def lines(text):
+            return [line for line in without_ours(text) if not line.startswith("executable ")]
+        self.assertEqual(lines(result.stdout), lines(bare.stdout))
+
+
+class BadInput(StaticTest):
+    def outcome_of_bare(self, path):
+        try:
+            return self.bare(path).returncode
+        except OSError as error:
+            return error
+
+    def check(self, path):
+        """Whether Linux and we agree on a file: it runs, is refused, or dies of the same signal."""
+        bare = self.outcome_of_bare(path)
+        under = self.under(path)
+        if under.returncode == 126 and "in that range lies" in under.stderr:
+            return  # Linux had room where we have none
+        if isinstance(bare, OSError):
+            self.assertIn(under.returncode, (126, 127), (bare, under.stderr))
+            self.assertTrue(under.stderr.startswith("enclume: "), under.stderr)
+            self.assertEqual(under.stdout, "")
+        else:
+            self.assertEqual(under.returncode, bare, under.stderr)
+
+    def write(self, content):
+        path = self.home / "mutant"
+        path.write_bytes(content)
+        os.chmod(path, 0o755)
+        return path
+
+    def test_headers_cut_short(self):
+        whole = pathlib.Path(PROBES["static"]).read_bytes()
+        for size in [*range(1, 130, 5), 500, 1000, 4096, 5000]:
+            with self.subTest(size):
+                self.check(self.write(whole[:size]))
+
+    def mutate(self, whole, fields, values):
+        for offset, size in fields:
+            for value in values:
+                mutant = bytearray(whole)
+                mutant[offset:offset + size] = (value & (1 << 8 * size) - 1).to_bytes(size, "little")
+                if bytes(mutant) != whole:
+                    with self.subTest(offset=offset, value=hex(value)):
+                        self.check(self.write(mutant))
+
+    VALUES = [0, 1, 3, 0x1000, 0x400123, 0x7ffffffff000, 1 << 47, 1 << 63, (1 << 64) - 1]
+
+    def test_fields_of_the_elf_header(self):
+        whole = pathlib.Path(PROBES["static"]).read_bytes()
+        # e_ident's class and data, e_type, e_machine, e_entry, e_phoff, e_phentsize
+        self.mutate(whole, [(4, 1), (5, 1), (16, 2), (18, 2), (24, 8), (32, 8), (54, 2)], self.VALUES)
+        # e_phnum: of more than 73 kernels think differently.
+        self.mutate(whole, [(56, 2)], [0, 1, 3, 2000, 0xffff])
+
+    def test_fields_of_the_program_headers(self):
+        for probe in PROBES.values():
+            whole = pathlib.Path(probe).read_bytes()
+            loads = [64 + 56 * i for i in range(struct.unpack_from("<H", whole, 56)[0])
+                     if struct.unpack_from("<I", whole, 64 + 56 * i)[0] == 1]
+            for at in loads[:2] + loads[-1:]:
+                # p_type, p_flags, p_offset, p_vaddr, p_filesz, p_memsz, p_align
+                self.mutate(whole, [(at, 4), (at + 4, 4), (at + 8, 8), (at + 16, 8), (at + 32, 8), (at + 40, 8),
+                                    (at + 48, 8)], self.VALUES[::2])
+
+    def test_addresses_that_are_ours(self):
+        result = self.bare("setarch", "-R", ENCLUME, "run", "--", os.environ["STATIC_HIGH_PROBE"])
+        self.assertEqual((result.returncode, result.stdout), (126, ""))
+        self.assertIn("must be loaded at 0x7ffff7d00000 to ", result.stderr)
+
+    def test_an_executable_stack(self):
+        source = """
+            #include <string.h>
+            int main(void) {
+              unsigned char code[] = {0xb8, 5, 0, 0, 0, 0xc3};
+              unsigned char stack[16];
+              memcpy(stack, code, sizeof code);
+              __asm__ volatile("" : : "r"(stack) : "memory");
+              return ((int (*)(void))(void *)stack)();
+            }"""
+        for flag, status in ("execstack", 5), ("noexecstack", -11):
+            with self.subTest(flag):
+                program = self.cc("stack", source, "-static", f"-Wl,-z,{flag}")
+                self.assertEqual(self.bare(program).returncode, status)
+                self.assertEqual(self.under(program).returncode, status)
+
+
+if __name__ == "__main__":
+    unittest.main()
