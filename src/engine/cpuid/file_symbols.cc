@@ -2,6 +2,8 @@
 #include <linux/fcntl.h>
 #include <linux/mman.h>
 
+#include <utility>
+
 #include "base/syscall.h"
 #include "engine/cpuid/function_bounds.h"
 
@@ -34,6 +36,9 @@ class MappedFile {
   }
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
+
+  /// All of it, which is the caller's to unmap from now on.
+  [[nodiscard]] std::span<const std::byte> keep() noexcept { return std::exchange(bytes_, {}); }
 
   [[nodiscard]] std::span<const std::byte> range(std::uint64_t offset, std::uint64_t size) const noexcept {
     if (size > bytes_.size() || offset > bytes_.size() - size) {
@@ -84,26 +89,61 @@ std::optional<Elf64_Shdr> symbol_section(const MappedFile& file, const Elf64_Ehd
 
 }  // namespace
 
-std::optional<CodeRange> symbol_around(const ObjectImage& image, std::uint64_t address) noexcept {
+std::optional<CodeRange> frame_section_of(const ObjectImage& image) noexcept {
   const char* path = image.path();
   const MappedFile file(path == nullptr || *path == '\0' ? "/proc/self/exe" : path);
   const auto header = file.read<Elf64_Ehdr>(0);
   if (!header || !is_file_of(image, file, *header) || header->e_shentsize != sizeof(Elf64_Shdr)) {
     return std::nullopt;
   }
-  const auto section = symbol_section(file, *header);
-  if (!section) {
-    return std::nullopt;
+  const auto section_at = [&](unsigned i) {
+    return file.read<Elf64_Shdr>(header->e_shoff + i * sizeof(Elf64_Shdr));
+  };
+  const auto names = section_at(header->e_shstrndx);
+  constexpr char kName[] = ".eh_frame";
+  for (unsigned i = 0; names && i < header->e_shnum; ++i) {
+    const auto section = section_at(i);
+    if (!section || (section->sh_flags & SHF_ALLOC) == 0) {
+      continue;
+    }
+    const auto name = file.range(names->sh_offset + section->sh_name, sizeof(kName));
+    if (!name.empty() && std::memcmp(name.data(), kName, sizeof(kName)) == 0) {
+      const std::uint64_t begin = image.load_bias() + section->sh_addr;
+      return CodeRange{begin, begin + section->sh_size};
+    }
   }
-  const auto table = file.range(section->sh_offset, section->sh_size);
-  const std::uint64_t value = address - image.load_bias();
-  for (std::size_t at = 0; at + sizeof(Elf64_Sym) <= table.size(); at += sizeof(Elf64_Sym)) {
+  return std::nullopt;
+}
+
+FileSymbols::FileSymbols(const ObjectImage& image) noexcept : bias_(image.load_bias()) {
+  const char* path = image.path();
+  MappedFile file(path == nullptr || *path == '\0' ? "/proc/self/exe" : path);
+  const auto header = file.read<Elf64_Ehdr>(0);
+  if (!header || !is_file_of(image, file, *header) || header->e_shentsize != sizeof(Elf64_Shdr)) {
+    return;
+  }
+  has_file_ = true;
+  if (const auto section = symbol_section(file, *header)) {
+    table_ = file.range(section->sh_offset, section->sh_size);
+    mapping_ = file.keep();
+  }
+}
+
+FileSymbols::~FileSymbols() {
+  if (!mapping_.empty()) {
+    sys::raw(__NR_munmap, sys::arg(mapping_.data()), sys::arg(mapping_.size()));
+  }
+}
+
+std::optional<CodeRange> FileSymbols::function_around(std::uint64_t address) const noexcept {
+  const std::uint64_t value = address - bias_;
+  for (std::size_t at = 0; at + sizeof(Elf64_Sym) <= table_.size(); at += sizeof(Elf64_Sym)) {
     Elf64_Sym symbol;
-    std::memcpy(&symbol, table.data() + at, sizeof symbol);
+    std::memcpy(&symbol, table_.data() + at, sizeof symbol);
     const unsigned type = ELF64_ST_TYPE(symbol.st_info);
     if ((type == STT_FUNC || type == STT_GNU_IFUNC) && symbol.st_shndx != SHN_UNDEF &&
         value - symbol.st_value < symbol.st_size) {
-      const std::uint64_t begin = image.load_bias() + symbol.st_value;
+      const std::uint64_t begin = bias_ + symbol.st_value;
       return CodeRange{begin, begin + symbol.st_size};
     }
   }

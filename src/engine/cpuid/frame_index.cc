@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
 #include "engine/cpuid/function_bounds.h"
 
 namespace enclume::engine {
@@ -214,6 +216,81 @@ std::optional<CodeRange> FrameIndex::function_around(std::uint64_t address) cons
     return std::nullopt;
   }
   return CodeRange{start(low), start(low) + *size};
+}
+
+namespace {
+
+constexpr std::uint8_t kRelativeMask = 0x70;
+constexpr std::uint8_t kRelativeToItself = 0x10;
+
+// A pointer of a frame description; nothing if it is of a kind that only a linker without need would choose.
+std::optional<std::uint64_t> take_pointer(Reader& reader, std::uint8_t encoding) noexcept {
+  const std::uint64_t place = reader.at();
+  std::uint64_t value = reader.take_unsigned(encoded_size(encoding));
+  switch (encoding & kFormatMask) {
+    case kFormatSdata2:
+      value = static_cast<std::uint64_t>(static_cast<std::int16_t>(value));
+      break;
+    case kFormatSdata4:
+      value = static_cast<std::uint64_t>(static_cast<std::int32_t>(value));
+      break;
+    default:
+      break;
+  }
+  const std::uint8_t relative = encoding & kRelativeMask;
+  if (!reader.good() || (relative != 0 && relative != kRelativeToItself)) {
+    return std::nullopt;
+  }
+  return relative == kRelativeToItself ? value + place : value;
+}
+
+}  // namespace
+
+FrameDescriptions::FrameDescriptions(const ObjectImage& image) noexcept {
+  const auto section = frame_section_of(image);
+  if (!section) {
+    return;
+  }
+  std::uint64_t known_cie = 0;
+  std::optional<std::uint8_t> encoding;
+  for (std::uint64_t at = section->begin; at + sizeof(std::uint32_t) < section->end;) {
+    Reader reader(image, at);
+    std::uint64_t length = reader.take<std::uint32_t>();
+    if (length == 0xffff'ffff) {
+      length = reader.take<std::uint64_t>();
+    }
+    const std::uint64_t body = reader.at();
+    if (!reader.good() || length > section->end - body) {
+      return;
+    }
+    at = body + length;
+    const auto cie_distance = length != 0 ? reader.take<std::uint32_t>() : 0;
+    if (cie_distance == 0) {
+      continue;  // a common information entry, or one file's terminator
+    }
+    if (const std::uint64_t cie = body - cie_distance; cie != known_cie) {
+      known_cie = cie;
+      encoding = pointer_encoding(image, cie);
+    }
+    if (!encoding || encoded_size(*encoding) == 0) {
+      continue;
+    }
+    const auto start = take_pointer(reader, *encoding);
+    const std::uint64_t size = reader.take_unsigned(encoded_size(*encoding));
+    if (start && reader.good() && !functions_.push_back({*start, *start + size})) {
+      return;
+    }
+  }
+  std::ranges::sort(functions_.view(), {}, &CodeRange::begin);
+}
+
+std::optional<CodeRange> FrameDescriptions::function_around(std::uint64_t address) const noexcept {
+  const auto functions = functions_.view();
+  const auto behind = std::ranges::upper_bound(functions, address, {}, &CodeRange::begin);
+  if (behind == functions.begin() || !behind[-1].contains(address)) {
+    return std::nullopt;
+  }
+  return behind[-1];
 }
 
 }  // namespace enclume::engine

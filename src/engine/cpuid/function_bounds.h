@@ -4,7 +4,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 
+#include "engine/cpuid/mapped_array.h"
 #include "engine/cpuid/object_image.h"
 
 namespace enclume::engine {
@@ -19,6 +21,9 @@ class FrameIndex {
   /// Signal context: unsafe (the object must not be unloaded meanwhile).
   [[nodiscard]] std::optional<CodeRange> function_around(std::uint64_t address) const noexcept;
 
+  /// The object has no index.
+  [[nodiscard]] bool empty() const noexcept { return count_ == 0; }
+
  private:
   const ObjectImage& image_;
   std::uint64_t header_ = 0;  // address of .eh_frame_hdr, base of the table's offsets
@@ -26,10 +31,42 @@ class FrameIndex {
   std::uint32_t count_ = 0;
 };
 
-/// The function symbol of the object's file around an address: .symtab, or .dynsym if the file is stripped.
-/// For assembly without frame descriptions. Nothing if the file is gone or is not the one that was loaded.
-/// Signal context: unsafe (opens and maps the file).
-[[nodiscard]] std::optional<CodeRange> symbol_around(const ObjectImage& image,
-                                                     std::uint64_t address) noexcept;
+/// The frame descriptions themselves (`.eh_frame`), of which every one is read: linkers make no index for
+/// static programs. Nothing but the section headers of the file leads to them.
+class FrameDescriptions {
+ public:
+  /// Signal context: unsafe (opens and maps the file, maps memory).
+  explicit FrameDescriptions(const ObjectImage& image) noexcept;
+
+  [[nodiscard]] std::optional<CodeRange> function_around(std::uint64_t address) const noexcept;
+  [[nodiscard]] bool empty() const noexcept { return functions_.empty(); }
+
+ private:
+  MappedArray<CodeRange> functions_;  ///< sorted
+};
+
+/// Where the object's `.eh_frame` is loaded, by the section headers of its file. Signal context: unsafe.
+[[nodiscard]] std::optional<CodeRange> frame_section_of(const ObjectImage& image) noexcept;
+
+/// The function symbols of the object's file: .symtab, or .dynsym if the file is stripped. For assembly
+/// without frame descriptions. Empty if the file is gone or is not the one that was loaded.
+class FileSymbols {
+ public:
+  /// Signal context: unsafe (opens and maps the file).
+  explicit FileSymbols(const ObjectImage& image) noexcept;
+  ~FileSymbols();
+  FileSymbols(const FileSymbols&) = delete;
+  FileSymbols& operator=(const FileSymbols&) = delete;
+
+  [[nodiscard]] std::optional<CodeRange> function_around(std::uint64_t address) const noexcept;
+  /// The file was looked into, and it has none.
+  [[nodiscard]] bool known_to_be_none() const noexcept { return has_file_ && table_.empty(); }
+
+ private:
+  std::uint64_t bias_;
+  bool has_file_ = false;
+  std::span<const std::byte> mapping_;
+  std::span<const std::byte> table_;
+};
 
 }  // namespace enclume::engine

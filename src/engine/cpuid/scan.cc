@@ -8,6 +8,7 @@
 
 #include "engine/cpuid/code_map.h"
 #include "engine/cpuid/function_bounds.h"
+#include "engine/cpuid/site_vote.h"
 
 namespace enclume::engine {
 namespace {
@@ -57,9 +58,14 @@ class Judge {
     CpuidSite site;
   };
 
+  /// For an object that should have been described but is not; see scan.h.
+  [[nodiscard]] bool describes_nothing() const noexcept {
+    return descriptions_ && descriptions_->empty() && symbols_ && symbols_->known_to_be_none();
+  }
+
   [[nodiscard]] Judgement judge(std::uint64_t candidate) noexcept {
     if (!function_.contains(candidate) && !enter_function(candidate)) {
-      return {};
+      return describes_nothing() ? judge_by_vote(candidate) : Judgement{};
     }
     if (!map_) {
       return {};
@@ -77,13 +83,33 @@ class Judge {
   }
 
  private:
+  // Where nothing describes the object (stripped, without unwind information), what the bytes around it say.
+  // The vote was measured on code and data, and doubt counts as no.
+  [[nodiscard]] Judgement judge_by_vote(std::uint64_t candidate) const noexcept {
+    const auto segment = image_.executable_around(candidate);
+    if (!segment || vote_on_site(ObjectImage::bytes(*segment), candidate - segment->begin,
+                                 decode::InstructionClass::Cpuid, branches_) != Vote::Site) {
+      return {};
+    }
+    return {.verdict = Verdict::Cpuid, .site = {.address = candidate, .length = 2}};
+  }
+
   // Makes `function_` and `map_` those around the candidate. False if no function is known there.
   bool enter_function(std::uint64_t candidate) noexcept {
     map_.reset();
     function_ = {};
     auto range = frames_.function_around(candidate);
+    if (!range && frames_.empty()) {
+      if (!descriptions_) {
+        descriptions_.emplace(image_);
+      }
+      range = descriptions_->function_around(candidate);
+    }
     if (!range) {
-      range = symbol_around(image_, candidate);
+      if (!symbols_) {
+        symbols_.emplace(image_);
+      }
+      range = symbols_->function_around(candidate);
     }
     if (!range || range->size() > kMaxFunctionSize) {
       return false;
@@ -124,6 +150,8 @@ class Judge {
 
   const ObjectImage& image_;
   FrameIndex frames_;
+  std::optional<FrameDescriptions> descriptions_;  // read only if there is no index
+  std::optional<FileSymbols> symbols_;             // read only if nothing else covers a candidate
   decode::BranchRule branches_;
   CodeRange function_;
   MappedArray<std::uint64_t> storage_;

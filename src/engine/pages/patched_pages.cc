@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/pages/patched_pages.h"
 
+#include <new>
+
 namespace enclume::engine {
 
 PatchedPage* PatchedPages::find(LinearAddress page) {
@@ -22,6 +24,7 @@ PatchedPage* PatchedPages::insert(LinearAddress page, const PageOffsets& sites) 
     free_ = entries_[index].next;
   } else if (used_ < kCapacity) {
     index = used_++;
+    new (&entries_[index]) PatchedPage{};
   } else {
     return nullptr;
   }

@@ -134,12 +134,12 @@ TEST_F(ScanOfThisProgram, WithoutItsFileOnlySymbolsAreMissed) {
 }
 
 TEST_F(ScanOfThisProgram, AnotherFilesSymbolsAreNotBelieved) {
-  ASSERT_TRUE(symbol_around(object_.image(), address(site_symbol_only)).has_value());
+  ASSERT_TRUE(FileSymbols(object_.image()).function_around(address(site_symbol_only)).has_value());
   // A copy of this program whose program headers differ from those in memory: a later build, say.
   std::vector<Elf64_Phdr> changed = object_.headers;
   changed.back().p_memsz += 8;
   const ObjectImage wrong(object_.bias, changed, object_.path.c_str());
-  EXPECT_EQ(symbol_around(wrong, address(site_symbol_only)), std::nullopt);
+  EXPECT_EQ(FileSymbols(wrong).function_around(address(site_symbol_only)), std::nullopt);
 }
 
 // Whatever the place, also in the last bytes, a candidate is seen, and nothing behind the end is.
@@ -168,18 +168,22 @@ TEST(FunctionBounds, FramesAndSymbolsAgree) {
   const LoadedObject object = this_program();
   const ObjectImage image = object.image();
   const FrameIndex frames(image);
+  const FrameDescriptions descriptions(image);
+  const FileSymbols symbols(image);
   for (const auto* label : {site_plain, site_prefixed, site_immediate, site_behind_data, site_lock_skipped}) {
     const auto by_frame = frames.function_around(address(label));
     ASSERT_TRUE(by_frame.has_value());
-    EXPECT_EQ(by_frame, symbol_around(image, address(label)));
+    EXPECT_EQ(by_frame, descriptions.function_around(address(label)));
+    EXPECT_EQ(by_frame, symbols.function_around(address(label)));
   }
   EXPECT_EQ(frames.function_around(address(sample_plain))->begin, address(sample_plain));
   EXPECT_EQ(frames.function_around(address(site_symbol_only)), std::nullopt);
-  const auto by_symbol = symbol_around(image, address(site_symbol_only));
+  EXPECT_EQ(descriptions.function_around(address(site_symbol_only)), std::nullopt);
+  const auto by_symbol = symbols.function_around(address(site_symbol_only));
   ASSERT_TRUE(by_symbol.has_value());
   EXPECT_EQ(by_symbol->begin, address(sample_symbol_only));
-  EXPECT_TRUE(symbol_around(image, by_symbol->end - 1).has_value());
-  EXPECT_EQ(symbol_around(image, by_symbol->end), std::nullopt);
+  EXPECT_TRUE(symbols.function_around(by_symbol->end - 1).has_value());
+  EXPECT_EQ(symbols.function_around(by_symbol->end), std::nullopt);
 }
 
 TEST(FunctionBounds, OutsideOfEverythingThereIsNone) {
