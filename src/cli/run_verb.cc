@@ -7,6 +7,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <array>
@@ -21,7 +22,6 @@
 #include "cli/layers.h"
 #include "cli/machine_secret.h"
 #include "cli/program.h"
-#include "cli/sanitizer_runtime.h"
 #include "cli/verb.h"
 #include "engine/load/exec.h"
 
@@ -106,12 +106,9 @@ std::string disassembler() {
   return {};
 }
 
-// The engine first, then what the user preloads; once only, since a run inside a run inherits it. A
-// sanitizer's runtime goes before it, as it insists, and so that the functions which it wraps are the
-// engine's; the engine takes it out of the environment again, since it is for this program alone.
-std::string preload_list(const std::string& runtime, const std::string& engine,
-                         const std::string& disassembler) {
-  std::string list = runtime.empty() ? engine : fmt::format("{}:{}", runtime, engine);
+// The engine first, then what the user preloads; once only, since a run inside a run inherits it.
+std::string preload_list(const std::string& engine, const std::string& disassembler) {
+  std::string list = engine;
   if (!disassembler.empty()) list += fmt::format(":{}", disassembler);
   std::string_view rest;
   const auto inherited = process_environment()("LD_PRELOAD");
@@ -120,15 +117,22 @@ std::string preload_list(const std::string& runtime, const std::string& engine,
     const auto end = rest.find_first_of(" :");
     const auto item = rest.substr(0, end);
     rest = end == std::string_view::npos ? std::string_view{} : rest.substr(end + 1);
-    if (!item.empty() && item != runtime && item != engine && item != disassembler)
-      list += fmt::format(":{}", item);
+    if (!item.empty() && item != engine && item != disassembler) list += fmt::format(":{}", item);
   }
   return list;
 }
 
+// plan_exec() reads strings in pieces, whose last one may go beyond the string's memory; so by the kernel,
+// which stops where nothing is mapped. Where a policy forbids that call, a copy has to do.
 std::size_t copy_memory(void* to, const void* from, std::size_t size) {
-  std::memcpy(to, from, size);
-  return 0;
+  const iovec here{to, size};
+  const iovec there{const_cast<void*>(from), size};
+  const auto copied = ::process_vm_readv(::getpid(), &here, 1, &there, 1, 0);
+  if (copied < 0 && errno != EFAULT) {
+    std::memcpy(to, from, size);
+    return 0;
+  }
+  return size - static_cast<std::size_t>(copied < 0 ? 0 : copied);
 }
 
 /// As a child of the program is executed (engine/load/exec.h), the program itself is.
@@ -349,7 +353,7 @@ ExitStatus RunVerb::run(const std::vector<std::string>& rest) {
         "enclume: warning: libzydis is not installed, or not the version that this was built for; the trace "
         "has instructions as bytes alone\n");
   }
-  set_variable("LD_PRELOAD", preload_list(sanitizer_runtime(program), engine, zydis));
+  set_variable("LD_PRELOAD", preload_list(engine, zydis));
   become(program, arguments, engine, settings.loader);
 }
 

@@ -72,6 +72,18 @@ class AddressSanitizer(CoexistTest):
     def test_shared_runtime(self):
         self.check_way("SHARED")
 
+    def test_shared_runtime_in_a_program_that_another_one_starts(self):
+        program = os.environ["COEXIST_SANITIZED_SHARED"]
+        for command in (["sh", "-c", program + " clean 10 && " + program + " null 10"],
+                        ["env", "LD_PRELOAD=libm.so.6", program, "null", "10"],
+                        ["env", "-i", program, "null", "10"],
+                        [sys.executable, "-c", "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))",
+                         program, "null", "10"]):
+            result = run(*command)
+            self.assertEqual(result.returncode, 1, result.stderr)
+            self.assertRegex(result.stdout, r"^1\d entries, 3 exceptions")
+            self.assertRegex(result.stderr, "AddressSanitizer: SEGV on unknown address 0x000000000000")
+
     def test_its_children_are_not_given_the_shared_runtime(self):
         result = run(os.environ["COEXIST_SANITIZED_SHARED"], "child", 10)
         self.assert_good(result, r"LD_PRELOAD=\S*libenclume-engine.so$")

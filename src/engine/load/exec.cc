@@ -15,6 +15,7 @@
 #include "base/syscall.h"
 #include "engine/load/exec_vectors.h"
 #include "engine/load/program_file.h"
+#include "engine/load/sanitizer_runtime.h"
 #include "engine/load/script_line.h"
 
 namespace enclume::engine {
@@ -227,13 +228,17 @@ long plan_exec(const ExecSetup& setup, const ExecCall& call, ExecUse use, void* 
   if (setup.preload == nullptr || setup.settings == nullptr || setup.copy == nullptr) {
     return use(data, call);
   }
-  const auto needs = measure_for_engine(setup, call.envp);
+  auto needs = measure_for_engine(setup, call.envp);
   if (!needs) {
     return use(data, call);  // EFAULT, says the kernel
   }
   Inspection found;
-  if (setup.loader != nullptr && is_for_loader(call, found)) {
+  if (is_for_loader(call, found) && setup.loader != nullptr) {
     return by_loader(plan, found);
+  }
+  LibraryName name;
+  if (found.open.get() >= 0 && found.file.kind == ProgramKind::Dynamic) {
+    put_first(setup, sanitizer_runtime(found.open.get(), found.file, name), *needs);
   }
   found.open.reset(-1);
   return with_engine(plan, *needs);

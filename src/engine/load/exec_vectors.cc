@@ -49,13 +49,13 @@ class EntryHead {
   std::size_t left_;
 };
 
-/// Whether the list of an LD_PRELOAD entry names the engine, wherever. Entries that are longer than what fits
+/// Whether the list of an LD_PRELOAD entry names a library, wherever. Entries that are longer than what fits
 /// here count by their beginning, which is where we put it.
-bool names_engine(const ExecSetup& setup, const char* entry, std::size_t length) {
+bool names(const ExecSetup& setup, std::string_view library, const char* entry, std::size_t length) {
   std::array<char, 1024> text;
   const std::size_t size = std::min(length, text.size());
   const std::size_t left = setup.copy(text.data(), entry, size);
-  return std::string_view(text.data(), size - left).find(setup.engine) != std::string_view::npos;
+  return std::string_view(text.data(), size - left).find(library) != std::string_view::npos;
 }
 
 std::optional<std::size_t> count_pointers(const ExecSetup& setup, char* const* vector) {
@@ -116,7 +116,7 @@ std::optional<VectorNeeds> measure_for_engine(const ExecSetup& setup, char* cons
       }
       needs.preload = *entry;
       needs.preload_length = *length;
-      needs.preload_has_engine = names_engine(setup, *entry, *length);
+      needs.preload_has_engine = names(setup, setup.engine, *entry, *length);
       needs.preload_is_engine = needs.preload_has_engine && *length == kPreload.size() + setup.engine.size();
     }
   }
@@ -124,6 +124,14 @@ std::optional<VectorNeeds> measure_for_engine(const ExecSetup& setup, char* cons
   needs.pointers = count + 3;
   needs.text = kPreload.size() + setup.engine.size() + 2 + needs.preload_length;
   return needs;
+}
+
+void put_first(const ExecSetup& setup, std::string_view runtime, VectorNeeds& needs) {
+  if (!runtime.empty() && !names(setup, runtime, needs.preload, needs.preload_length)) {
+    needs.runtime = runtime;
+    needs.changes = true;
+    needs.text += std::strlen(setup.preload) + runtime.size() + 1;
+  }
 }
 
 std::optional<VectorNeeds> measure_for_loader(const ExecSetup& setup, const ExecCall& call,
@@ -223,7 +231,20 @@ const char* VectorWriter::string() {
 
 /// LD_PRELOAD as the program is to see it: with the engine, and in front.
 const char* VectorWriter::preload_entry(const VectorNeeds& needs, std::string_view prefix) {
-  if (needs.preload_length <= kPreload.size()) {
+  const bool given = needs.preload_length > kPreload.size();
+  if (!needs.runtime.empty()) {
+    add(kPreload);
+    add(needs.runtime);
+    add(":");
+    if (!given) {
+      add(setup_.preload + kPreload.size());
+      return string();
+    }
+  } else if (given && !(needs.preload_has_engine && prefix.empty())) {
+    add(prefix);
+    add(kPreload);
+  }
+  if (!given) {
     if (prefix.empty()) {
       return setup_.preload;
     }
@@ -231,11 +252,9 @@ const char* VectorWriter::preload_entry(const VectorNeeds& needs, std::string_vi
     add(setup_.preload);
     return string();
   }
-  if (needs.preload_has_engine && prefix.empty()) {
+  if (needs.runtime.empty() && needs.preload_has_engine && prefix.empty()) {
     return needs.preload;
   }
-  add(prefix);
-  add(kPreload);
   if (!needs.preload_has_engine) {
     add(setup_.engine);
     add(":");

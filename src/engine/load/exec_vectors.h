@@ -34,12 +34,15 @@ struct VectorNeeds {
   std::size_t preload_length = 0;
   bool preload_has_engine = false;
   bool preload_is_engine = false;  ///< and nothing else
+  std::string_view runtime;        ///< to be preloaded before the engine; empty: nothing
 
   [[nodiscard]] std::size_t bytes() const { return pointers * sizeof(char*) + text; }
 };
 
 /// Nothing if the kernel would find a bad pointer.
 [[nodiscard]] std::optional<VectorNeeds> measure_for_engine(const ExecSetup& setup, char* const* envp);
+/// The program wants this library to be its first.
+void put_first(const ExecSetup& setup, std::string_view runtime, VectorNeeds& needs);
 [[nodiscard]] std::optional<VectorNeeds> measure_for_loader(const ExecSetup& setup, const ExecCall& call,
                                                             std::span<const ScriptLine> lines,
                                                             const LoaderOrder& order);

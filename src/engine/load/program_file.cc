@@ -7,10 +7,7 @@
 
 namespace enclume::engine {
 
-namespace {
-
-/// Up to `size` bytes; fewer at the end of the file.
-SysResult<std::size_t> read_at(int fd, void* to, std::size_t size, std::uint64_t offset) {
+SysResult<std::size_t> read_file_at(int fd, void* to, std::size_t size, std::uint64_t offset) {
   std::size_t done = 0;
   while (done < size) {
     const auto n =
@@ -29,8 +26,7 @@ SysResult<std::size_t> read_at(int fd, void* to, std::size_t size, std::uint64_t
   return done;
 }
 
-/// The place in the file of what is loaded at an address.
-std::uint64_t offset_of(const ProgramFile& file, std::uint64_t address) {
+std::uint64_t file_offset(const ProgramFile& file, std::uint64_t address) {
   for (const Elf64_Phdr& segment : file.segments()) {
     if (segment.p_type == PT_LOAD && address - segment.p_vaddr < segment.p_filesz) {
       return segment.p_offset + (address - segment.p_vaddr);
@@ -38,6 +34,8 @@ std::uint64_t offset_of(const ProgramFile& file, std::uint64_t address) {
   }
   return 0;
 }
+
+namespace {
 
 /// Whether the file's DT_SONAME is that of a dynamic linker: ld-linux-x86-64.so.2, or another's ld.so.1.
 bool is_dynamic_linker(int fd, const ProgramFile& file) {
@@ -49,7 +47,7 @@ bool is_dynamic_linker(int fd, const ProgramFile& file) {
     }
     std::array<Elf64_Dyn, 64> entries;
     const std::size_t size = segment.p_filesz < sizeof(entries) ? segment.p_filesz : sizeof(entries);
-    const auto read = read_at(fd, entries.data(), size, segment.p_offset);
+    const auto read = read_file_at(fd, entries.data(), size, segment.p_offset);
     for (std::size_t i = 0; read && i < *read / sizeof(Elf64_Dyn) && entries[i].d_tag != DT_NULL; ++i) {
       if (entries[i].d_tag == DT_SONAME) {
         name = entries[i].d_un.d_val;
@@ -60,14 +58,14 @@ bool is_dynamic_linker(int fd, const ProgramFile& file) {
   }
   std::array<char, 3> begin{};
   return name != 0 && strings != 0 &&
-         read_at(fd, begin.data(), begin.size(), offset_of(file, strings + name)).has_value() &&
+         read_file_at(fd, begin.data(), begin.size(), file_offset(file, strings + name)).has_value() &&
          begin[0] == 'l' && begin[1] == 'd' && (begin[2] == '-' || begin[2] == '.');
 }
 
 }  // namespace
 
 SysResult<void> read_program_file(int fd, ProgramFile& file) {
-  const auto size = read_at(fd, file.head.data(), file.head.size(), 0);
+  const auto size = read_file_at(fd, file.head.data(), file.head.size(), 0);
   if (!size) {
     return fail(size.error());
   }
@@ -87,7 +85,7 @@ SysResult<void> read_program_file(int fd, ProgramFile& file) {
     return fail(Errno::NoExec);
   }
   const std::size_t table_size = file.header.e_phnum * sizeof(Elf64_Phdr);
-  const auto read = read_at(fd, file.table.data(), table_size, file.header.e_phoff);
+  const auto read = read_file_at(fd, file.table.data(), table_size, file.header.e_phoff);
   if (!read || *read != table_size) {
     return fail(Errno::NoExec);
   }

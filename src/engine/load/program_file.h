@@ -40,4 +40,9 @@ struct ProgramFile {
 /// and with what read(2) says. Signal context: safe. The result takes 4.5 KiB.
 [[nodiscard]] SysResult<void> read_program_file(int fd, ProgramFile& file);
 
+/// Up to `size` bytes; fewer at the end of the file. Signal context: safe.
+[[nodiscard]] SysResult<std::size_t> read_file_at(int fd, void* to, std::size_t size, std::uint64_t offset);
+/// The place in the file of what is loaded at an address; 0 if nothing is.
+[[nodiscard]] std::uint64_t file_offset(const ProgramFile& file, std::uint64_t address);
+
 }  // namespace enclume::engine
