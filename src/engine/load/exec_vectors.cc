@@ -167,7 +167,7 @@ std::optional<VectorNeeds> measure_for_loader(const ExecSetup& setup, const Exec
 }
 
 VectorStorage::VectorStorage(std::byte* stack, std::size_t size) {
-  if (stack != nullptr) {
+  if (stack != nullptr || size == 0) {
     bytes_ = {stack, size};
     return;
   }

@@ -22,6 +22,7 @@
 #include "engine/load/program_file.h"
 #include "engine/load/start_program.h"
 #include "engine/load/static_image.h"
+#include "engine/loaded_program.h"
 #include "engine/signals/actions.h"
 #include "engine/start/host_cpuid.h"
 #include "engine/start/machine.h"
@@ -32,10 +33,6 @@ namespace enclume::engine {
 namespace {
 
 constexpr std::uint64_t kOwnStackUse = 1U << 20;
-
-std::array<char, 4096> program_path;
-std::size_t program_path_length = 0;
-bool kernel_knows = false;
 
 /// What the program was asked for by.
 struct Order {
@@ -94,13 +91,13 @@ int open_program(const Order& order) {
   return static_cast<int>(*fd);
 }
 
-void remember_path(int fd) {
+void remember_path(int fd, bool kernel_knows) {
   std::array<char, 32> storage;
   LineBuffer link(storage);
   link.text("/proc/self/fd/").dec(fd).text(std::string_view("\0", 1));
-  const auto n =
-      sys::call(__NR_readlinkat, AT_FDCWD, storage.data(), program_path.data(), program_path.size() - 1);
-  program_path_length = n ? static_cast<std::size_t>(*n) : 0;
+  std::array<char, 4096> path;
+  const auto n = sys::call(__NR_readlinkat, AT_FDCWD, storage.data(), path.data(), path.size() - 1);
+  set_loaded_program({path.data(), n ? static_cast<std::size_t>(*n) : 0}, kernel_knows);
 }
 
 /// What libc has asked of the kernel for this thread; a new program starts without. glibc registers rseq at
@@ -194,8 +191,9 @@ std::uint64_t heap_start(const ProgramFile& file, const StaticImage& image) {
 }
 
 /// What the kernel keeps of a program for /proc, core files, debuggers and brk(2). Kernels without
-/// CONFIG_CHECKPOINT_RESTORE refuse it; only who has CAP_CHECKPOINT_RESTORE may set the executable.
-void tell_kernel(int fd, const ProgramFile& file, const StaticImage& image, const StackStrings& strings,
+/// CONFIG_CHECKPOINT_RESTORE refuse it; only who has CAP_CHECKPOINT_RESTORE may set the executable. Whether
+/// it knows that, too.
+bool tell_kernel(int fd, const ProgramFile& file, const StaticImage& image, const StackStrings& strings,
                  const KernelStack& stack) {
   const std::span<Elf64_auxv_t> auxv = stack.auxv();
   const std::uint64_t heap = heap_start(file, image);
@@ -214,11 +212,12 @@ void tell_kernel(int fd, const ProgramFile& file, const StaticImage& image, cons
   map.auxv = reinterpret_cast<__u64*>(auxv.data());
   map.auxv_size = static_cast<__u32>(auxv.size_bytes());
   map.exe_fd = static_cast<__u32>(fd);
-  kernel_knows = sys::call(__NR_prctl, PR_SET_MM, PR_SET_MM_MAP, &map, sizeof(map)).has_value();
-  if (!kernel_knows) {
-    map.exe_fd = ~0U;
-    sys::raw(__NR_prctl, PR_SET_MM, PR_SET_MM_MAP, sys::arg(&map), sizeof(map));
+  if (sys::call(__NR_prctl, PR_SET_MM, PR_SET_MM_MAP, &map, sizeof(map))) {
+    return true;
   }
+  map.exe_fd = ~0U;
+  sys::raw(__NR_prctl, PR_SET_MM, PR_SET_MM_MAP, sys::arg(&map), sizeof(map));
+  return false;
 }
 
 void set_auxiliary(std::span<Elf64_auxv_t> auxv, std::uint64_t type, std::uint64_t value) {
@@ -259,7 +258,6 @@ alignas(64) std::array<std::byte, 1024> initial_xsave_area;
     }
     die_as_linux_would(order.name, image.error());
   }
-  remember_path(fd);
   loaded_headers = file.table;
   adopt_static_program(image->bias, std::span(loaded_headers).first(file.header.e_phnum), fd);
   if (image->executable_stack) {
@@ -273,7 +271,7 @@ alignas(64) std::array<std::byte, 1024> initial_xsave_area;
   unmap_loader(given.auxv());
   const KernelStack stack = strip_stack(given);
   describe_program(stack.auxv(), file, *image, order.name);
-  tell_kernel(fd, file, *image, strings, stack);
+  remember_path(fd, tell_kernel(fd, file, *image, strings, stack));
   sys::raw(__NR_close, fd);
 
   constexpr std::uint32_t kInitialMxcsr = 0x1f80;
@@ -294,14 +292,6 @@ alignas(64) std::array<std::byte, 1024> initial_xsave_area;
 }
 
 }  // namespace
-
-std::string_view loaded_program() {
-  return {program_path.data(), program_path_length};
-}
-
-bool kernel_knows_loaded_program() {
-  return kernel_knows;
-}
 
 }  // namespace enclume::engine
 

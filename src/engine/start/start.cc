@@ -218,7 +218,8 @@ void start(char** environment) {
   pthread_atfork(nullptr, nullptr, &in_forked_child);
   remember_environment(environment);
   remember_loader(settings.loader.data());
-  start_trace(settings);
+  // In enclume-load it is the name of the program that it will be.
+  start_trace(settings, variable(environment, "ENCLUME_LOAD_NAME"));
   e.active = true;
   if (!e.adopt_kernel_mask()) {
     refuse("there is no memory for the engine's first thread stack");

@@ -24,7 +24,7 @@ bool listen(SinkType& sink, std::string_view path) {
 
 }  // namespace
 
-void start_trace(const Settings& settings) {
+void start_trace(const Settings& settings, const char* program_name) {
   const std::string_view path(settings.trace.data());
   if (path.empty()) {
     return;
@@ -34,12 +34,16 @@ void start_trace(const Settings& settings) {
     return;
   }
   engine().trace_instructions = settings.trace_instructions;
-  std::array<char, 512> program;
-  const long n =
-      sys::raw(__NR_readlink, sys::arg("/proc/self/exe"), sys::arg(program.data()), program.size());
-  engine().events.emit(
-      trace::Start{n > 0 ? std::string_view(program.data(), static_cast<std::size_t>(n)) : "?",
-                   settings.epc_size, settings.sgx2});
+  std::array<char, 512> executable;
+  std::string_view program = program_name != nullptr ? program_name : "?";
+  if (program_name == nullptr) {
+    const long n =
+        sys::raw(__NR_readlink, sys::arg("/proc/self/exe"), sys::arg(executable.data()), executable.size());
+    if (n > 0) {
+      program = {executable.data(), static_cast<std::size_t>(n)};
+    }
+  }
+  engine().events.emit(trace::Start{program, settings.epc_size, settings.sgx2});
 }
 
 }  // namespace enclume::engine
