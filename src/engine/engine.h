@@ -41,6 +41,7 @@ class Engine {
   Pkru default_pkru = 0;                                ///< what the kernel gives to a handler
   LinearRange text;                                     ///< the engine's own code
   bool debug = false;                                   ///< check the engine's own state; see self_check.h
+  bool secret_lost = false;                             ///< not read, and nobody has been told yet
   bool active = false;                                  ///< set up; front doors pass through until then
   Sgx* sgx = nullptr;                                   ///< the machine; see sgx.h
   trace::Stream events;                                 ///< told by trace/hooks.h

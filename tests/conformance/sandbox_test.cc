@@ -12,6 +12,11 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "conformance/support.h"
@@ -107,6 +112,26 @@ TEST(SandboxTest, ClosingEveryDescriptorLeavesMappedEnclavesAlone) {
     return works(another) && faults(another) ? 0 : 3;
   });
   EXPECT_EQ(status, 0);
+}
+
+TEST(SandboxTest, AMachineSecretOutOfSightIsReplacedWithAWarning) {
+  const char* given = getenv("ENCLUME_SETTINGS");
+  if (given == nullptr) GTEST_SKIP() << "a real processor keeps its secret";
+  std::string settings = given;
+  const auto at = settings.find("secret");
+  ASSERT_NE(at, std::string::npos);
+  settings.replace(at, settings.find(';', at) - at, "secret_file=/nowhere/secret");
+  const std::string command = "ENCLUME_SETTINGS='" + settings + "' " +
+                              std::filesystem::read_symlink("/proc/self/exe").string() +
+                              " --gtest_filter=SandboxTest.ClosingEvery* 2>&1";
+  const std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen(command.c_str(), "r"), [](FILE*) { return 0; });
+  std::string text;
+  char buffer[4096];
+  while (const std::size_t got = fread(buffer, 1, sizeof buffer, pipe.get())) text.append(buffer, got);
+  EXPECT_EQ(pclose(pipe.get()), 0) << text;
+  const auto warning = text.find("secret can't be read");
+  EXPECT_NE(warning, std::string::npos) << text;
+  EXPECT_EQ(text.find("secret can't be read", warning + 1), std::string::npos) << "said once: " << text;
 }
 
 }  // namespace

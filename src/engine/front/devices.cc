@@ -20,6 +20,7 @@
 #include "engine/engine.h"
 #include "engine/sgx.h"
 #include "engine/signals/mask.h"
+#include "engine/start/message.h"
 #include "kernel/layout.h"
 
 namespace enclume::engine {
@@ -210,6 +211,13 @@ Device device_of(int fd, kernel::FileIdentity& identity) {
 SysResult<int> open_device(Device device, int flags) {
   if ((flags & O_DIRECTORY) != 0) {
     return fail(static_cast<Errno>(ENOTDIR));
+  }
+  if (engine().secret_lost) {
+    engine().secret_lost = false;
+    warn(
+        "the machine secret can't be read here (another user, or chroot); this program has one of its own, "
+        "and "
+        "what its enclaves seal no other program can open");
   }
   const char* name = device == Device::Enclave ? "sgx_enclave" : "sgx_provision";
   const auto fd = sys::call(__NR_memfd_create, name, (flags & O_CLOEXEC) != 0 ? MFD_CLOEXEC : 0U);

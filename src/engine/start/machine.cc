@@ -156,9 +156,11 @@ void load_secret(const Settings& settings, std::array<std::byte, 32>& secret) {
   if (settings.secret_file[0] != '\0') {
     const auto fd = sys::call(__NR_openat, AT_FDCWD, settings.secret_file.data(), O_RDONLY | O_CLOEXEC);
     if (!fd) {
-      refuse(
-          "the machine secret that ENCLUME_SETTINGS names can't be read; start the program with `enclume "
-          "run`");
+      // `enclume run` could, so it is this program that has lost sight of it (chroot, other user). A
+      // processor would be the same for it; but a user's secret is not ours to hand on to another one.
+      engine().secret_lost = true;
+      random_bytes(secret);
+      return;
     }
     const long n = sys::raw(__NR_read, *fd, sys::arg(secret.data()), 32);
     sys::raw(__NR_close, *fd);
