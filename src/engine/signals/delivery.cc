@@ -5,6 +5,7 @@
 
 #include "base/syscall.h"
 #include "base/types.h"
+#include "engine/bases.h"
 #include "engine/engine.h"
 #include "engine/signals/announce.h"
 #include "engine/signals/context.h"
@@ -28,9 +29,11 @@ constexpr std::uint64_t kWaitMark = 0x656e636c77616900;
 
 constexpr std::uint32_t kAutodisarm = 1U << 31;
 
+constexpr std::size_t kOwnerWord = 1;  // of SigContext::reserved: see owner_of()
+
 /// Writes the program's frame below `sp`; returns its address, or 0 if the stack can't hold it.
 std::uint64_t write_frame(std::uint64_t sp, const SignalFrame& kernel_frame, const siginfo_t& info,
-                          const AltStack& shown, SignalSet shown_mask, std::uint8_t waits_for) {
+                          const AltStack& shown, SignalSet shown_mask, const ThreadBlock& block) {
   const std::uint32_t extended = extended_size(kernel_frame.uc);
   std::uint64_t fpstate = 0;
   if (extended != 0) {
@@ -47,7 +50,8 @@ std::uint64_t write_frame(std::uint64_t sp, const SignalFrame& kernel_frame, con
   out.uc.stack = shown;
   out.uc.sigmask = shown_mask;
   out.uc.mcontext.fpstate = reinterpret_cast<std::byte*>(fpstate);
-  out.uc.mcontext.reserved[0] = kWaitMark | waits_for;
+  out.uc.mcontext.reserved[0] = kWaitMark | block.waits_for;
+  out.uc.mcontext.reserved[kOwnerWord] = reinterpret_cast<std::uint64_t>(&block);
   out.info = info;
   if (enclume_guarded_copy(reinterpret_cast<void*>(address), &out, sizeof(out)) != 0) {
     return 0;
@@ -136,10 +140,9 @@ void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Caus
   if (already_on) {
     shown.flags |= SS_ONSTACK;
   }
-  const std::uint64_t address =
-      write_frame(sp, frame, info, shown,
-                  block.waits_with_mask ? block.mask_after_wait : (uc.sigmask & ~kOwnedSet) | virtual_mask,
-                  block.waits_for);
+  const std::uint64_t address = write_frame(
+      sp, frame, info, shown,
+      block.waits_with_mask ? block.mask_after_wait : (uc.sigmask & ~kOwnedSet) | virtual_mask, block);
   if (address == 0) {
     // No room on the stack: the kernel forces SIGSEGV, and if that is what failed, the process ends.
     siginfo_t segv{};
@@ -151,6 +154,9 @@ void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Caus
       deliver(block, frame, segv, Cause::Fault, current_mask);
     }
     return;
+  }
+  if (enclume_has_fsgsbase != 0) {
+    block.frame_owner = {address, fs_base()};
   }
   if (have_alt && !already_on && (static_cast<std::uint32_t>(shown.flags) & kAutodisarm) != 0) {
     block.program_stack = AltStack{};
@@ -180,6 +186,24 @@ void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Caus
   }
 }
 
+namespace {
+
+/// The thread whose handler returns by this frame. To ask the kernel costs a twentieth of the whole signal,
+/// so the frame says it, in a word that the kernel leaves to chance; it is believed if the thread has written
+/// this frame last, and has the same FS. (Threads may share that. But then not their stacks.)
+ThreadBlock* owner_of(const SignalFrame& frame) {
+  ThreadBlock* const said = engine().arena.of_stack(frame.uc.mcontext.reserved[kOwnerWord]);
+  FrameOwner owner{};
+  if (enclume_has_fsgsbase != 0 && said != nullptr &&
+      enclume_guarded_copy(&owner, &said->frame_owner, sizeof(owner)) == 0 &&
+      owner.frame == reinterpret_cast<std::uint64_t>(&frame) && owner.fs == fs_base()) {
+    return said;
+  }
+  return engine().this_thread();
+}
+
+}  // namespace
+
 /// The way back from a program's handler: its frame holds the program's view, the kernel gets its own.
 extern "C" void enclume_before_sigreturn(SignalFrame* frame) {
   Engine& e = engine();
@@ -188,7 +212,10 @@ extern "C" void enclume_before_sigreturn(SignalFrame* frame) {
   const SignalSet owned = uc.sigmask & kOwnedSet;
   uc.sigmask &= ~kOwnedSet;
   // The handler may have blocked one in its frame: that takes a block to note it in.
-  ThreadBlock* block = owned != 0 ? e.current_thread() : e.this_thread();
+  ThreadBlock* block = owner_of(*frame);
+  if (block == nullptr && owned != 0) {
+    block = e.register_thread();
+  }
   if (block != nullptr) {
     block->virtual_mask = pack_owned(owned);
     // As restore_altstack() would: on the stack itself it can't be changed.

@@ -27,6 +27,12 @@ inline constexpr std::uint32_t kDeferredOthers =
     (kDeferredSignal << kDeferredSlots) - (kDeferredSignal << kDeferredOwned);
 static_assert((kDeferredSignal << kDeferredSlots) < kDeferredLeave);
 
+/// Tells a program's frame whose it is.
+struct FrameOwner {
+  std::uint64_t frame;
+  std::uint64_t fs;
+};
+
 /// What ended a guarded copy.
 struct CopyFault {
   siginfo_t info;
@@ -62,6 +68,8 @@ struct alignas(64) ThreadBlock {
   Pkru host_pkru;          ///< of the frame by which the thread has entered
   std::uint64_t xfrm;      ///< of the enclave that it is in, for the exit, after which `lp` does not know it
   AltStack program_stack;  ///< what the program believes its alternate stack is
+  /// The frame that was last written for a handler of the program, and FS's base then: see owner_of().
+  FrameOwner frame_owner;
   /// What the program believes blocked of the owned signals, as pack_owned() has it.
   std::atomic<std::uint8_t> virtual_mask;
   /// A child that shares this block between vfork and exec, and has changed its mask: all of it is the
