@@ -546,6 +546,33 @@ TEST(DispositionTest, ResethandGoesBackToDefaultAfterOneDelivery) {
   EXPECT_EQ(now.sa_handler, SIG_DFL);
 }
 
+TEST(DispositionTest, AHandlerMayWriteWhereTheKernelWritesNothing) {
+  // Words of the frame that Linux does not read. The mask comes back all the same, from handlers in handlers
+  // too.
+  static unsigned depth;
+  for (const unsigned long long word : {0ULL, ~0ULL, 1ULL << 46, 1ULL << 63}) {
+    depth = 0;
+    static unsigned long long filling;
+    filling = word != 1ULL << 46 ? word : static_cast<unsigned long long>(address_of(&depth));
+    const ScopedSigaction set(
+        SIGUSR1,
+        [](int, siginfo_t*, void* context) {
+          if (++depth < 3) raise(SIGUSR1);
+          for (auto& reserved : static_cast<ucontext_t*>(context)->uc_mcontext.__reserved1)
+            reserved = filling;
+        },
+        SA_NODEFER, {SIGSEGV, SIGUSR2});
+    const ScopedSigaction other(SIGFPE, do_nothing, 0, {SIGUSR2});
+    raise(SIGUSR1);
+    raise(SIGFPE);
+    EXPECT_EQ(depth, 3u);
+    sigset_t now;
+    pthread_sigmask(SIG_BLOCK, nullptr, &now);
+    for (const int signal : {SIGUSR1, SIGUSR2, SIGSEGV, SIGFPE})
+      EXPECT_EQ(sigismember(&now, signal), 0) << signal;
+  }
+}
+
 sigset_t g_mask_in_handler;
 
 void note_mask(int, siginfo_t*, void*) {
