@@ -75,13 +75,15 @@ bool fix_guarded_copy(UContext& uc) {
 }
 
 /// Whether the handler's own stack was in use: then it is the engine that was interrupted. While the selector
-/// still says "enclave" RSP proves nothing, it may be the enclave's; then only our own code counts.
+/// still says "enclave" RSP proves nothing, it may be the enclave's; then only our own code counts. So it
+/// does otherwise, too, except that the trace of instructions calls a disassembler that lies elsewhere.
 bool interrupted_engine(const ThreadBlock& block, const UContext& uc, const EntryFacts& facts) {
   const LinearAddress rip(uc.mcontext.rip);
-  if (!engine().text.contains(rip) && !is_relocated_code(rip.value())) {
-    return false;
+  const bool on_our_stack = engine().arena.of_stack(uc.mcontext.rsp) == &block;
+  if (engine().text.contains(rip) || is_relocated_code(rip.value())) {
+    return facts.enclave != 0 || on_our_stack;
   }
-  return facts.enclave != 0 || engine().arena.of_stack(uc.mcontext.rsp) == &block;
+  return engine().trace_instructions && facts.enclave == 0 && on_our_stack;
 }
 
 [[noreturn]] void engine_fault(int signo, const siginfo_t& info, const UContext& uc) {
