@@ -150,7 +150,11 @@ class Valgrind(CoexistTest):
 
 class Go(CoexistTest):
     def test_cgo(self):
-        self.assert_good(run(os.environ["COEXIST_GO"], ENTRIES), "(?m)^good$")
+        # Go's runtime sets masks and alternate stacks by system calls of its own.
+        options = subprocess.run([ENCLUME, "help", "run"], stdout=subprocess.PIPE, text=True, check=True).stdout
+        if "--front" not in options:
+            self.skipTest("this enclume sees system calls by libc only")
+        self.assert_good(run(os.environ["COEXIST_GO"], ENTRIES, options=("--front", "raw")), "(?m)^good$")
 
 
 if __name__ == "__main__":
