@@ -128,7 +128,7 @@ SysResult<void> EnclaveTable::set_up(Enclave& enclave) noexcept {
   return {};
 }
 
-void EnclaveTable::release(Enclave& enclave) noexcept {
+void EnclaveTable::release(Enclave& enclave, FileIdentity identity) noexcept {
   const OwnerLockGuard guard(lock_, platform_.thread_id());
   Slot* slot = nullptr;
   for (Chunk* c = first_.load(); c != nullptr && slot == nullptr; c = c->next.load()) {
@@ -138,7 +138,7 @@ void EnclaveTable::release(Enclave& enclave) noexcept {
       }
     }
   }
-  if (slot == nullptr || !slot->used.load()) {
+  if (slot == nullptr || !slot->used.load() || enclave.identity() != identity) {
     return;
   }
   slot->used.store(false, std::memory_order_release);

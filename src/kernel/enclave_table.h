@@ -28,7 +28,9 @@ class EnclaveTable final : public arch::Epc {
 
   /// The process's last descriptor and last mapping of the enclave are gone, and none of its threads is
   /// inside. Unmaps; the last process of the machine gives the EPC pages back. The caller closes file().
-  void release(Enclave& enclave) noexcept;
+  /// `identity` is the one for which that is so: another thread may have released it, and attached another
+  /// enclave in its place.
+  void release(Enclave& enclave, FileIdentity identity) noexcept;
 
   /// In the child after fork: locks of the parent's other threads are forgotten, and the child is counted as
   /// a user of each enclave. Before anything else of kernel/ is called.

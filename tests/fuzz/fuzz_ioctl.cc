@@ -80,7 +80,7 @@ struct World {
   }
   ~World() {
     const int fd = enclave->file().value;
-    enclaves.release(*enclave);
+    enclaves.release(*enclave, enclave->identity());
     close(fd);
     munmap(shared, sizeof(kernel::KernelShared));
   }

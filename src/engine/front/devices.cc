@@ -288,8 +288,9 @@ void pose_as_device(Device device, struct stat& st) {
 void release_unused_enclaves() {
   kernel::Kernel& kernel = engine().sgx->kernel();
   kernel.enclaves.for_each([&](kernel::Enclave& enclave) {
-    if (kernel.vmas.count(enclave) == 0 && !has_descriptor(enclave.identity())) {
-      kernel.enclaves.release(enclave);
+    const kernel::FileIdentity identity = enclave.identity();
+    if (kernel.vmas.count(enclave) == 0 && !has_descriptor(identity)) {
+      kernel.enclaves.release(enclave, identity);
     }
   });
 }

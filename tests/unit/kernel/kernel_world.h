@@ -124,7 +124,7 @@ class KernelWorld {
   ~KernelWorld() {
     enclaves.for_each([this](Enclave& e) {
       const int fd = e.file().value;
-      enclaves.release(e);
+      enclaves.release(e, e.identity());
       close(fd);
     });
     munmap(shared, sizeof(kernel::KernelShared));

@@ -30,7 +30,7 @@ void become_child(KernelWorld& w) {
 
 void release(KernelWorld& w, Enclave& e) {
   const int fd = e.file().value;
-  w.enclaves.release(e);
+  w.enclaves.release(e, e.identity());
   close(fd);
 }
 
@@ -43,6 +43,20 @@ TEST(LifetimeTest, ReleaseGivesTheEpcBack) {
   Enclave& next = w.load(test_image());
   EXPECT_EQ(&next, &e);  // the slot is used again
   EXPECT_EQ(next.number(), 2);
+  w.expect_consistent();
+}
+
+TEST(LifetimeTest, ReleaseOfOneThatIsGoneLeavesItsSuccessorAlone) {
+  KernelWorld w;
+  Enclave& e = w.open_device();
+  const kernel::FileIdentity gone = e.identity();
+  const int fd = e.file().value;
+  w.enclaves.release(e, gone);
+  Enclave& next = w.open_device();
+  close(fd);  // only now, or the file system might use its number again
+  ASSERT_EQ(&next, &e);
+  w.enclaves.release(e, gone);  // as of another thread that had found it unused
+  EXPECT_EQ(w.enclaves.find(next.identity()), &next);
   w.expect_consistent();
 }
 
