@@ -166,7 +166,8 @@ void Engine::after_fork() {
     ThreadBlock* block = this_thread();
     arena.claim(block, tid);
     if (block != nullptr) {
-      block->held_bits = 0;       // pending signals are not inherited
+      block->held_bits = 0;  // pending signals are not inherited
+      block->held_for_front_door = false;
       arm_user_dispatch(*block);  // the kernel disarms it in the child
     }
   }

@@ -19,6 +19,7 @@
 #include "engine/entry/entry.h"
 #include "engine/front/real.h"
 #include "engine/front/signals.h"
+#include "engine/sgx.h"
 #include "engine/signals/held.h"
 #include "engine/signals/mask.h"
 #include "engine/threads/thread_block.h"
@@ -123,6 +124,9 @@ int wait_for(SignalSet wanted, siginfo_t& info, Call&& call) {
     errno = error;
     if (result < 0 && error == EINTR && block->handlers_run == handlers) {
       continue;  // by a signal that the program blocks or ignores
+    }
+    if (result > 0 && is_kick(result, info)) {
+      continue;  // the engine's own, for an enclave that the thread has left by itself
     }
     return result;
   }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Threads that libc makes. The engine meets a thread when it first needs something, but not all that a thread
 // begins with is in the kernel: it inherits its creator's mask (or has one from its attributes), and an owned
-// signal that is blocked in the kernel would kill it at its first ENCLU.
+// signal that is blocked in the kernel would kill it at its first ENCLU. And libc sends threads two signals
+// whose handlers it installs without asking.
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -111,6 +112,39 @@ int clone_with_mask(int (*function)(void*), void* stack, int flags, void* argume
   return real(&begin_on_stack, start, flags, start, parent_tid, tls, child_tid);
 }
 
+// The signals that libc keeps for itself (nptl's internal-signals.h): their handlers run on the interrupted
+// registers, which must not be an enclave's.
+constexpr int kSigcancel = 32;
+constexpr int kSigsetxid = 33;
+
+Real<int(pthread_t)> real_cancel{"pthread_cancel"};
+
+/// libc installs its handler of SIGCANCEL with the first pthread_cancel(), which may also send it. So the
+/// first one is for a thread that is in no enclave.
+void provoke_sigcancel_handler() {
+  pthread_t thread;
+  if (create_thread(
+          &thread, nullptr,
+          [](void*) -> void* {
+            for (;;) {
+              pause();  // a thread that has ended would not be cancelled, and nothing installed
+            }
+          },
+          nullptr) == 0) {
+    real_cancel(thread);
+    pthread_join(thread, nullptr);
+  }
+  engine().actions.adopt(kSigcancel);
+}
+
+/// libc installs its handler of SIGSETXID with the first thread.
+int after_create(int result) {
+  if (engine().active) {
+    engine().actions.adopt(kSigsetxid);
+  }
+  return result;
+}
+
 /// The kernel's id of a thread: it is in the number of its clock (Linux include/linux/posix-timers_types.h).
 /// 0 if there is none.
 int tid_of(pthread_t thread) {
@@ -127,10 +161,17 @@ namespace sys = enclume::sys;
 
 ENCLUME_EXPORT int pthread_create(pthread_t* thread, const pthread_attr_t* attributes,
                                   void* (*function)(void*), void* argument) noexcept {
-  return create_thread(thread, attributes, function, argument);
+  return after_create(create_thread(thread, attributes, function, argument));
 }
 ENCLUME_EXPORT int thrd_create(thrd_t* thread, thrd_start_t function, void* argument) {
-  return create_c11_thread(thread, function, argument);
+  return after_create(create_c11_thread(thread, function, argument));
+}
+ENCLUME_EXPORT int pthread_cancel(pthread_t thread) {
+  if (engine().active) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, &provoke_sigcancel_handler);
+  }
+  return real_cancel(thread);
 }
 
 /// As libc's, but so that a thread that blocks the signal keeps it for itself.

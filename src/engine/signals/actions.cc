@@ -132,6 +132,19 @@ Action ActionTable::take(int signo) {
   return action;
 }
 
+void ActionTable::adopt(int signo) {
+  if (get(signo).is_handler()) {
+    return;
+  }
+  const AllBlocked blocked;
+  const OwnerLockGuard guard(lock_, sys::gettid());
+  Action found;
+  if (kernel_sigaction(signo, nullptr, &found) == 0 && found.is_handler() && !is_engines(found)) {
+    write(signo, found);
+    tell_kernel(signo, found);
+  }
+}
+
 SysResult<void> ActionTable::change_in_vfork_child(int signo, const Action* next, Action* previous) const {
   Action wanted;
   if (next != nullptr) {

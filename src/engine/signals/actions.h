@@ -42,6 +42,10 @@ class ActionTable {
   /// Signal context: safe.
   [[nodiscard]] Action take(int signo);
 
+  /// Takes over a handler that was installed without us: libc's own, for the two signals that it reserves. An
+  /// enclave that they interrupt has to be left first, as for any other.
+  void adopt(int signo);
+
   /// sigaction(2) of a child between vfork and exec: the kernel's dispositions are its own, this table is its
   /// parent's.
   SysResult<void> change_in_vfork_child(int signo, const Action* next, Action* previous) const;

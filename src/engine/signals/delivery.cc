@@ -215,6 +215,11 @@ extern "C" void enclume_before_sigreturn(SignalFrame* frame) {
   ThreadBlock* block = owner_of(*frame);
   if (block == nullptr && owned != 0) {
     block = e.register_thread();
+  } else if (block == nullptr) {
+    // A signal that made the thread known now would have that undone by this frame's alternate stack.
+    const SignalSet all = ~SignalSet{0};
+    sys::raw(__NR_rt_sigprocmask, SIG_BLOCK, sys::arg(&all), 0, sizeof(all));
+    block = e.this_thread();
   }
   if (block != nullptr) {
     block->virtual_mask = pack_owned(owned);

@@ -14,6 +14,7 @@
 #include "engine/signals/announce.h"
 #include "engine/signals/context.h"
 #include "engine/signals/delivery.h"
+#include "engine/signals/held.h"
 #include "engine/signals/mask.h"
 #include "engine/threads/thread_block.h"
 
@@ -266,6 +267,11 @@ void handle(int signo, siginfo_t* info, UContext* uc, ThreadBlock* block, const 
   if (is_kick(signo, *info)) {
     return;  // this thread is not inside (any more)
   }
+  if (!fault && facts->enclave == 0 && is_owned(signo) && is_front_door_mask(uc->sigmask) &&
+      !block->waits_with_mask) {
+    hold_for_front_door(*block, report);
+    return;
+  }
   // Linux sends a perf event's trap, while it forces all others: blocked it comes later and kills nobody.
   if (perf_trap && (block->virtual_mask & pack_owned(signal_bit(signo))) != 0) {
     mark_asynchronous(report);
@@ -343,7 +349,8 @@ extern "C" void enclume_on_unregistered_signal(int signo, siginfo_t* info, UCont
   const SignalSet handler_mask = action.mask | ((action.flags & SA_NODEFER) == 0 ? self : 0);
   const bool other_stack =
       (action.flags & SA_ONSTACK) == 0 && (uc->stack.flags & SS_DISABLE) == 0 && uc->stack.size != 0;
-  if (shown || other_stack || ((handler_mask | uc->sigmask) & kOwnedSet) != 0) {
+  const bool in_front_door = is_owned(signo) && !raised && is_front_door_mask(uc->sigmask);
+  if (shown || other_stack || in_front_door || ((handler_mask | uc->sigmask) & kOwnedSet) != 0) {
     if (ThreadBlock* block = e.register_thread(*uc); block != nullptr) {
       // Below the stack's top, with all that belongs to it.
       const std::uint64_t top = reinterpret_cast<std::uint64_t>(block) - extended_size(*uc);
@@ -387,6 +394,7 @@ extern "C" void enclume_on_deferred(ThreadBlock* block, ExitPlan* plan) {
   const std::uint32_t deferred =
       block->deferred.fetch_and(~(kDeferredKick | kDeferredLeave), std::memory_order_relaxed);
   SignalFrame& frame = *plan->frame;
+  const bool in_front_door = is_front_door_mask(frame.uc.sigmask) && plan->enclave == 0;
   // As with several signals pending in the kernel, the last that is delivered here runs first. Those that can
   // be blocked go before the owned ones, whose handlers might block them, and among them the one that came
   // first, which is the last that was noted.
@@ -401,6 +409,8 @@ extern "C" void enclume_on_deferred(ThreadBlock* block, ExitPlan* plan) {
       requeue(info);  // nothing has ended the wait: all is blocked till then
     } else if (n >= kDeferredOwned && (frame.uc.sigmask & signal_bit(info.si_signo)) != 0) {
       requeue(info);  // the handler that starts now blocks it
+    } else if (n < kDeferredOwned && in_front_door) {
+      hold_for_front_door(*block, info);
     } else {
       deliver(*block, frame, info, Cause::Sent, frame.uc.sigmask);
     }

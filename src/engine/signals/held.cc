@@ -18,6 +18,9 @@ namespace enclume::engine {
 
 namespace {
 
+/// How many threads have something that came in a front door.
+std::atomic<std::uint32_t> waiting_for_front_doors{0};
+
 // The kernel's own siginfo has 48 bytes, of which SI_QUEUE uses 32.
 constexpr std::size_t kMarkOffset = 40;
 constexpr std::uint64_t kForThread = 0x6461657268740001;
@@ -147,6 +150,14 @@ bool take_from_thread(ThreadBlock& block, std::uint8_t bits, siginfo_t& out) {
   return true;
 }
 
+void hold_for_thread(ThreadBlock& block, const siginfo_t& info) {
+  const std::uint8_t bit = bit_of(info.si_signo);
+  if ((block.held_bits.load() & bit) == 0) {
+    block.held[index_of(bit)] = info;
+    block.held_bits.fetch_or(bit);
+  }
+}
+
 void hold_for_process(const siginfo_t& info, int me) {
   const std::uint8_t bit = bit_of(info.si_signo);
   ProcessHeld& process = engine().process_held;
@@ -176,12 +187,27 @@ void hold(ThreadBlock& block, const siginfo_t& info) {
   if (is_for_process(info)) {
     const AllBlocked blocked;
     hold_for_process(info, sys::gettid());
+  } else {
+    hold_for_thread(block, info);
+  }
+}
+
+void hold_for_front_door(ThreadBlock& block, const siginfo_t& info) {
+  hold_for_thread(block, info);
+  if (!block.held_for_front_door.exchange(true)) {
+    waiting_for_front_doors.fetch_add(1);
+  }
+}
+
+void release_for_front_door() {
+  if (waiting_for_front_doors.load(std::memory_order_relaxed) == 0) [[likely]] {
     return;
   }
-  const std::uint8_t bit = bit_of(info.si_signo);
-  if ((block.held_bits.load() & bit) == 0) {
-    block.held[index_of(bit)] = info;
-    block.held_bits.fetch_or(bit);
+  ThreadBlock* block = engine().this_thread();
+  if (block != nullptr && block->held_for_front_door.exchange(false)) {
+    waiting_for_front_doors.fetch_sub(1);
+    const AllBlocked blocked;
+    release_held(*block);
   }
 }
 
@@ -216,6 +242,7 @@ void drop_held(int signo) {
 void forget_held_after_fork() {
   engine().process_held.lock.reset_in_child();
   engine().process_held.bits.store(0);
+  waiting_for_front_doors.store(0);
 }
 
 void hand_held_to_kernel(ThreadBlock* block) {

@@ -26,6 +26,12 @@ struct ProcessHeld {
 /// thread that takes it, if there is one (Linux complete_signal()). Signal context: safe.
 void hold(ThreadBlock& block, const siginfo_t& info);
 
+/// One that came while a front door had its signals blocked (SignalsBlocked): kept until that is over. Signal
+/// context: safe.
+void hold_for_front_door(ThreadBlock& block, const siginfo_t& info);
+/// What SignalsBlocked does at its end. Costs a load when there is nothing.
+void release_for_front_door();
+
 /// Sends this thread the signals again that wait for it and that its virtual mask lets through now. The
 /// caller has all signals blocked in the kernel, so that they come together when it unblocks them. Signal
 /// context: safe.

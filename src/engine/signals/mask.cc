@@ -2,6 +2,7 @@
 #include "engine/signals/mask.h"
 
 #include "base/syscall.h"
+#include "engine/signals/held.h"
 
 namespace enclume::engine {
 
@@ -22,6 +23,9 @@ SignalsBlocked::SignalsBlocked() : old_(0) {
 
 SignalsBlocked::~SignalsBlocked() {
   set_kernel_mask(old_);
+  if (!is_front_door_mask(old_)) {
+    release_for_front_door();
+  }
 }
 
 AllBlocked::AllBlocked() : old_(0) {

@@ -50,7 +50,8 @@ SignalSet kernel_mask();
 void set_kernel_mask(SignalSet set);
 
 /// Blocks all that can be blocked for a scope: around a lock of ours, so that no handler of the program
-/// runs on top of it. Signal context: safe.
+/// runs on top of it. An owned signal that is sent meanwhile waits as well: that signal 32 is blocked, which
+/// libc lets no program block, tells the handler that a front door is at work. Signal context: safe.
 class SignalsBlocked {
  public:
   SignalsBlocked();
@@ -63,6 +64,12 @@ class SignalsBlocked {
  private:
   SignalSet old_;
 };
+
+/// Whether a mask is that of a SignalsBlocked.
+constexpr bool is_front_door_mask(SignalSet mask) {
+  constexpr int kSigcancel = 32;
+  return (mask & signal_bit(kSigcancel)) != 0;
+}
 
 /// Blocks the owned signals, too, for a scope in which nothing can raise one: no ENCLU, no memory but the
 /// engine's own. What is sent meanwhile comes at the end. Signal context: safe.

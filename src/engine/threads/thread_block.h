@@ -86,6 +86,7 @@ struct alignas(64) ThreadBlock {
   /// Owned signals that were sent to this thread while it blocks them; see signals/held.h.
   std::atomic<std::uint8_t> held_bits;
   std::array<siginfo_t, 6> held;
+  std::atomic<bool> held_for_front_door;  ///< one came while a front door had its signals blocked
   std::array<siginfo_t, kDeferredSlots> deferred_signals;  ///< written once the bit in `deferred` is set
   CopyFault copy_fault;                                    ///< the last one in a handler
   /// Of a signal that a debugger is shown by a second raise: what the first one brought (engine/debugger.h).
