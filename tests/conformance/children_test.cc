@@ -280,6 +280,25 @@ TEST_F(VforkTest, InAForkedChildThatTheEngineHasNotMet) {
   EXPECT_EQ(status_of(fork), 0);
 }
 
+TEST_F(VforkTest, AlternateStackOfTheChildIsItsOwn) {
+  static std::uint8_t stacks[2][65536];
+  const stack_t mine{.ss_sp = stacks[0], .ss_flags = 0, .ss_size = sizeof stacks[0]};
+  static const stack_t theirs{.ss_sp = stacks[1], .ss_flags = 0, .ss_size = sizeof stacks[1]};
+  stack_t before{}, after{};
+  ASSERT_EQ(sigaltstack(&mine, &before), 0);
+  const pid_t child = vfork();
+  if (child == 0) {
+    stack_t old{};
+    g_as_expected = sigaltstack(&theirs, &old) == 0 && old.ss_sp == stacks[0] &&
+                    sigaltstack(nullptr, &old) == 0 && old.ss_sp == stacks[1];
+    _exit(0);
+  }
+  EXPECT_EQ(status_of(child), 0);
+  EXPECT_TRUE(g_as_expected);
+  ASSERT_EQ(sigaltstack(&before, &after), 0);
+  EXPECT_EQ(after.ss_sp, stacks[0]);
+}
+
 TEST_F(VforkTest, DefaultActionIsTheDeathOfTheChildAlone) {
   g_count = 0;
   const pid_t child = vfork();

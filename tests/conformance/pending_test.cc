@@ -298,6 +298,44 @@ TEST_P(PendingSignalTest, WaitsWithAnOpenMaskEndByIt) {
   close(epoll);
 }
 
+TEST_P(PendingSignalTest, SystemCallsThatWaitWithAnOpenMaskEndByIt) {
+  const ScopedSigaction handler(signal_, note);
+  sigset_t open;
+  pthread_sigmask(SIG_BLOCK, nullptr, &open);
+  sigdelset(&open, signal_);
+  const int epoll = epoll_create1(EPOLL_CLOEXEC);
+  epoll_event event;
+  const struct {
+    const sigset_t* mask;
+    std::size_t size;
+  } select_mask = {&open, 8};
+  for (int way = 0; way < 4; ++way) {
+    g_count = 0;
+    raise(signal_);
+    errno = 0;
+    timespec time = kLong;
+    long result = 0;
+    switch (way) {
+      case 0:
+        result = syscall(SYS_rt_sigsuspend, &open, 8);
+        break;
+      case 1:
+        result = syscall(SYS_ppoll, nullptr, 0, &time, &open, 8);
+        break;
+      case 2:
+        result = syscall(SYS_pselect6, 0, nullptr, nullptr, nullptr, &time, &select_mask);
+        break;
+      default:
+        result = syscall(SYS_epoll_pwait, epoll, &event, 1, 10'000, &open, 8);
+    }
+    EXPECT_EQ(result, -1) << way;
+    EXPECT_EQ(errno, EINTR) << way;
+    EXPECT_EQ(g_count, 1) << way;
+    EXPECT_TRUE(is_blocked(signal_)) << way;
+  }
+  close(epoll);
+}
+
 TEST_P(PendingSignalTest, AWaitIsNotDisturbedByWhatItsMaskBlocks) {
   const ScopedSigaction handler(signal_, note);
   const ScopedSignalMask open(SIG_UNBLOCK, {signal_});

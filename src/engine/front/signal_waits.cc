@@ -66,19 +66,19 @@ void end_wait(void* raw) {
   errno = error;
 }
 
-/// Waits by `call`, which gives the kernel the mask that it gets.
-template <typename Call>
-int wait_with_mask(const sigset_t* mask, Call&& call) {
+/// Begins a wait with a mask: the thread's block, and in `during` the mask for the kernel. Null if owned
+/// signals don't come into it.
+ThreadBlock* begin_wait(const void* mask, SignalSet& during) {
   Engine& e = engine();
   SignalSet wanted = 0;
   if (mask == nullptr || !e.active || enclume_guarded_copy(&wanted, mask, sizeof(wanted)) != 0) {
-    return call(mask);
+    return nullptr;
   }
   e.sync_after_fork();
   ThreadBlock* block = e.this_thread();
   const bool owned_concerned = (wanted & kOwnedSet) != 0 || (block != nullptr && block->virtual_mask != 0);
   if (!owned_concerned || e.in_vfork_child() || (block = e.current_thread()) == nullptr) {
-    return call(mask);
+    return nullptr;
   }
   // Until the kernel takes the mask over nothing may come: a handler that returned before would take the wait
   // for ended.
@@ -89,8 +89,20 @@ int wait_with_mask(const sigset_t* mask, Call&& call) {
   if (anything_to_release(*block)) {
     release_held(*block);  // pending in the kernel from now on, so that the wait ends at once
   }
+  during = wanted | ignored_owned();
+  return block;
+}
+
+/// Waits by `call`, a function of libc that gives the kernel the mask that it gets.
+template <typename Call>
+int wait_with_mask(const sigset_t* mask, Call&& call) {
+  SignalSet set = 0;
+  ThreadBlock* block = begin_wait(mask, set);
+  if (block == nullptr) {
+    return call(mask);
+  }
   sigset_t during;
-  from_set(wanted | ignored_owned(), during);
+  from_set(set, during);
   int result;
   pthread_cleanup_push(&end_wait, block);
   result = call(&during);
@@ -201,6 +213,54 @@ int libc_timed_wait(const sigset_t* set, siginfo_t* info, const timespec* timeou
 }
 
 }  // namespace
+
+std::optional<SysResult<long>> front_wait(long number, const long (&arguments)[6]) {
+  long a[6] = {arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]};
+  struct {
+    const void* mask;
+    std::uint64_t size;
+  } pselect_mask{};
+  SignalSet during = 0;
+  const void* mask = nullptr;
+  std::uint64_t size = 0;
+  switch (number) {
+    case __NR_rt_sigsuspend:
+      mask = reinterpret_cast<const void*>(a[0]);
+      size = static_cast<std::uint64_t>(a[1]);
+      a[0] = sys::arg(&during);
+      break;
+    case __NR_ppoll:
+      mask = reinterpret_cast<const void*>(a[3]);
+      size = static_cast<std::uint64_t>(a[4]);
+      a[3] = sys::arg(&during);
+      break;
+    case __NR_epoll_pwait:
+    case __NR_epoll_pwait2:
+      mask = reinterpret_cast<const void*>(a[4]);
+      size = static_cast<std::uint64_t>(a[5]);
+      a[4] = sys::arg(&during);
+      break;
+    case __NR_pselect6:
+      if (a[5] == 0 || enclume_guarded_copy(&pselect_mask, reinterpret_cast<const void*>(a[5]),
+                                            sizeof(pselect_mask)) != 0) {
+        return std::nullopt;
+      }
+      mask = pselect_mask.mask;
+      size = pselect_mask.size;
+      pselect_mask.mask = &during;
+      a[5] = sys::arg(&pselect_mask);
+      break;
+    default:
+      return std::nullopt;
+  }
+  ThreadBlock* block = size == sizeof(during) ? begin_wait(mask, during) : nullptr;
+  if (block == nullptr) {
+    return std::nullopt;
+  }
+  const long result = sys::raw(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+  end_wait(block);
+  return from_raw(result);
+}
 
 SysResult<SignalSet> front_sigpending() {
   Engine& e = engine();

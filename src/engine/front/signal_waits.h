@@ -4,6 +4,7 @@
 
 #include <csignal>
 #include <ctime>
+#include <optional>
 
 #include "base/errno.h"
 #include "engine/signals/frame.h"
@@ -15,5 +16,9 @@ SysResult<SignalSet> front_sigpending();
 
 /// rt_sigtimedwait(2); `timeout` may be null.
 SysResult<long> front_sigtimedwait(const SignalSet& wanted, siginfo_t* info, const timespec* timeout);
+
+/// rt_sigsuspend(2), ppoll(2), pselect6(2), epoll_pwait(2), epoll_pwait2(2) with a mask in which owned
+/// signals matter, as system calls with their arguments. None for any other call: it is the kernel's alone.
+std::optional<SysResult<long>> front_wait(long number, const long (&arguments)[6]);
 
 }  // namespace enclume::engine

@@ -167,6 +167,18 @@ SysResult<void> front_sigaltstack(const AltStack* next, AltStack* previous) {
   Engine& e = engine();
   e.sync_after_fork();
   ThreadBlock* block = e.this_thread();
+  if (block != nullptr && next != nullptr && e.in_vfork_child()) {
+    // Ours goes: the child does not need it, and what we know is its parent's.
+    if (previous != nullptr) {
+      *previous = block->program_stack;
+    }
+    if (block->vfork_child != sys::gettid()) {
+      const SignalSet owned = unpack_owned(block->virtual_mask);
+      sys::raw(__NR_rt_sigprocmask, SIG_BLOCK, sys::arg(&owned), 0, sizeof(owned));
+    }
+    const auto r = sys::call(__NR_sigaltstack, next, 0);
+    return r ? SysResult<void>{} : fail(r.error());
+  }
   if (block == nullptr) {
     // The kernel's is the program's until the thread needs ours.
     const auto r = sys::call(__NR_sigaltstack, next, previous);

@@ -109,6 +109,9 @@ SysResult<long> dispatch(long nr, const long (&a)[6]) {
       case __NR_sigaltstack:
         return done(front_sigaltstack(pointer<const AltStack>(a[0]), pointer<AltStack>(a[1])));
       default:
+        if (const auto result = front_wait(nr, a)) {
+          return *result;
+        }
         break;
     }
   }

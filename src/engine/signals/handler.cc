@@ -290,7 +290,7 @@ extern "C" void enclume_on_signal(int signo, siginfo_t* info, UContext* uc, Thre
     return;
   }
   handle(signo, info, uc, block, facts, plan);
-  if (engine().debug) {
+  if (engine().debug && !engine().in_vfork_child()) {
     check_thread(*block, *plan, sys::gettid());
   }
 }
