@@ -10,17 +10,26 @@
 
 #include "base/errno.h"
 
+extern "C" __attribute__((visibility("hidden"))) void (*enclume_system_call)();
+
 namespace enclume::sys {
 
-/// Raw system call; returns the kernel's value, -errno on failure. Signal context: safe.
+/// Raw system call; returns the kernel's value, -errno on failure. It goes by way of the SYSCALL and RET that
+/// enclume_system_call points to (syscall.S says why). Signal context: safe.
 inline long raw(long nr, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0) {
   long ret;
   register long r10 __asm__("r10") = d;
   register long r8 __asm__("r8") = e;
   register long r9 __asm__("r9") = f;
-  __asm__ volatile("syscall"
+#ifdef ENCLUME_NO_RED_ZONE
+#define ENCLUME_SYSTEM_CALL "call *%[gate]"
+#else
+#define ENCLUME_SYSTEM_CALL "leaq -128(%%rsp), %%rsp\n\tcall *%[gate]\n\tleaq 128(%%rsp), %%rsp"
+#endif
+  __asm__ volatile(ENCLUME_SYSTEM_CALL
                    : "=a"(ret)
-                   : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                   : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8),
+                     "r"(r9), [gate] "m"(enclume_system_call)
                    : "rcx", "r11", "memory");
   return ret;
 }

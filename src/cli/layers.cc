@@ -86,6 +86,10 @@ bool apply(Resolved& resolved, std::string_view key, const std::string& text) {
     const auto value = parse_bool(text);
     if (!value) return false;
     settings.benign_faults = *value;
+  } else if (key == "front") {
+    const auto door = engine::front_door(text);
+    if (!door) return false;
+    settings.front = *door;
   } else if (key == "trace-format") {
     if (text != "text" && text != "json") return false;
     settings.trace_format = text == "json" ? TraceFormat::kJson : TraceFormat::kText;

@@ -23,7 +23,7 @@ struct SettingName {
   std::string_view allowed;
 };
 
-inline constexpr std::array<SettingName, 10> kSettingNames = {{
+inline constexpr std::array<SettingName, 11> kSettingNames = {{
     {"epc-size", "ENCLUME_EPC_SIZE",
      "a size from 1M to 1T, a multiple of 4096 bytes; K, M, G and T may follow"},
     {"sgx", "ENCLUME_SGX", "1 or 2"},
@@ -35,6 +35,7 @@ inline constexpr std::array<SettingName, 10> kSettingNames = {{
     {"benign-faults", "ENCLUME_BENIGN_FAULTS", "yes, no, true, false, on, off, 1 or 0"},
     {"strict", "ENCLUME_STRICT", "yes, no, true, false, on, off, 1 or 0"},
     {"trace-insn", "ENCLUME_TRACE_INSN", "yes, no, true, false, on, off, 1 or 0"},
+    {"front", "ENCLUME_FRONT", "libc or raw"},
 }};
 
 struct RawValue {

@@ -220,7 +220,7 @@ const Manual& RunVerb::manual() const {
               {"ENVIRONMENT",
                {{"ENCLUME_EPC_SIZE, ENCLUME_SGX, ENCLUME_MACHINE_SEED, ENCLUME_DEBUG, ENCLUME_TRACE, "
                  "ENCLUME_FIXUP, ENCLUME_TRACE_FORMAT, ENCLUME_BENIGN_FAULTS, ENCLUME_STRICT, "
-                 "ENCLUME_TRACE_INSN",
+                 "ENCLUME_TRACE_INSN, ENCLUME_FRONT",
                  "The settings, as the options of the same names. Those without a value are yes or no here. "
                  "An empty value "
                  "counts as none."},
@@ -296,6 +296,11 @@ void RunVerb::add_options(CLI::App& app) {
                    "Write a line for each instruction of enclave code, too. Implies --strict; without "
                    "--trace the lines go to "
                    "standard error. With libzydis installed they are disassembled. Default: no.");
+  add(10, "libc|raw",
+      "By which ways PROGRAM's system calls reach Enclume. libc: by libc's functions. raw: by every SYSCALL "
+      "instruction outside libc as well, for programs and libraries that talk to the kernel by themselves; "
+      "such "
+      "a call then costs a signal, and one of libc's nothing. Default: libc.");
   app.add_option("--config", config_, "Read FILE instead of the usual configuration file.")
       ->type_name("FILE");
 }

@@ -95,6 +95,8 @@ std::string serialise(const Settings& settings) {
                                 settings.sgx, settings.debug ? 1 : 0, kernel::name_of(settings.fixup));
   if (!settings.benign_faults) out += ";benign_faults=0";
   if (settings.strict) out += ";strict=1";
+  if (settings.front != engine::FrontDoor::Libc)
+    out += fmt::format(";front={}", engine::name_of(settings.front));
   if (settings.trace) {
     out += ";trace=" + escape(*settings.trace);
     out += settings.trace_format == TraceFormat::kJson ? ";trace_format=json" : ";trace_format=text";
@@ -143,6 +145,12 @@ std::optional<Settings> parse_settings(std::string_view text) {
   if (const auto strict = take(*fields, "strict")) {
     if (*strict != "0" && *strict != "1") return std::nullopt;
     settings.strict = *strict == "1";
+  }
+
+  if (const auto name = take(*fields, "front")) {
+    const auto door = engine::front_door(*name);
+    if (!door) return std::nullopt;
+    settings.front = *door;
   }
 
   if (const auto trace = take(*fields, "trace")) {

@@ -9,6 +9,10 @@
 #include "engine/signals/mask.h"
 #include "engine/start/host_cpuid.h"
 
+extern "C" {
+std::uint8_t enclume_host_selector = SELECTOR_ALLOW;
+}
+
 namespace enclume::engine {
 
 namespace {
@@ -24,10 +28,11 @@ long set_alternate_stack(const AltStack& next, AltStack& previous, std::uint64_t
   __asm__ volatile(
       "movq %%rsp, %%rbx\n\t"
       "movq %[elsewhere], %%rsp\n\t"
-      "syscall\n\t"
+      "call *%[gate]\n\t"
       "movq %%rbx, %%rsp"
       : "=a"(result)
-      : "a"(__NR_sigaltstack), "D"(&next), "S"(&previous), [elsewhere] "r"(elsewhere)
+      : "a"(__NR_sigaltstack), "D"(&next),
+        "S"(&previous), [elsewhere] "r"(elsewhere), [gate] "m"(enclume_system_call)
       : "rbx", "rcx", "r11", "memory");
   return result;
 }
@@ -48,11 +53,14 @@ void Engine::arm_user_dispatch(ThreadBlock& block) {
     return;
   }
   // The kernel compares the address behind the SYSCALL with [offset, offset + length).
-  const auto begin = reinterpret_cast<std::uint64_t>(enclume_exempt_begin);
-  const auto end = reinterpret_cast<std::uint64_t>(enclume_exempt_end);
-  block.sud_armed = sys::call(__NR_prctl, kPrSetSyscallUserDispatch, kPrSysDispatchOn, begin, end - begin + 1,
-                              &block.selector)
+  block.selector.store(enclume_host_selector, std::memory_order_relaxed);
+  block.sud_armed = sys::call(__NR_prctl, kPrSetSyscallUserDispatch, kPrSysDispatchOn, exempt.begin.value(),
+                              exempt.size(), &block.selector)
                         .has_value();
+}
+
+bool Engine::sees_raw_calls() {
+  return enclume_host_selector == SELECTOR_BLOCK;
 }
 
 ThreadBlock* Engine::this_thread() const {
@@ -71,6 +79,9 @@ ThreadBlock* Engine::register_thread() {
   block = arena.acquire(sys::gettid());
   if (block == nullptr) {
     return nullptr;
+  }
+  if (const int process = sys::getpid(); process != pid_) {
+    block->process = process;
   }
   AltStack previous;
   const AltStack ours = signal_stack(*block);
@@ -97,6 +108,22 @@ ThreadBlock* Engine::register_thread(UContext& uc) {
 ThreadBlock* Engine::current_thread() {
   ThreadBlock* block = this_thread();
   return block != nullptr ? block : register_thread();
+}
+
+ThreadBlock* Engine::reserve_thread(const ThreadBlock& parent) {
+  const AllBlocked blocked;
+  ThreadBlock* block = arena.reserve(parent.tid);
+  if (block != nullptr) {
+    block->virtual_mask.store(parent.virtual_mask.load());
+  }
+  return block;
+}
+
+void Engine::adopt_thread(ThreadBlock& block, bool is_thread) {
+  const AllBlocked blocked;
+  arena.adopt(block, sys::gettid());
+  block.process = is_thread ? 0 : sys::getpid();
+  arm_user_dispatch(block);
 }
 
 bool Engine::adopt_kernel_mask() {

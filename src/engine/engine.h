@@ -46,6 +46,7 @@ class Engine {
   Sgx* sgx = nullptr;                                   ///< the machine; see sgx.h
   trace::Stream events;                                 ///< told by trace/hooks.h
   bool trace_instructions = false;                      ///< events has each instruction of enclave code
+  LinearRange exempt;  ///< system calls from here never trap; see start/gate.h
 
   /// The slot's alternate stack, as the kernel knows it.
   [[nodiscard]] AltStack signal_stack(const ThreadBlock& block) const;
@@ -59,6 +60,15 @@ class Engine {
   ThreadBlock* register_thread();
   /// The same in a handler whose frame says which alternate stack the program had, and will say ours.
   ThreadBlock* register_thread(UContext& uc);
+
+  /// Whether system calls that the program makes without libc come in by SIGSYS.
+  [[nodiscard]] static bool sees_raw_calls();
+
+  /// A slot for a thread that is about to be made in this address space, with its parent's mask. Null if
+  /// there is none left. adopt_thread() makes the calling thread the one that it is for; its alternate stack
+  /// is there already. Signal context: safe.
+  ThreadBlock* reserve_thread(const ThreadBlock& parent);
+  void adopt_thread(ThreadBlock& block, bool is_thread);
 
   /// The calling thread's block, made if needed.
   ThreadBlock* current_thread();

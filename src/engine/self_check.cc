@@ -19,7 +19,7 @@ void check_thread(ThreadBlock& block, const ExitPlan& plan, int tid) {
   ENCLUME_CHECK(block.tid == tid, {"thread", static_cast<std::uint64_t>(tid)},
                 {"block of", static_cast<std::uint64_t>(block.tid)});
   ENCLUME_CHECK(lp.id == static_cast<std::uint32_t>(tid), {"processor", lp.id});
-  ENCLUME_CHECK(block.selector.load() == SELECTOR_ALLOW, {"selector", block.selector.load()});
+  ENCLUME_CHECK(block.enclave.load() == 0, {"enclave", block.enclave.load()});
   ENCLUME_CHECK((block.deferred.load() & ~kKnownDeferred) == 0, {"deferred", block.deferred.load()});
 
   const std::uint64_t rip = plan.frame->uc.mcontext.rip;

@@ -36,6 +36,7 @@ TEST(SettingsText, SurvivesTheRoundTrip) {
   settings.trace = "-";
   settings.trace_format = TraceFormat::kJson;
   settings.benign_faults = false;
+  settings.front = engine::FrontDoor::Raw;
   settings.debug = true;
   settings.strict = true;
   settings.trace_instructions = true;
@@ -94,6 +95,7 @@ TEST(SettingsText, RefusesEachWrongField) {
            good + secret + ";trace=/a\nb",
            good + secret + ";trace=/a;trace_format=xml",
            good + secret + ";benign_faults=2",
+           good + secret + ";front=back",
            good + secret + ";trace_format=json",
            good + ";secret_file=relative",
            good + ";secret=" + std::string(63, 'a'),

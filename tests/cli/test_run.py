@@ -335,22 +335,23 @@ class Settings(RunTest):
     def test_every_setting_by_environment(self):
         self.environment |= {"ENCLUME_EPC_SIZE": "1M", "ENCLUME_SGX": "1", "ENCLUME_DEBUG": "1",
                              "ENCLUME_MACHINE_SEED": "s", "ENCLUME_TRACE": "t", "ENCLUME_FIXUP": "per-mm",
-                             "ENCLUME_TRACE_FORMAT": "json", "ENCLUME_BENIGN_FAULTS": "off"}
+                             "ENCLUME_TRACE_FORMAT": "json", "ENCLUME_BENIGN_FAULTS": "off",
+                             "ENCLUME_FRONT": "raw"}
         settings = self.settings()
         secret = settings.pop("secret")
         self.assertEqual(settings, {"epc_size": "1048576", "sgx": "1", "debug": "1", "fixup": "per-mm",
                                     "trace": str(self.home / "t"), "trace_format": "json", "benign_faults": "0",
-                                    "loader": LOADER})
+                                    "front": "raw", "loader": LOADER})
         self.assertEqual(secret, self.settings("--machine-seed", "s")["secret"])
 
     def test_every_setting_by_file(self):
         config = self.file("c", "epc-size = 1M\nsgx = 1\ndebug = 1\nmachine-seed = a # b\ntrace = -\n"
-                           "fixup = vdso-registers\ntrace-format = json\nbenign-faults = no\n")
+                           "fixup = vdso-registers\ntrace-format = json\nbenign-faults = no\nfront = raw\n")
         settings = self.settings("--config", config)
         secret = settings.pop("secret")
         self.assertEqual(settings, {"epc_size": "1048576", "sgx": "1", "debug": "1", "fixup": "vdso-registers",
                                     "trace": "-", "trace_format": "json", "benign_faults": "0",
-                                    "loader": LOADER})
+                                    "front": "raw", "loader": LOADER})
         self.assertEqual(secret, self.settings("--machine-seed", "a")["secret"])
 
     def test_which_file(self):

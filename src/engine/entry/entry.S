@@ -6,7 +6,7 @@
  * Entry. The kernel has cleared DF, RF and TF, but leaves AC (and FS and GS) as the enclave had them.
  * No C++ runs before the host's bases are back.
  *
- * Exit. From enclume_exit_begin to enclume_exit_end nothing but RAX, RSP and RFLAGS changes, and the state
+ * Exit. From enclume_exit_begin to enclume_exit_end nothing but RAX, RDX, RSP and RFLAGS changes, and the state
  * that it sets up (bases, selector) is set up whole each time it runs. So a signal that lands in it leaves
  * host mode behind, moves RIP back to enclume_exit_begin, and what it recorded is seen there.
  */
@@ -77,7 +77,7 @@ enclume_signal_entry:
         addq    $SLOT_BLOCK, %rbx               /* the thread block */
 
         subq    $FACTS_SIZE, %rsp
-        movzbl  BLOCK_SELECTOR(%rbx), %eax
+        movzbl  BLOCK_ENCLAVE(%rbx), %eax
         movq    %rax, FACTS_ENCLAVE(%rsp)
         testl   %eax, %eax
         jz      .Lbases_done
@@ -93,7 +93,9 @@ enclume_signal_entry:
         wrgsbase %rax
 .Lslow_bases:
         /* Only now is it host mode: a signal before this store swaps and swaps back by itself. */
-        movb    $SELECTOR_ALLOW, BLOCK_SELECTOR(%rbx)
+        movb    $0, BLOCK_ENCLAVE(%rbx)
+        movzbl  enclume_host_selector(%rip), %eax
+        movb    %al, BLOCK_SELECTOR(%rbx)
 .Lbases_done:
 
         movq    %rsp, %r8                       /* facts */
@@ -125,6 +127,7 @@ enclume_signal_entry:
         wrgsbase %r15
 .Lselector\@:
         movb    $SELECTOR_BLOCK, BLOCK_SELECTOR(%rbx)
+        movb    $1, BLOCK_ENCLAVE(%rbx)
 .Lflags\@:
         /* rt_sigreturn keeps ID and NT as they are now. The word below the frame is free. */
         movq    %rbp, -8(%rsp)
@@ -141,25 +144,25 @@ enclume_exit_begin:
         cmpl    $0, BLOCK_DEFERRED(%rbx)
         jne     .Ldeferred
         movb    $0, BLOCK_MASK_SAVED(%rbx)
+        movabsq $EXIT_MARK, %rdx
         prepare_return
-        .globl  enclume_exempt_begin
-        .hidden enclume_exempt_begin
-enclume_exempt_begin:
+        jmp     *enclume_system_call(%rip)
+        /* Where all system calls of the engine are made, unless start/gate.cc finds another place for them. */
+        .globl  enclume_own_gate
+        .hidden enclume_own_gate
+enclume_own_gate:
         syscall
+        ret
         .globl  enclume_exit_end
         .hidden enclume_exit_end
 enclume_exit_end:
-        ud2
 
 .Lnested:
         /* Back into the engine's own code, exactly as it was found. */
         movq    %r12, %rsp
+        xorl    %edx, %edx
         prepare_return
-        syscall
-        ud2
-        .globl  enclume_exempt_end
-        .hidden enclume_exempt_end
-enclume_exempt_end:
+        jmp     *enclume_system_call(%rip)
 
 .Ldeferred:
         /* Below the frame all is free again: the handler that built the plan is over. */
@@ -199,8 +202,7 @@ enclume_exempt_end:
         jne     .Ltake_frame
         leaq    8(%r12), %rsp
         movl    $NR_RT_SIGRETURN, %eax
-        syscall
-        ud2
+        jmp     *enclume_system_call(%rip)
 
 .Ltake_frame:
         /* The thread has a slot now: the frame goes to its stack. All signals are blocked still. */
@@ -294,8 +296,7 @@ enclume_restorer:
         movq    %rbx, %rsp
         .cfi_def_cfa_register rsp
         movl    $NR_RT_SIGRETURN, %eax
-        syscall
-        ud2
+        jmp     *enclume_system_call(%rip)
         .cfi_endproc
         .size   enclume_restorer, . - enclume_restorer
 

@@ -55,11 +55,14 @@ extern std::uint8_t enclume_has_fsgsbase;
 extern std::uint8_t enclume_has_pkeys;
 extern std::uint32_t enclume_epc_fence;
 
+/// What the selector of syscall user dispatch is while host code runs: SELECTOR_BLOCK if system calls that
+/// are made without libc are to be seen.
+extern std::uint8_t enclume_host_selector;
+
 // Addresses in the assembly.
 extern const char enclume_exit_begin[];  ///< the roll-back point of the exit sequence
 extern const char enclume_exit_end[];
-extern const char enclume_exempt_begin[];  ///< system calls from here are never dispatched
-extern const char enclume_exempt_end[];
+extern const char enclume_own_gate[];  ///< SYSCALL, RET; see base/syscall.h
 extern const char enclume_copy_fault_begin[];
 extern const char enclume_copy_fault_end[];
 extern const char enclume_copy_fixup[];

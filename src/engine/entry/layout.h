@@ -12,11 +12,13 @@
 /* ThreadBlock, from its start. */
 #define BLOCK_SELECTOR 0
 #define BLOCK_MASK_SAVED 1
+#define BLOCK_ENCLAVE 2
 #define BLOCK_DEFERRED 4
 #define BLOCK_HOST_FS 8
 #define BLOCK_HOST_GS 16
 
-/* The selector byte of syscall user dispatch is also the mode: BLOCK if and only if enclave code runs. */
+/* The selector byte of syscall user dispatch: BLOCK where enclave code runs, and always if system calls
+ * without libc are to be seen. */
 #define SELECTOR_ALLOW 0
 #define SELECTOR_BLOCK 1
 
@@ -57,6 +59,9 @@
 #define UC_RIP 168
 
 #define NR_RT_SIGRETURN 15
+
+/* In RDX at the rt_sigreturn that ends a handler: it may be done over. */
+#define EXIT_MARK 0x656c6f676e69
 
 /* RFLAGS bits */
 #define FLAG_DF 0x400

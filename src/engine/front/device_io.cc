@@ -6,8 +6,8 @@
 
 #include <optional>
 
-#include "engine/front/devices.h"
-#include "engine/front/memory_file.h"
+#include "engine/calls/devices.h"
+#include "engine/calls/memory_file.h"
 #include "engine/front/real.h"
 
 namespace enclume::engine {

@@ -14,8 +14,8 @@
 
 #include "base/lock.h"
 #include "base/syscall.h"
+#include "engine/calls/devices.h"
 #include "engine/engine.h"
-#include "engine/front/devices.h"
 #include "engine/front/directories.h"
 #include "engine/front/real.h"
 #include "engine/signals/mask.h"

@@ -9,14 +9,8 @@
 #include <cstdarg>
 #include <cstring>
 
-#include "base/syscall.h"
-#include "engine/engine.h"
-#include "engine/front/devices.h"
-#include "engine/front/files.h"
-#include "engine/front/proc_files.h"
+#include "engine/calls/files.h"
 #include "engine/front/real.h"
-#include "engine/signals/mask.h"
-#include "engine/trace/hooks.h"
 
 namespace enclume::engine {
 
@@ -24,23 +18,10 @@ namespace {
 
 constexpr int kNotOurs = -2;
 
-/// Opens what the engine has of its own under this name: a descriptor, -1 with errno, or kNotOurs.
-int open_own(int dirfd, const char* path, int flags) {
-  if (const Device device = device_of_path(dirfd, path); device != Device::None) {
-    if (any_enclave()) {
-      const SignalsBlocked blocked;
-      release_unused_enclaves();
-    }
-    const auto fd = traced(trace::Open{path, flags}, [&] { return open_device(device, flags); });
-    if (!fd) {
-      errno = static_cast<int>(fd.error());
-      return -1;
-    }
-    return *fd;
-  }
-  return path != nullptr && engine().active && std::strncmp(path, "/proc/", 6) == 0
-             ? open_proc_file(path, flags)
-             : kNotOurs;
+/// What the engine has of its own under this name: a descriptor, -1 with errno, or kNotOurs.
+int open_here(int dirfd, const char* path, int flags) {
+  const auto fd = open_own(dirfd, path, flags);
+  return fd ? static_cast<int>(libc_result(*fd)) : kNotOurs;
 }
 
 bool needs_mode(int flags) {
@@ -62,7 +43,7 @@ Real<int(int)> real_close{"close"};
 FILE* open_stream(Real<FILE*(const char*, const char*)>& real, const char* path, const char* mode) {
   if (path != nullptr && mode != nullptr && mode[0] == 'r') {
     const int fd =
-        open_own(AT_FDCWD, path, std::strchr(mode, 'e') != nullptr ? O_RDONLY | O_CLOEXEC : O_RDONLY);
+        open_here(AT_FDCWD, path, std::strchr(mode, 'e') != nullptr ? O_RDONLY | O_CLOEXEC : O_RDONLY);
     if (fd == -1) {
       return nullptr;
     }
@@ -73,40 +54,11 @@ FILE* open_stream(Real<FILE*(const char*, const char*)>& real, const char* path,
   return real(path, mode);
 }
 
-int close_file(int fd) {
-  if (!engine().active || !any_enclave() || device_of(fd) != Device::Enclave) {
-    return real_close(fd);
-  }
-  int result = 0;
-  (void)traced(trace::Close{fd}, [&]() -> SysResult<long> {
-    result = real_close(fd);
-    const int error = errno;
-    const SignalsBlocked blocked;
-    release_unused_enclaves();
-    return result == 0 ? SysResult<long>(0L) : fail(static_cast<Errno>(error));
-  });
-  return result;
+SysResult<long> close_by_libc(int fd) {
+  return real_close(fd) == 0 ? SysResult<long>(0L) : fail(static_cast<Errno>(errno));
 }
 
 }  // namespace
-
-SysResult<long> front_open(int dirfd, const char* path, int flags, unsigned mode) {
-  const int fd = open_own(dirfd, path, flags);
-  if (fd == kNotOurs) {
-    return sys::call(__NR_openat, dirfd, path, flags, mode);
-  }
-  if (fd < 0) {
-    return fail(static_cast<Errno>(errno));
-  }
-  return static_cast<long>(fd);
-}
-
-SysResult<long> front_close(int fd) {
-  if (close_file(fd) < 0) {
-    return fail(static_cast<Errno>(errno));
-  }
-  return 0L;
-}
 
 }  // namespace enclume::engine
 
@@ -123,39 +75,39 @@ using namespace enclume::engine;  // the exported names below are C's
 
 ENCLUME_EXPORT int open(const char* path, int flags, ...) {
   ENCLUME_MODE(flags)
-  const int fd = open_own(AT_FDCWD, path, flags);
+  const int fd = open_here(AT_FDCWD, path, flags);
   return fd == kNotOurs ? real_open(path, flags, mode) : fd;
 }
 ENCLUME_EXPORT int open64(const char* path, int flags, ...) {
   ENCLUME_MODE(flags)
-  const int fd = open_own(AT_FDCWD, path, flags);
+  const int fd = open_here(AT_FDCWD, path, flags);
   return fd == kNotOurs ? real_open64(path, flags, mode) : fd;
 }
 ENCLUME_EXPORT int openat(int dirfd, const char* path, int flags, ...) {
   ENCLUME_MODE(flags)
-  const int fd = open_own(dirfd, path, flags);
+  const int fd = open_here(dirfd, path, flags);
   return fd == kNotOurs ? real_openat(dirfd, path, flags, mode) : fd;
 }
 ENCLUME_EXPORT int openat64(int dirfd, const char* path, int flags, ...) {
   ENCLUME_MODE(flags)
-  const int fd = open_own(dirfd, path, flags);
+  const int fd = open_here(dirfd, path, flags);
   return fd == kNotOurs ? real_openat64(dirfd, path, flags, mode) : fd;
 }
 // What programs built with _FORTIFY_SOURCE call.
 ENCLUME_EXPORT int __open_2(const char* path, int flags) {
-  const int fd = open_own(AT_FDCWD, path, flags);
+  const int fd = open_here(AT_FDCWD, path, flags);
   return fd == kNotOurs ? real_open_2(path, flags) : fd;
 }
 ENCLUME_EXPORT int __open64_2(const char* path, int flags) {
-  const int fd = open_own(AT_FDCWD, path, flags);
+  const int fd = open_here(AT_FDCWD, path, flags);
   return fd == kNotOurs ? real_open64_2(path, flags) : fd;
 }
 ENCLUME_EXPORT int __openat_2(int dirfd, const char* path, int flags) {
-  const int fd = open_own(dirfd, path, flags);
+  const int fd = open_here(dirfd, path, flags);
   return fd == kNotOurs ? real_openat_2(dirfd, path, flags) : fd;
 }
 ENCLUME_EXPORT int __openat64_2(int dirfd, const char* path, int flags) {
-  const int fd = open_own(dirfd, path, flags);
+  const int fd = open_here(dirfd, path, flags);
   return fd == kNotOurs ? real_openat64_2(dirfd, path, flags) : fd;
 }
 ENCLUME_EXPORT FILE* fopen(const char* path, const char* mode) {
@@ -166,5 +118,5 @@ ENCLUME_EXPORT FILE* fopen64(const char* path, const char* mode) {
 }
 
 ENCLUME_EXPORT int close(int fd) {
-  return close_file(fd);
+  return static_cast<int>(libc_result(close_own(fd, &close_by_libc)));
 }

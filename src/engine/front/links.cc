@@ -6,7 +6,7 @@
 
 #include <cstring>
 
-#include "engine/front/devices.h"
+#include "engine/calls/devices.h"
 #include "engine/front/real.h"
 
 namespace enclume::engine {

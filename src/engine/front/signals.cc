@@ -9,6 +9,7 @@
 #include "engine/front/handed_mask.h"
 #include "engine/front/real.h"
 #include "engine/front/signals.h"
+#include "engine/signals/alternate_stack.h"
 #include "engine/signals/held.h"
 #include "engine/signals/mask.h"
 #include "engine/threads/thread_block.h"
@@ -185,34 +186,7 @@ SysResult<void> front_sigaltstack(const AltStack* next, AltStack* previous) {
     return r ? SysResult<void>{} : fail(r.error());
   }
   const auto sp = reinterpret_cast<std::uint64_t>(__builtin_frame_address(0));
-  AltStack& current = block->program_stack;
-  const bool on = (current.flags & SS_DISABLE) == 0 && sp > current.sp && sp - current.sp <= current.size;
-  const AltStack before = current;
-  if (next != nullptr) {
-    constexpr int kAutodisarm = static_cast<int>(1U << 31);
-    const int mode = next->flags & ~kAutodisarm;
-    if (on && (current.flags & kAutodisarm) == 0) {
-      return fail(Errno::Perm);
-    }
-    if (mode != SS_DISABLE && mode != SS_ONSTACK && mode != 0) {
-      return fail(Errno::Invalid);
-    }
-    if (mode == SS_DISABLE) {
-      current = AltStack{};
-    } else if (next->size < 2048) {
-      return fail(Errno::NoMemory);
-    } else {
-      current = *next;
-      current.flags &= ~SS_ONSTACK;
-    }
-  }
-  if (previous != nullptr) {
-    *previous = before;
-    if (on) {
-      previous->flags |= SS_ONSTACK;
-    }
-  }
-  return {};
+  return change_alternate_stack(*block, next, previous, sp);
 }
 
 bool on_alternate_stack() {

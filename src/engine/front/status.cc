@@ -5,8 +5,9 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "engine/calls/devices.h"
+#include "engine/calls/status.h"
 #include "engine/engine.h"
-#include "engine/front/devices.h"
 #include "engine/front/real.h"
 
 namespace enclume::engine {
@@ -31,19 +32,6 @@ int finish_fstat(int result, int fd, struct stat* st) {
     }
   }
   return result;
-}
-
-/// Everybody may read and write the enclave device, nobody may execute it.
-int access_device(Device device, int mode) {
-  if ((mode & ~(R_OK | W_OK | X_OK)) != 0) {
-    errno = EINVAL;
-    return -1;
-  }
-  if ((mode & X_OK) != 0 || (device == Device::Provision && (mode & (R_OK | W_OK)) != 0 && geteuid() != 0)) {
-    errno = EACCES;
-    return -1;
-  }
-  return 0;
 }
 
 static_assert(sizeof(struct stat) == sizeof(struct stat64));
@@ -118,20 +106,24 @@ ENCLUME_EXPORT int statx(int dirfd, const char* path, int flags, unsigned mask, 
 ENCLUME_EXPORT int access(const char* path, int mode) {
   static Real<int(const char*, int)> real{"access"};
   const Device device = device_of_path(AT_FDCWD, path);
-  return device != Device::None ? access_device(device, mode) : real(path, mode);
+  return device != Device::None ? static_cast<int>(libc_result(access_device(device, mode)))
+                                : real(path, mode);
 }
 ENCLUME_EXPORT int eaccess(const char* path, int mode) {
   static Real<int(const char*, int)> real{"eaccess"};
   const Device device = device_of_path(AT_FDCWD, path);
-  return device != Device::None ? access_device(device, mode) : real(path, mode);
+  return device != Device::None ? static_cast<int>(libc_result(access_device(device, mode)))
+                                : real(path, mode);
 }
 ENCLUME_EXPORT int euidaccess(const char* path, int mode) {
   static Real<int(const char*, int)> real{"euidaccess"};
   const Device device = device_of_path(AT_FDCWD, path);
-  return device != Device::None ? access_device(device, mode) : real(path, mode);
+  return device != Device::None ? static_cast<int>(libc_result(access_device(device, mode)))
+                                : real(path, mode);
 }
 ENCLUME_EXPORT int faccessat(int dirfd, const char* path, int mode, int flags) {
   static Real<int(int, const char*, int, int)> real{"faccessat"};
   const Device device = device_of_path(dirfd, path);
-  return device != Device::None ? access_device(device, mode) : real(dirfd, path, mode, flags);
+  return device != Device::None ? static_cast<int>(libc_result(access_device(device, mode)))
+                                : real(dirfd, path, mode, flags);
 }

@@ -38,6 +38,11 @@ struct Start {
 /// Begins with the mask that the thread shall have, in the kernel.
 template <typename Result>
 Result run(const Start<Result> start) {
+  if (Engine::sees_raw_calls()) {
+    // The kernel starts it without syscall user dispatch.
+    engine().sync_after_fork();
+    ENCLUME_CHECK(engine().current_thread() != nullptr);
+  }
   ENCLUME_CHECK(engine().adopt_kernel_mask());
   return start.function(start.argument);
 }
@@ -49,6 +54,12 @@ Result begin(void* raw) {
   return run(start);
 }
 
+/// Whether a thread has to come by the engine before it begins: if it blocks owned signals, or if its system
+/// calls without libc are to be seen from the first one on.
+bool must_begin_with_us(SignalSet owned) {
+  return engine().active && (owned != 0 || Engine::sees_raw_calls());
+}
+
 using PthreadCreate = int(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
 
 int create_thread(pthread_t* thread, const pthread_attr_t* attributes, void* (*function)(void*),
@@ -57,7 +68,7 @@ int create_thread(pthread_t* thread, const pthread_attr_t* attributes, void* (*f
   sigset_t set;
   const bool given = attributes != nullptr && pthread_attr_getsigmask_np(attributes, &set) == 0;
   const SignalSet owned = (given ? to_set(set) : virtual_mask_of_thread()) & kOwnedSet;
-  if (owned == 0 || !engine().active) {
+  if (!must_begin_with_us(owned)) {
     return real(thread, attributes, function, argument);
   }
   auto* start = static_cast<Start<void*>*>(std::malloc(sizeof(Start<void*>)));
@@ -76,7 +87,7 @@ int create_thread(pthread_t* thread, const pthread_attr_t* attributes, void* (*f
 int create_c11_thread(thrd_t* thread, thrd_start_t function, void* argument) {
   static Real<int(thrd_t*, thrd_start_t, void*)> real{"thrd_create"};
   const SignalSet owned = virtual_mask_of_thread();
-  if (owned == 0) {
+  if (!must_begin_with_us(owned)) {
     return real(thread, function, argument);
   }
   auto* start = static_cast<Start<int>*>(std::malloc(sizeof(Start<int>)));
@@ -102,7 +113,7 @@ int clone_with_mask(int (*function)(void*), void* stack, int flags, void* argume
                     void* tls, pid_t* child_tid) {
   static Real<int(int (*)(void*), void*, int, void*, ...)> real{"clone"};
   const SignalSet owned = virtual_mask_of_thread();
-  if (owned == 0 || function == nullptr || stack == nullptr) {
+  if (!must_begin_with_us(owned) || function == nullptr || stack == nullptr) {
     return real(function, stack, flags, argument, parent_tid, tls, child_tid);
   }
   auto* start = reinterpret_cast<Start<int>*>(

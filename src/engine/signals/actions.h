@@ -25,6 +25,10 @@ struct Action {
 };
 static_assert(sizeof(Action) == 32);
 
+/// In Action::flags: by a system call of the program's own, so that its restorer counts. The kernel has no
+/// such flag.
+inline constexpr std::uint64_t kSetWithoutLibc = 1ULL << 63;
+
 /// The program's table of dispositions. Readers are signal handlers and never wait.
 class ActionTable {
  public:

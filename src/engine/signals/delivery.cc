@@ -31,9 +31,21 @@ constexpr std::uint32_t kAutodisarm = 1U << 31;
 
 constexpr std::size_t kOwnerWord = 1;  // of SigContext::reserved: see owner_of()
 
+constexpr std::uint64_t kSaRestorer = 0x04000000;
+
+/// Where the program's handler returns. Of its own restorer its system calls must be seen; without one the
+/// kernel can't make a frame (Linux x64_setup_rt_frame()), which is 0 here.
+std::uint64_t restorer_of(const Action& action) {
+  if ((action.flags & kSetWithoutLibc) == 0 || !Engine::sees_raw_calls()) {
+    return reinterpret_cast<std::uint64_t>(&enclume_restorer);
+  }
+  return (action.flags & kSaRestorer) != 0 ? action.restorer : 0;
+}
+
 /// Writes the program's frame below `sp`; returns its address, or 0 if the stack can't hold it.
 std::uint64_t write_frame(std::uint64_t sp, const SignalFrame& kernel_frame, const siginfo_t& info,
-                          const AltStack& shown, SignalSet shown_mask, const ThreadBlock& block) {
+                          const AltStack& shown, SignalSet shown_mask, const ThreadBlock& block,
+                          std::uint64_t restorer) {
   const std::uint32_t extended = extended_size(kernel_frame.uc);
   std::uint64_t fpstate = 0;
   if (extended != 0) {
@@ -44,7 +56,7 @@ std::uint64_t write_frame(std::uint64_t sp, const SignalFrame& kernel_frame, con
   const std::uint64_t address = align_down(sp - sizeof(SignalFrame), 16) - 8;
 
   SignalFrame out;
-  out.return_address = reinterpret_cast<std::uint64_t>(&enclume_restorer);
+  out.return_address = restorer;
   out.uc = kernel_frame.uc;
   out.uc.link = 0;
   out.uc.stack = shown;
@@ -140,9 +152,11 @@ void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Caus
   if (already_on) {
     shown.flags |= SS_ONSTACK;
   }
-  const std::uint64_t address = write_frame(
-      sp, frame, info, shown,
-      block.waits_with_mask ? block.mask_after_wait : (uc.sigmask & ~kOwnedSet) | virtual_mask, block);
+  const std::uint64_t restorer = restorer_of(action);
+  const SignalSet shown_mask =
+      block.waits_with_mask ? block.mask_after_wait : (uc.sigmask & ~kOwnedSet) | virtual_mask;
+  const std::uint64_t address =
+      restorer == 0 ? 0 : write_frame(sp, frame, info, shown, shown_mask, block, restorer);
   if (address == 0) {
     // No room on the stack: the kernel forces SIGSEGV, and if that is what failed, the process ends.
     siginfo_t segv{};

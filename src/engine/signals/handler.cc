@@ -9,6 +9,9 @@
 #include "engine/debug_trap.h"
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
+#include "engine/raw/clone.h"
+#include "engine/raw/signal_calls.h"
+#include "engine/raw/trapped_call.h"
 #include "engine/self_check.h"
 #include "engine/sgx.h"
 #include "engine/signals/announce.h"
@@ -62,8 +65,18 @@ siginfo_t single_step_at(std::uint64_t rip) {
   return info;
 }
 
-bool in_exit_window(std::uint64_t rip) {
-  return rip >= address_of(enclume_exit_begin) && rip < address_of(enclume_exit_end);
+/// The engine's system call instruction (wherever that is), or behind it.
+bool at_gate(std::uint64_t rip) {
+  constexpr std::uint64_t kSyscallAndRet = 3;
+  return rip - reinterpret_cast<std::uint64_t>(enclume_system_call) < kSyscallAndRet;
+}
+
+/// Whether the handler's own end was interrupted, which can be done over.
+bool in_exit_window(const SigContext& m) {
+  if (at_gate(m.rip)) {
+    return m.rax == __NR_rt_sigreturn && m.rdx == EXIT_MARK;
+  }
+  return m.rip >= address_of(enclume_exit_begin) && m.rip < address_of(enclume_exit_end);
 }
 
 bool fix_guarded_copy(UContext& uc) {
@@ -75,13 +88,24 @@ bool fix_guarded_copy(UContext& uc) {
   return true;
 }
 
-/// Whether the handler's own stack was in use: then it is the engine that was interrupted. While the selector
-/// still says "enclave" RSP proves nothing, it may be the enclave's; then only our own code counts. So it
-/// does otherwise, too, except that the trace of instructions calls a disassembler that lies elsewhere.
+/// Whether a front door has its signals blocked. A program without libc may block as many itself.
+bool is_front_door(const UContext& uc) {
+  const std::uint64_t rip = uc.mcontext.rip;
+  return is_front_door_mask(uc.sigmask) &&
+         (!Engine::sees_raw_calls() || engine().text.contains(LinearAddress(rip)) || at_gate(rip));
+}
+
+/// Whether the handler's own stack was in use: then it is the engine that was interrupted. While the mode
+/// still says "enclave" RSP proves nothing, it may be the enclave's; then only our own code counts, and of
+/// what is not in our own text, the way out. So it does otherwise, too, except that the trace of instructions
+/// calls a disassembler that lies elsewhere.
 bool interrupted_engine(const ThreadBlock& block, const UContext& uc, const EntryFacts& facts) {
-  const LinearAddress rip(uc.mcontext.rip);
-  const bool on_our_stack = engine().arena.of_stack(uc.mcontext.rsp) == &block;
-  if (engine().text.contains(rip) || is_relocated_code(rip.value())) {
+  const SigContext& m = uc.mcontext;
+  const bool on_our_stack = engine().arena.of_stack(m.rsp) == &block;
+  if (at_gate(m.rip)) {
+    return on_our_stack && (facts.enclave == 0 || m.rax == __NR_rt_sigreturn);
+  }
+  if (engine().text.contains(LinearAddress(m.rip)) || is_relocated_code(m.rip)) {
     return facts.enclave != 0 || on_our_stack;
   }
   return engine().trace_instructions && facts.enclave == 0 && on_our_stack;
@@ -127,18 +151,24 @@ void on_nested(int signo, const siginfo_t& info, UContext& uc, ThreadBlock& bloc
   // handler runs first. From here on nothing that can be blocked comes.
   const SignalSet all = kBlockable;
   sys::raw(__NR_rt_sigprocmask, SIG_BLOCK, sys::arg(&all), 0, sizeof(all));
-  const bool window = in_exit_window(uc.mcontext.rip);
+  const bool window = in_exit_window(uc.mcontext);
   if (window) {
     uc.mcontext.rip = address_of(enclume_exit_begin);
     plan.enclave = 0;
+  }
+  const bool raised = raised_by_instruction(signo, info);
+  if (!raised) {
+    leave_call_to_program(uc.mcontext);
   }
   if (is_debug_trap_of_engine(signo, info, uc)) {
     // Nobody's.
   } else if (debugger_mark(info) == DebuggerMark::Leave) {
     block.deferred.fetch_or(kDeferredLeave, std::memory_order_relaxed);
     uc.sigmask = leave_mask(info);
-  } else if (raised_by_instruction(signo, info)) {
-    if (fix_guarded_copy(uc)) {
+  } else if (raised) {
+    if (take_filtered_call(block, uc.mcontext, signo, info)) {
+      // The handler that made the call hands it on.
+    } else if (fix_guarded_copy(uc)) {
       block.copy_fault = {info, uc.mcontext.trapno, uc.mcontext.err, uc.mcontext.cr2};
     } else if (!fix_relocated_fault(uc)) {
       engine_fault(signo, info, uc);
@@ -214,6 +244,9 @@ void handle(int signo, siginfo_t* info, UContext* uc, ThreadBlock* block, const 
   }
   plan->flags = 0x202 | (uc->mcontext.flags & (arch::rflags::kId | arch::rflags::kNt));
   Interruption it{*block, *uc, *info, *facts, *plan};
+  if (finish_clone(signo, it)) {
+    return;
+  }
   block->stop_in_handler = false;
   switch (debugger_mark(*info)) {
     case DebuggerMark::None:
@@ -257,7 +290,11 @@ void handle(int signo, siginfo_t* info, UContext* uc, ThreadBlock* block, const 
     report.si_errno = 0;
     report.si_addr = reinterpret_cast<void*>(uc->mcontext.rip);
   }
-  if (facts->enclave != 0) {
+  if (facts->enclave == 0 && is_trapped_call(signo, *info)) {
+    if (trapped_call(it, report)) {
+      return;
+    }
+  } else if (facts->enclave != 0) {
     if (fault ? e.sgx->enclave_fault(signo, it, report) : e.sgx->enclave_interrupt(it)) {
       return;
     }
@@ -267,8 +304,7 @@ void handle(int signo, siginfo_t* info, UContext* uc, ThreadBlock* block, const 
   if (is_kick(signo, *info)) {
     return;  // this thread is not inside (any more)
   }
-  if (!fault && facts->enclave == 0 && is_owned(signo) && is_front_door_mask(uc->sigmask) &&
-      !block->waits_with_mask) {
+  if (!fault && facts->enclave == 0 && is_owned(signo) && is_front_door(*uc) && !block->waits_with_mask) {
     hold_for_front_door(*block, report);
     return;
   }
@@ -349,7 +385,7 @@ extern "C" void enclume_on_unregistered_signal(int signo, siginfo_t* info, UCont
   const SignalSet handler_mask = action.mask | ((action.flags & SA_NODEFER) == 0 ? self : 0);
   const bool other_stack =
       (action.flags & SA_ONSTACK) == 0 && (uc->stack.flags & SS_DISABLE) == 0 && uc->stack.size != 0;
-  const bool in_front_door = is_owned(signo) && !raised && is_front_door_mask(uc->sigmask);
+  const bool in_front_door = is_owned(signo) && !raised && is_front_door(*uc);
   if (shown || other_stack || in_front_door || ((handler_mask | uc->sigmask) & kOwnedSet) != 0) {
     if (ThreadBlock* block = e.register_thread(*uc); block != nullptr) {
       // Below the stack's top, with all that belongs to it.
@@ -394,10 +430,13 @@ extern "C" void enclume_on_deferred(ThreadBlock* block, ExitPlan* plan) {
   const std::uint32_t deferred =
       block->deferred.fetch_and(~(kDeferredKick | kDeferredLeave), std::memory_order_relaxed);
   SignalFrame& frame = *plan->frame;
-  const bool in_front_door = is_front_door_mask(frame.uc.sigmask) && plan->enclave == 0;
+  const bool in_front_door = is_front_door(frame.uc) && plan->enclave == 0;
   // As with several signals pending in the kernel, the last that is delivered here runs first. Those that can
   // be blocked go before the owned ones, whose handlers might block them, and among them the one that came
   // first, which is the last that was noted.
+  const bool waited = block->waited;
+  SignalSet in_force = waited ? block->waiting_mask : frame.uc.sigmask;
+  block->waited = false;
   for (std::size_t n = kDeferredSlots; n-- > 0;) {
     const std::uint32_t bit = kDeferredSignal << n;
     if ((block->deferred.load(std::memory_order_relaxed) & bit) == 0) {
@@ -405,15 +444,26 @@ extern "C" void enclume_on_deferred(ThreadBlock* block, ExitPlan* plan) {
     }
     const siginfo_t info = block->deferred_signals[n];
     block->deferred.fetch_and(~bit, std::memory_order_relaxed);
-    if (block->waits_with_mask) {
+    if (block->waits_with_mask && !waited) {
       requeue(info);  // nothing has ended the wait: all is blocked till then
-    } else if (n >= kDeferredOwned && (frame.uc.sigmask & signal_bit(info.si_signo)) != 0) {
-      requeue(info);  // the handler that starts now blocks it
-    } else if (n < kDeferredOwned && in_front_door) {
-      hold_for_front_door(*block, info);
-    } else {
-      deliver(*block, frame, info, Cause::Sent, frame.uc.sigmask);
+      continue;
     }
+    if (n >= kDeferredOwned && (in_force & signal_bit(info.si_signo)) != 0) {
+      requeue(info);  // the handler that starts now blocks it
+      continue;
+    }
+    if (n < kDeferredOwned && in_front_door) {
+      hold_for_front_door(*block, info);
+      continue;
+    }
+    const std::uint64_t rsp = frame.uc.mcontext.rsp;
+    deliver(*block, frame, info, Cause::Sent, in_force);
+    if (frame.uc.mcontext.rsp != rsp) {
+      in_force = frame.uc.sigmask;
+    }
+  }
+  if (waited) {
+    end_wait_without_handler(*block);
   }
   if ((deferred & kDeferredLeave) != 0) {
     stop_outside(frame);

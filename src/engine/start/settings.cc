@@ -89,7 +89,8 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
     kBenign = 256,
     kStrict = 512,
     kTraceInsn = 1024,
-    kLoader = 2048
+    kLoader = 2048,
+    kFront = 4096
   };
   unsigned seen = 0;
   bool first = true;
@@ -154,6 +155,13 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
           return Error("ENCLUME_SETTINGS: trace_insn is neither 0 nor 1");
         }
         s.trace_instructions = value == "1";
+      } else if (key == "front") {
+        which = kFront;
+        const auto door = front_door(value);
+        if (!door) {
+          return Error("ENCLUME_SETTINGS: front is no front door that this engine has");
+        }
+        s.front = *door;
       } else if (key == "trace") {
         which = kTrace;
         if (!path(value, s.trace)) {

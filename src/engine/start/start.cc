@@ -23,6 +23,7 @@
 #include "engine/front/process.h"
 #include "engine/front/tracer.h"
 #include "engine/sgx.h"
+#include "engine/start/gate.h"
 #include "engine/start/host_cpuid.h"
 #include "engine/start/machine.h"
 #include "engine/start/message.h"
@@ -152,6 +153,24 @@ bool enable_cpuid_faulting() {
 
 alignas(Sgx) std::byte sgx_storage[sizeof(Sgx)];
 
+/// From here on the engine's own system calls are made where they never trap.
+void open_front_door(Engine& e, FrontDoor door) {
+  enclume_system_call = reinterpret_cast<void (*)()>(reinterpret_cast<std::uint64_t>(enclume_own_gate));
+  e.exempt = own_gate();
+  if (door != FrontDoor::Raw) {
+    return;
+  }
+  if (!e.features.user_dispatch) {
+    refuse("--front raw needs syscall user dispatch, which this kernel lacks (Linux 5.11 and newer have it)");
+  }
+  const LinearRange libc = move_gate_to_libc();
+  if (libc.size() == 0) {
+    refuse("--front raw: this libc has no SYSCALL instruction that the engine could use");
+  }
+  e.exempt = libc;
+  enclume_host_selector = SELECTOR_BLOCK;
+}
+
 /// At once in the child: its next thread must not be taken for the only one. (A child made by a raw system
 /// call finds out with its first signal or front door.)
 void in_forked_child() {
@@ -198,6 +217,7 @@ void start(char** environment) {
   enclume_has_fsgsbase = (auxiliary_value(environment, AT_HWCAP2) & kHwcap2Fsgsbase) != 0 ? 1 : 0;
   e.features.fsgsbase = enclume_has_fsgsbase != 0;
   e.features.user_dispatch = probe_user_dispatch();
+  open_front_door(e, settings.front);
   e.features.pkeys = machine_has_pkeys();
   enclume_has_pkeys = e.features.pkeys ? 1 : 0;
   if (e.features.pkeys) {
@@ -221,7 +241,7 @@ void start(char** environment) {
   // In enclume-load it is the name of the program that it will be.
   start_trace(settings, variable(environment, "ENCLUME_LOAD_NAME"));
   e.active = true;
-  if (!e.adopt_kernel_mask()) {
+  if (!e.adopt_kernel_mask() || (Engine::sees_raw_calls() && e.current_thread() == nullptr)) {
     refuse("there is no memory for the engine's first thread stack");
   }
 

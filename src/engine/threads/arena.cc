@@ -20,8 +20,10 @@ namespace {
 constexpr std::uint32_t kMaxSlots = 32768;
 constexpr std::uint32_t kMinSlots = 16;
 constexpr int kMaxTid = 1 << 22;  // PID_MAX_LIMIT
+constexpr std::uint32_t kNoSlot = ~0U;
+constexpr int kNobody = -1;  ///< ThreadBlock::tid of a slot that is reserved
 
-void* reserve(std::uint64_t size, int protection) {
+void* reserve_range(std::uint64_t size, int protection) {
   const auto r =
       sys::call(__NR_mmap, 0, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   return r ? reinterpret_cast<void*>(*r) : nullptr;
@@ -33,12 +35,12 @@ bool ThreadArena::init() {
   // A small RLIMIT_AS gets a small arena.
   void* base = nullptr;
   for (capacity_ = kMaxSlots; capacity_ >= kMinSlots; capacity_ /= 2) {
-    base = reserve((std::uint64_t{capacity_} + 1) * SLOT_SIZE, PROT_NONE);
+    base = reserve_range((std::uint64_t{capacity_} + 1) * SLOT_SIZE, PROT_NONE);
     if (base != nullptr) {
       break;
     }
   }
-  tids_ = static_cast<TidEntry*>(reserve(sizeof(TidEntry) * kMaxTid, PROT_READ | PROT_WRITE));
+  tids_ = static_cast<TidEntry*>(reserve_range(sizeof(TidEntry) * kMaxTid, PROT_READ | PROT_WRITE));
   if (base == nullptr || tids_ == nullptr) {
     return false;
   }
@@ -82,10 +84,14 @@ bool ThreadArena::make_usable(std::uint32_t slot) {
       .has_value();
 }
 
-void ThreadArena::release(ThreadBlock* block) {
-  block->tid = 0;
-  block->slot_link = free_;
-  free_ = block->slot + 1;
+void ThreadArena::put_back(ThreadBlock& block) {
+  std::uint32_t own = block.slot + 1;
+  if (TidEntry* e = entry(block.tid); e != nullptr) {
+    e->slot.compare_exchange_strong(own, 0);
+  }
+  block.tid = 0;
+  block.slot_link = free_;
+  free_ = block.slot + 1;
   --in_use_;
 }
 
@@ -93,37 +99,28 @@ void ThreadArena::reclaim_dead() {
   const int pid = sys::getpid();
   for (std::uint32_t slot = 0; slot < fresh_; ++slot) {
     ThreadBlock* block = block_at(slot);
-    if (block->tid == 0 || block->orphan || sys::raw(__NR_tgkill, pid, block->tid, 0) != -ESRCH) {
-      continue;
+    const int process = block->process != 0 ? block->process : pid;
+    if (block->tid > 0 && !block->orphan && sys::raw(__NR_tgkill, process, block->tid, 0) == -ESRCH) {
+      put_back(*block);
     }
-    entry(block->tid)->slot.store(0, std::memory_order_release);
-    release(block);
   }
   reclaim_at_ = in_use_ * 2 > 64 ? in_use_ * 2 : 64;
 }
 
-ThreadBlock* ThreadArena::acquire(int tid) {
-  TidEntry* e = entry(tid);
-  if (e == nullptr) {
-    return nullptr;
-  }
-  const OwnerLockGuard guard(lock_, tid);
+/// A slot that nobody has; kNoSlot if there is none.
+std::uint32_t ThreadArena::take_slot() {
   if (free_ == 0 && (in_use_ >= reclaim_at_ || fresh_ == capacity_)) {
     reclaim_dead();
   }
-  std::uint32_t slot = 0;
-  // A dead thread's id may have come back to us, slot and all.
-  if (const std::uint32_t old = e->slot.load(std::memory_order_relaxed); old != 0) {
-    slot = old - 1;
-    --in_use_;
-  } else if (free_ != 0) {
-    slot = free_ - 1;
+  if (free_ != 0) {
+    const std::uint32_t slot = free_ - 1;
     free_ = block_at(slot)->slot_link;
-  } else if (fresh_ < capacity_ && make_usable(fresh_)) {
-    slot = fresh_;
-  } else {
-    return nullptr;
+    return slot;
   }
+  return fresh_ < capacity_ && make_usable(fresh_) ? fresh_.load() : kNoSlot;
+}
+
+ThreadBlock* ThreadArena::make_block(std::uint32_t slot, int tid) {
   ThreadBlock* block = new (block_at(slot)) ThreadBlock{};
   block->self = block;
   block->tid = tid;
@@ -133,15 +130,59 @@ ThreadBlock* ThreadArena::acquire(int tid) {
   if (slot == fresh_) {
     fresh_.store(slot + 1, std::memory_order_release);
   }
+  return block;
+}
+
+ThreadBlock* ThreadArena::acquire(int tid) {
+  TidEntry* e = entry(tid);
+  if (e == nullptr) {
+    return nullptr;
+  }
+  const OwnerLockGuard guard(lock_, tid);
+  // A dead thread's id may have come back to us, slot and all.
+  std::uint32_t slot = e->slot.load(std::memory_order_relaxed);
+  if (slot != 0) {
+    --slot;
+    --in_use_;
+  } else if (slot = take_slot(); slot == kNoSlot) {
+    return nullptr;
+  }
+  ThreadBlock* block = make_block(slot, tid);
   e->slot.store(slot + 1, std::memory_order_release);
   return block;
+}
+
+ThreadBlock* ThreadArena::reserve(int tid) {
+  const OwnerLockGuard guard(lock_, tid);
+  const std::uint32_t slot = take_slot();
+  return slot != kNoSlot ? make_block(slot, kNobody) : nullptr;
+}
+
+void ThreadArena::adopt(ThreadBlock& block, int tid) {
+  TidEntry* e = entry(tid);
+  const OwnerLockGuard guard(lock_, tid);
+  if (const std::uint32_t old = e->slot.load(std::memory_order_relaxed); old != 0) {
+    put_back(*block_at(old - 1));  // a dead thread's, whose id this one has
+  }
+  block.tid = tid;
+  block.lp.id = static_cast<std::uint32_t>(tid);
+  e->slot.store(block.slot + 1, std::memory_order_release);
+}
+
+void ThreadArena::give_back(ThreadBlock& block, int expected, int tid) {
+  const OwnerLockGuard guard(lock_, tid);
+  if (block.tid == (expected < 0 ? kNobody : expected)) {
+    put_back(block);
+  }
 }
 
 void ThreadArena::orphan_all() {
   lock_.reset_in_child();
   for (std::uint32_t slot = 0; slot < fresh_; ++slot) {
     if (ThreadBlock* block = block_at(slot); block->tid != 0) {
-      entry(block->tid)->slot.store(0, std::memory_order_relaxed);
+      if (TidEntry* e = entry(block->tid); e != nullptr) {
+        e->slot.store(0, std::memory_order_relaxed);
+      }
       block->orphan = true;
     }
   }
@@ -152,7 +193,7 @@ void ThreadArena::claim(ThreadBlock* block, int tid) {
   for (std::uint32_t slot = 0; slot < fresh_; ++slot) {
     ThreadBlock* other = block_at(slot);
     if (other->tid != 0 && other->orphan && other != block) {
-      release(other);
+      put_back(*other);
     }
   }
   if (block != nullptr) {

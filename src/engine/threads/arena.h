@@ -33,6 +33,13 @@ class ThreadArena {
   /// all signals: the arena's lock is taken. Signal context: safe under that condition.
   [[nodiscard]] ThreadBlock* acquire(int tid);
 
+  /// A block for a thread that is about to be made and has no id yet; `tid` is its maker's. It stays until
+  /// the thread has adopted it, or its maker gives it back. Under the same condition.
+  [[nodiscard]] ThreadBlock* reserve(int tid);
+  void adopt(ThreadBlock& block, int tid);
+  /// `expected` is the thread that has it, or below zero if there is none: another may have got it since.
+  void give_back(ThreadBlock& block, int expected, int tid);
+
   /// In the child of a fork, once: it is not known whose the slots are. Only one thread has been copied, but
   /// it may have made others since, and one of those may be here first.
   void orphan_all();
@@ -64,8 +71,10 @@ class ThreadArena {
  private:
   [[nodiscard]] ThreadBlock* block_at(std::uint32_t slot) const;
   [[nodiscard]] TidEntry* entry(int tid) const;
+  std::uint32_t take_slot();
+  ThreadBlock* make_block(std::uint32_t slot, int tid);
+  void put_back(ThreadBlock& block);
   bool make_usable(std::uint32_t slot);
-  void release(ThreadBlock* block);
   void reclaim_dead();
 
   OwnerLock lock_;

@@ -48,12 +48,16 @@ struct TrappedSite {
   std::uint32_t generation = 0;
 };
 
+struct CloneRecord;
+
 struct alignas(64) ThreadBlock {
-  /// Syscall user dispatch reads it on each system call: SELECTOR_BLOCK exactly while enclave code runs.
+  /// Syscall user dispatch reads it on each system call; see entry/layout.h.
   std::atomic<std::uint8_t> selector;
   /// 1: a nested signal has blocked the rest; the mask that this handler began with is in `mask`.
   std::atomic<std::uint8_t> mask_saved;
-  std::uint8_t pad[2];
+  /// 1: enclave code runs. The entry code clears it, the exit code sets it.
+  std::atomic<std::uint8_t> enclave;
+  std::uint8_t pad;
   /// DeferredWork bits: what the exit code must see to before it leaves. See entry/entry.S.
   std::atomic<std::uint32_t> deferred;
   /// The host's bases while enclave code runs.
@@ -88,7 +92,15 @@ struct alignas(64) ThreadBlock {
   std::array<siginfo_t, 6> held;
   std::atomic<bool> held_for_front_door;  ///< one came while a front door had its signals blocked
   std::array<siginfo_t, kDeferredSlots> deferred_signals;  ///< written once the bit in `deferred` is set
-  CopyFault copy_fault;                                    ///< the last one in a handler
+  CloneRecord* clone;  ///< of the clone that the thread has left the engine for
+  int process;         ///< 0, or the process that it is, in this one's address space
+  /// For such a process, which has the engine's handlers still: what it has asked for of the owned signals.
+  SignalSet child_default, child_ignored;
+  bool waited;             ///< what is deferred now has ended a call that waited with another mask:
+  SignalSet waiting_mask;  ///< this one
+  siginfo_t filtered;      ///< the program's own filter has refused a call that was made for it
+  std::atomic<std::uint64_t> trapped_calls;  ///< how many came in by SIGSYS
+  CopyFault copy_fault;                      ///< the last one in a handler
   /// Of a signal that a debugger is shown by a second raise: what the first one brought (engine/debugger.h).
   struct {
     std::uint64_t trapno, err, cr2;
@@ -109,6 +121,7 @@ struct alignas(64) ThreadBlock {
 };
 static_assert(offsetof(ThreadBlock, selector) == BLOCK_SELECTOR);
 static_assert(offsetof(ThreadBlock, mask_saved) == BLOCK_MASK_SAVED);
+static_assert(offsetof(ThreadBlock, enclave) == BLOCK_ENCLAVE);
 static_assert(offsetof(ThreadBlock, deferred) == BLOCK_DEFERRED);
 static_assert(offsetof(ThreadBlock, host_fs) == BLOCK_HOST_FS);
 static_assert(offsetof(ThreadBlock, host_gs) == BLOCK_HOST_GS);

@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/front/devices.h"
+#include "engine/calls/devices.h"
 
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <cstdlib>
-#include <cstring>
 #include <string_view>
 
 #include "base/format.h"
@@ -164,34 +161,36 @@ Device device_of_path(int dirfd, const char* path) {
   }
   if (path[0] == '/') {
     // Most paths differ in the first bytes; only what begins like ours is looked at whole.
-    const bool may_be = std::strncmp(path, "/dev/", 5) == 0 || path[1] == '/' || path[1] == '.';
+    const bool may_be = std::string_view(path).starts_with("/dev/") || path[1] == '/' || path[1] == '.';
     return may_be ? device_of_name(path) : Device::None;
   }
-  if (std::strncmp(path, "sgx", 3) != 0 && std::strncmp(path, "./", 2) != 0 &&
-      std::strcmp(path, "enclave") != 0 && std::strcmp(path, "provision") != 0) {
+  std::string_view name(path);
+  if (!name.starts_with("sgx") && !name.starts_with("./") && name != "enclave" && name != "provision") {
     return Device::None;
   }
   std::array<char, 64> link;
   std::array<char, 128> full;
+  std::size_t length;
   if (dirfd == AT_FDCWD) {
-    if (sys::raw(__NR_getcwd, sys::arg(full.data()), full.size()) < 0) {
+    const long n = sys::raw(__NR_getcwd, sys::arg(full.data()), full.size());
+    if (n <= 0) {
       return Device::None;
     }
+    length = static_cast<std::size_t>(n) - 1;  // without the zero that the kernel counts
   } else {
     LineBuffer(std::span(link)).text("/proc/self/fd/").dec(dirfd).text(std::string_view("\0", 1));
-    const long n = sys::raw(__NR_readlink, sys::arg(link.data()), sys::arg(full.data()), full.size() - 1);
+    const long n = sys::raw(__NR_readlink, sys::arg(link.data()), sys::arg(full.data()), full.size());
     if (n < 0) {
       return Device::None;
     }
-    full[static_cast<std::size_t>(n)] = '\0';
+    length = static_cast<std::size_t>(n);
   }
-  const std::size_t length = std::strlen(full.data());
-  if (length + 1 + std::strlen(path) >= full.size()) {
+  if (length + 1 + name.size() > full.size()) {
     return Device::None;
   }
   full[length] = '/';
-  std::strcpy(full.data() + length + 1, path);
-  return device_of_name(full.data());
+  name.copy(full.data() + length + 1, name.size());
+  return device_of_name({full.data(), length + 1 + name.size()});
 }
 
 Device device_of(int fd) {
@@ -280,7 +279,7 @@ void pose_as_device(Device device, struct stat& st) {
   }
   st.st_ino = (1U << 30) + minor_number;
   st.st_mode = S_IFCHR | (device == Device::Enclave ? 0666 : 0660);
-  st.st_rdev = makedev(10, minor_number);
+  st.st_rdev = 10U << 8 | minor_number;
   st.st_size = 0;
   st.st_blocks = 0;
 }

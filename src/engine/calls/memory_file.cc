@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/front/memory_file.h"
+#include "engine/calls/memory_file.h"
 
 #include <fcntl.h>
 #include <unistd.h>

@@ -1,43 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/front/proc_files.h"
+#include "engine/calls/proc_files.h"
 
 #include <elf.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <string_view>
 
 #include "base/format.h"
 #include "base/syscall.h"
-#include "engine/front/memory_file.h"
+#include "base/types.h"
+#include "engine/calls/memory_file.h"
 #include "engine/start/vdso.h"
 
 namespace enclume::engine {
 
 namespace {
 
-constexpr int kNotOurs = -2;
-
-/// Text that grows; a front door is an ordinary libc call, so malloc is the program's.
+/// Text that grows.
 class Text {
  public:
   Text() = default;
-  ~Text() { std::free(data_); }
+  ~Text() {
+    if (data_ != nullptr) {
+      sys::raw(__NR_munmap, sys::arg(data_), sys::arg(capacity_));
+    }
+  }
   Text(const Text&) = delete;
   Text& operator=(const Text&) = delete;
 
   bool append(std::string_view s) {
     if (used_ + s.size() > capacity_) {
-      const std::size_t capacity = (used_ + s.size()) * 2 + 4096;
-      void* grown = std::realloc(data_, capacity);
-      if (grown == nullptr) {
+      const std::size_t capacity = align_up((used_ + s.size()) * 2, 4 * kPageSize);
+      const auto grown =
+          data_ == nullptr
+              ? sys::call(__NR_mmap, 0, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+              : sys::call(__NR_mremap, data_, capacity_, capacity, MREMAP_MAYMOVE);
+      if (!grown) {
         return false;
       }
-      data_ = static_cast<char*>(grown);
+      data_ = reinterpret_cast<char*>(*grown);
       capacity_ = capacity;
     }
     std::memcpy(data_ + used_, s.data(), s.size());
@@ -54,11 +58,10 @@ class Text {
   std::size_t capacity_ = 0;
 };
 
-bool read_file(const char* path, Text& out) {
+SysResult<void> read_file(const char* path, Text& out) {
   const auto fd = sys::call(__NR_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
   if (!fd) {
-    errno = static_cast<int>(fd.error());
-    return false;
+    return fail(fd.error());
   }
   char buffer[4096];
   long n;
@@ -67,21 +70,16 @@ bool read_file(const char* path, Text& out) {
     ok = out.append({buffer, static_cast<std::size_t>(n)});
   }
   sys::raw(__NR_close, *fd);
-  if (!ok) {
-    errno = ENOMEM;
-  }
-  return ok;
+  return ok ? SysResult<void>{} : fail(Errno::NoMemory);
 }
 
-int memory_file(const char* name, std::string_view contents, int flags) {
+SysResult<long> memory_file(const char* name, std::string_view contents, int flags) {
   const auto fd = sys::call(__NR_memfd_create, name, (flags & O_CLOEXEC) != 0 ? MFD_CLOEXEC : 0U);
-  if (!fd) {
-    errno = static_cast<int>(fd.error());
-    return -1;
+  if (fd) {
+    sys::write_all(static_cast<int>(*fd), contents.data(), contents.size());
+    sys::raw(__NR_lseek, *fd, 0, SEEK_SET);
   }
-  sys::write_all(static_cast<int>(*fd), contents.data(), contents.size());
-  sys::raw(__NR_lseek, *fd, 0, SEEK_SET);
-  return static_cast<int>(*fd);
+  return fd;
 }
 
 bool has_word(std::string_view line, std::string_view word) {
@@ -132,36 +130,33 @@ bool is_own_proc(std::string_view path, std::string_view file) {
 
 }  // namespace
 
-int open_proc_file(const char* path, int flags) {
+std::optional<SysResult<long>> open_proc_file(const char* path, int flags) {
   const std::string_view name(path);
   if (is_own_proc(name, "/mem")) {
     const auto fd = sys::call(__NR_openat, AT_FDCWD, path, flags);
-    if (!fd) {
-      errno = static_cast<int>(fd.error());
-      return -1;
+    if (fd) {
+      hint_memory_file(static_cast<int>(*fd));
     }
-    hint_memory_file(static_cast<int>(*fd));
-    return static_cast<int>(*fd);
+    return fd;
   }
   if ((flags & O_ACCMODE) != O_RDONLY) {
-    return kNotOurs;
+    return std::nullopt;
   }
   if (name == "/proc/cpuinfo") {
     Text text;
     Text edited;
-    if (!read_file(path, text)) {
-      return -1;
+    if (const auto r = read_file(path, text); !r) {
+      return fail(r.error());
     }
     if (!add_cpu_flags(text.view(), edited)) {
-      errno = ENOMEM;
-      return -1;
+      return fail(Errno::NoMemory);
     }
     return memory_file("cpuinfo", edited.view(), flags);
   }
   if (is_own_proc(name, "/auxv")) {
     Text raw;
-    if (!read_file(path, raw)) {
-      return -1;
+    if (const auto r = read_file(path, raw); !r) {
+      return fail(r.error());
     }
     for (std::size_t at = 0; at + sizeof(Elf64_auxv_t) <= raw.size(); at += sizeof(Elf64_auxv_t)) {
       auto* entry = reinterpret_cast<Elf64_auxv_t*>(raw.data() + at);
@@ -171,7 +166,7 @@ int open_proc_file(const char* path, int flags) {
     }
     return memory_file("auxv", raw.view(), flags);
   }
-  return kNotOurs;
+  return std::nullopt;
 }
 
 }  // namespace enclume::engine

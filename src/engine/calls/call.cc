@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/calls/call.h"
+
+#include <asm/unistd.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/uio.h>
+
+#include <array>
+
+#include "base/syscall.h"
+#include "engine/calls/files.h"
+#include "engine/calls/memory.h"
+#include "engine/calls/memory_file.h"
+#include "engine/calls/pkeys.h"
+#include "engine/calls/status.h"
+#include "engine/calls/user_memory.h"
+
+namespace enclume::engine {
+
+namespace {
+
+using Answer = std::optional<SysResult<long>>;
+
+Answer open_by_name(int dirfd, const char* path, int flags) {
+  const UserPath name(path);
+  return name ? open_own(dirfd, name.text(), flags) : std::nullopt;
+}
+
+/// openat2(2): what the engine has is no symbolic link and on no other mount, but not below any directory.
+Answer open_by_how(const Call& call) {
+  open_how how{};
+  if (call.argument[3] < sizeof(how) || !read_user(how, call.argument[2]) ||
+      (how.resolve & RESOLVE_BENEATH) != 0 || (how.resolve & RESOLVE_IN_ROOT) != 0) {
+    return std::nullopt;
+  }
+  return open_by_name(call.as_int(0), call.as_pointer<const char>(1), static_cast<int>(how.flags));
+}
+
+/// read() and write() on the devices, whose drivers have none of them, and on the process's own memory file.
+Answer transfer(const Call& call, Transfer direction, bool positioned) {
+  const int fd = call.as_int(0);
+  if (may_be_device(fd) && device_of(fd) != Device::None) {
+    return fail(Errno::Invalid);
+  }
+  if (!may_be_memory_file(fd)) {
+    return std::nullopt;
+  }
+  return memory_file_io(fd, call.as_pointer<void>(1), call.argument[2],
+                        positioned ? std::optional(call.argument[3]) : std::nullopt, direction);
+}
+
+Answer refuse_device(int fd) {
+  return may_be_device(fd) && device_of(fd) != Device::None ? Answer(fail(Errno::Invalid)) : std::nullopt;
+}
+
+}  // namespace
+
+Answer own_answer(const Call& call) {
+  const auto pointer = [&](std::size_t n) { return call.as_pointer<void>(n); };
+  switch (call.number) {
+    case __NR_open:
+      return open_by_name(AT_FDCWD, call.as_pointer<const char>(0), call.as_int(1));
+    case __NR_creat:
+      return open_by_name(AT_FDCWD, call.as_pointer<const char>(0), O_CREAT | O_WRONLY | O_TRUNC);
+    case __NR_openat:
+      return open_by_name(call.as_int(0), call.as_pointer<const char>(1), call.as_int(2));
+    case __NR_openat2:
+      return open_by_how(call);
+    case __NR_close:
+      return close_own(call.as_int(0), [](int fd) { return sys::call(__NR_close, fd); });
+    case __NR_read:
+      return transfer(call, Transfer::Read, false);
+    case __NR_write:
+      return transfer(call, Transfer::Write, false);
+    case __NR_pread64:
+      return transfer(call, Transfer::Read, true);
+    case __NR_pwrite64:
+      return transfer(call, Transfer::Write, true);
+    case __NR_readv:
+    case __NR_writev:
+    case __NR_preadv:
+    case __NR_pwritev:
+    case __NR_preadv2:
+    case __NR_pwritev2:
+      return refuse_device(call.as_int(0));
+    case __NR_ioctl:
+      return front_ioctl(call.as_int(0), call.argument[1], call.argument[2]);
+    case __NR_mmap:
+      return front_mmap(pointer(0), call.argument[1], call.as_int(2), call.as_int(3), call.as_int(4),
+                        static_cast<off_t>(call.argument[5]));
+    case __NR_munmap:
+      return front_munmap(pointer(0), call.argument[1]);
+    case __NR_mprotect:
+      return front_mprotect(pointer(0), call.argument[1], call.as_int(2), -1);
+    case __NR_pkey_mprotect:
+      return front_mprotect(pointer(0), call.argument[1], call.as_int(2), call.as_int(3));
+    case __NR_mremap:
+      return front_mremap(pointer(0), call.argument[1], call.argument[2], call.as_int(3), pointer(4));
+    case __NR_pkey_free:
+      return front_pkey_free(call.as_int(0));
+    default:
+      return status_of_device(call);
+  }
+}
+
+}  // namespace enclume::engine

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// A system call as the program makes it: the number and the six argument registers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "base/errno.h"
+#include "engine/raw/layout.h"
+
+namespace enclume::engine {
+
+struct Call {
+  std::uint64_t argument[6];
+  std::uint64_t number;
+
+  [[nodiscard]] int as_int(std::size_t n) const { return static_cast<int>(argument[n]); }
+  template <typename T>
+  [[nodiscard]] T* as_pointer(std::size_t n) const {
+    return reinterpret_cast<T*>(argument[n]);
+  }
+};
+static_assert(offsetof(Call, argument) == CALL_ARGUMENT(0) && offsetof(Call, number) == CALL_NUMBER);
+
+/// Answers a call that concerns the machine or its enclaves: devices, files, memory. Nothing for all others,
+/// those about signals and threads among them, which depend on how the call came in. The program's pointers
+/// may be anything. Signal context: safe.
+[[nodiscard]] std::optional<SysResult<long>> own_answer(const Call& call);
+
+}  // namespace enclume::engine

@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/calls/memory.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/personality.h>
+#include <unistd.h>
+
+#include <cstdint>
+
+#include "base/syscall.h"
+#include "engine/calls/devices.h"
+#include "engine/calls/pkeys.h"
+#include "engine/engine.h"
+#include "engine/pages/native_protection.h"
+#include "engine/pages/process.h"
+#include "engine/sgx.h"
+#include "engine/signals/mask.h"
+#include "engine/trace/hooks.h"
+#include "engine/trace/symbols.h"
+#include "kernel/device/ioctl.h"
+#include "kernel/uapi/sgx.h"
+#include "kernel/vma/first_touch.h"
+#include "kernel/vma/may_map.h"
+#include "kernel/vma/vma_table.h"
+
+namespace enclume::engine {
+
+namespace {
+
+using kernel::Kernel;
+using kernel::Protection;
+using kernel::Vma;
+using kernel::VmaTable;
+
+constexpr unsigned long kSgxMagic = 0xa4;
+
+Kernel& kernel_half() {
+  return engine().sgx->kernel();
+}
+
+bool read_implies_exec() {
+  const long p = sys::raw(__NR_personality, 0xffffffff);
+  return p >= 0 && (p & READ_IMPLIES_EXEC) != 0;
+}
+
+/// Enclave mappings that the range covers cease to be.
+void forget(VmaTable::Writer& writer, LinearRange range) {
+  forget_source_mapping();
+  if (kernel_half().vmas.overlaps(range)) {
+    kernel::unmap_touched(kernel_half(), range);
+    engine().sgx->native().forget(range);
+    (void)writer.remove(range);
+  }
+}
+
+LinearRange pages_of(std::uint64_t address, std::uint64_t length) {
+  return {LinearAddress(address), LinearAddress(address + align_up(length, kPageSize))};
+}
+
+SysResult<long> map_enclave(std::uint64_t address, std::size_t length, int prot, int flags, int fd) {
+  const SignalsBlocked blocked;
+  const auto enclave = enclave_of(fd);
+  if (!enclave) {
+    return fail(enclave.error());
+  }
+  if (const auto r = kernel::may_choose_address(static_cast<unsigned>(flags)); !r) {
+    return fail(r.error());
+  }
+  if (length == 0) {
+    return fail(Errno::Invalid);
+  }
+  if (auto r = (*enclave)->created() ? (*enclave)->ensure_mapped(kernel_half().platform) : SysResult<void>{};
+      !r) {
+    return fail(r.error());
+  }
+  const long file_flags = sys::raw(__NR_fcntl, fd, F_GETFL);
+  const int mode = static_cast<int>(file_flags) & O_ACCMODE;
+  VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
+
+  // The kernel finds the place: an inaccessible reservation, over which the file is laid.
+  const int placement =
+      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_32BIT));
+  const bool fixed = (flags & MAP_FIXED) != 0 && (flags & MAP_FIXED_NOREPLACE) == 0;
+  if (fixed && (address & kPageMask) != 0) {
+    return fail(Errno::Invalid);
+  }
+  LinearRange range = pages_of(address, length);
+  if (!fixed) {
+    const auto place = sys::call(__NR_mmap, address, length, PROT_NONE, placement, -1, 0);
+    if (!place) {
+      return fail(place.error());
+    }
+    range = pages_of(static_cast<std::uint64_t>(*place), length);
+  }
+  kernel::MmapRequest request;
+  request.range = range;
+  request.prot = static_cast<unsigned>(prot);
+  request.flags = static_cast<unsigned>(flags);
+  request.fd_readable = mode != O_WRONLY;
+  request.fd_writable = mode != O_RDONLY;
+  request.read_implies_exec = read_implies_exec();
+  const auto vma = kernel::may_mmap(kernel_half(), **enclave, request);
+  if (!vma) {
+    if (!fixed) {
+      sys::raw(__NR_munmap, static_cast<long>(range.begin.value()), static_cast<long>(range.size()));
+    }
+    return fail(vma.error());
+  }
+  if (fixed) {
+    const auto place = sys::call(__NR_mmap, address, length, PROT_NONE, placement, -1, 0);
+    if (!place) {
+      return fail(place.error());
+    }
+  }
+  forget(writer, range);
+  if (const auto r = writer.insert(*vma); !r) {
+    return fail(r.error());
+  }
+  place_native(*vma);
+  return static_cast<long>(range.begin.value());
+}
+
+SysResult<long> protect(std::uint64_t address, std::size_t length, int prot, int key) {
+  const SignalsBlocked blocked;
+  VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
+  const LinearRange range = pages_of(address, length);
+  if ((address & kPageMask) != 0 || range.end < range.begin) {
+    return sys::call(__NR_pkey_mprotect, address, length, prot, key);  // the kernel's own answer
+  }
+  if (const auto r = may_use_pkey(key); !r) {
+    return fail(r.error());
+  }
+  const std::optional<unsigned> pkey = key < 0 ? std::nullopt : std::optional(static_cast<unsigned>(key));
+  const kernel::MprotectVerdict verdict =
+      kernel::may_mprotect(kernel_half(), range, static_cast<unsigned>(prot), read_implies_exec());
+
+  // Stretch by stretch: what is an enclave's gets what the enclave allows, the rest is the kernel's.
+  const LinearRange allowed{range.begin, verdict.allowed_end};
+  LinearAddress at = allowed.begin;
+  while (at < allowed.end) {
+    const auto vma = kernel_half().vmas.find_from(at);
+    const LinearAddress plain_end =
+        vma && vma->range.begin < allowed.end ? (vma->range.begin > at ? vma->range.begin : at) : allowed.end;
+    if (plain_end > at) {
+      const auto r = sys::call(__NR_pkey_mprotect, at.value(), plain_end - at, prot, key);
+      if (!r) {
+        return r;
+      }
+      at = plain_end;
+      continue;
+    }
+    const LinearAddress end = vma->range.end < allowed.end ? vma->range.end : allowed.end;
+    const LinearRange part{at, end};
+    if (const auto r = writer.protect(part, Protection::of(static_cast<unsigned>(prot)), pkey); !r) {
+      return fail(r.error());
+    }
+    if (vma->enclave->mapped() && vma->enclave->elrange().overlaps(part)) {
+      engine().sgx->native().apply(*vma->enclave, vma->enclave->page_number(at), part.size() / kPageSize);
+    }
+    at = end;
+  }
+  if (verdict.error) {
+    return fail(*verdict.error);
+  }
+  return 0L;
+}
+
+}  // namespace
+
+void place_native(const Vma& vma) {
+  kernel::Enclave& enclave = *vma.enclave;
+  if (!enclave.mapped()) {
+    return;  // no SECS, no place in the file yet: CREATE calls again
+  }
+  // What lies outside ELRANGE has no page behind it and stays an inaccessible reservation.
+  const LinearRange elrange = enclave.elrange();
+  const LinearRange inside{vma.range.begin > elrange.begin ? vma.range.begin : elrange.begin,
+                           vma.range.end < elrange.end ? vma.range.end : elrange.end};
+  if (inside.begin >= inside.end) {
+    return;
+  }
+  if (map_native(enclave, inside)) {
+    engine().sgx->native().apply(enclave, enclave.page_number(inside.begin), inside.size() / kPageSize);
+  }
+}
+
+bool enclave_memory_concerned(std::uint64_t address, std::size_t length) {
+  return engine().active && any_enclave() && kernel_half().vmas.overlaps(pages_of(address, length));
+}
+
+SysResult<long> front_mmap(void* address, std::size_t length, int prot, int flags, int fd, off_t offset) {
+  if (engine().active && fd >= 0 && (flags & MAP_ANONYMOUS) == 0 && device_of(fd) == Device::Enclave) {
+    const auto at = reinterpret_cast<std::uint64_t>(address);
+    const bool aligned = (static_cast<std::uint64_t>(offset) & kPageMask) == 0;
+    return traced(trace::Mmap{LinearAddress(at), length, prot, flags, fd, static_cast<std::uint64_t>(offset)},
+                  [&]() -> SysResult<long> {
+                    return aligned ? map_enclave(at, length, prot, flags, fd) : fail(Errno::Invalid);
+                  });
+  }
+  if ((flags & MAP_FIXED) != 0 &&
+      enclave_memory_concerned(reinterpret_cast<std::uint64_t>(address), length)) {
+    return traced(
+        trace::Mmap{LinearAddress::of(address), length, prot, flags, fd, static_cast<std::uint64_t>(offset)},
+        [&] {
+          const SignalsBlocked blocked;
+          VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
+          const auto r = sys::call(__NR_mmap, address, length, prot, flags, fd, offset);
+          if (r) {
+            forget(writer, pages_of(static_cast<std::uint64_t>(*r), length));
+          }
+          return r;
+        });
+  }
+  forget_source_mapping();
+  return sys::call(__NR_mmap, address, length, prot, flags, fd, offset);
+}
+
+SysResult<long> front_munmap(void* address, std::size_t length) {
+  forget_source_mapping();
+  const auto at = reinterpret_cast<std::uint64_t>(address);
+  if (!enclave_memory_concerned(at, length) || (at & kPageMask) != 0 || length == 0) {
+    return sys::call(__NR_munmap, address, length);
+  }
+  return traced(trace::Munmap{LinearAddress(at), length}, [&] {
+    const SignalsBlocked blocked;
+    SysResult<long> r = 0L;
+    {
+      VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
+      r = sys::call(__NR_munmap, address, length);
+      if (r) {
+        forget(writer, pages_of(at, length));
+      }
+    }
+    release_unused_enclaves();
+    return r;
+  });
+}
+
+SysResult<long> front_mprotect(void* address, std::size_t length, int prot, int key) {
+  const auto at = reinterpret_cast<std::uint64_t>(address);
+  if (is_epc_pkey(key) && length != 0 && (at & kPageMask) == 0) {
+    return fail(Errno::Invalid);  // the program has not allocated it
+  }
+  if (enclave_memory_concerned(at, length)) {
+    return traced(trace::Mprotect{LinearAddress(at), length, prot, key},
+                  [&] { return protect(at, length, prot, key); });
+  }
+  return key < 0 ? sys::call(__NR_mprotect, address, length, prot)
+                 : sys::call(__NR_pkey_mprotect, address, length, prot, key);
+}
+
+namespace {
+
+/// Makes one native mapping of what is one for the program: permissions come back through faults.
+void unify(LinearRange range) {
+  LinearAddress at = range.begin;
+  while (const auto vma = kernel_half().vmas.find_from(at)) {
+    if (vma->range.begin >= range.end) {
+      return;
+    }
+    engine().sgx->native().withdraw(*vma);
+    at = vma->range.end;
+  }
+}
+
+SysResult<long> move_mapping(void* address, std::size_t old_size, std::size_t new_size, int flags, void* to,
+                             bool source) {
+  const auto from = reinterpret_cast<std::uint64_t>(address);
+  const SignalsBlocked blocked;
+  if (source) {
+    if (const auto r = kernel::may_mremap(align_up(old_size, kPageSize), align_up(new_size, kPageSize)); !r) {
+      return fail(r.error());
+    }
+  }
+  VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
+  if (source) {
+    unify(pages_of(from, old_size));
+  }
+  const auto r = sys::call(__NR_mremap, address, old_size, new_size, flags, to);
+  if (!r) {
+    return r;
+  }
+  const LinearRange new_range = pages_of(static_cast<std::uint64_t>(*r), new_size);
+  const LinearRange old_range = pages_of(from, old_size);
+  if (new_range.begin != old_range.begin) {
+    forget(writer, new_range);
+  }
+  if (source) {
+    const LinearRange rest{old_range.begin + new_range.size(), old_range.end};
+    if (rest.begin < rest.end) {
+      forget(writer, rest);
+    }
+    if (new_range.begin != old_range.begin) {
+      (void)writer.move({old_range.begin, old_range.begin + new_range.size()}, new_range.begin);
+      // The page of an address is the one at that address now.
+      for (LinearAddress at = new_range.begin; at < new_range.end;) {
+        const auto vma = kernel_half().vmas.find_from(at);
+        if (!vma || vma->range.begin >= new_range.end) {
+          break;
+        }
+        sys::raw(__NR_mmap, static_cast<long>(vma->range.begin.value()), static_cast<long>(vma->range.size()),
+                 PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+        place_native(*vma);
+        at = vma->range.end;
+      }
+    }
+  }
+  return r;
+}
+
+SysResult<long> ioctl_on_enclave(int fd, kernel::FileIdentity file, unsigned cmd, std::uint64_t argument) {
+  const int tid = sys::gettid();
+  (void)engine().current_thread();  // the kernel's half may have to find it
+  const SignalsBlocked blocked;
+  const auto enclave = enclave_of(fd, file);
+  if (!enclave) {
+    return fail(enclave.error());
+  }
+  IoctlCaller caller(tid, blocked.before());
+  const Kernel kernel = kernel_half().on(caller);
+  if ((*enclave)->created()) {
+    if (const auto r = (*enclave)->ensure_mapped(caller); !r) {
+      return fail(r.error());
+    }
+  }
+  const auto result = kernel::sgx_ioctl(kernel, **enclave, cmd, LinearAddress(argument));
+  if (engine().trace_instructions && cmd == static_cast<unsigned>(kernel::uapi::Command::AddPages)) {
+    kernel::uapi::EnclaveAddPages pages;
+    if (caller.copy_from_user(&pages, LinearAddress(argument), sizeof(pages)) && pages.count != 0) {
+      const LinearAddress begin((*enclave)->base() + pages.offset);
+      note_enclave_source({begin, begin + pages.count}, LinearAddress(pages.src), tid);
+    }
+  }
+  if (result && cmd == static_cast<unsigned>(kernel::uapi::Command::Create)) {
+    VmaTable::Writer writer(kernel_half().vmas, tid);
+    LinearAddress at;
+    while (const auto vma = kernel_half().vmas.find_from(at)) {
+      if (vma->enclave == *enclave) {
+        place_native(*vma);
+      }
+      at = vma->range.end;
+    }
+  } else if (result && cmd == static_cast<unsigned>(kernel::uapi::Command::Init)) {
+    engine().sgx->native().apply_all(**enclave);
+  }
+  return result;
+}
+
+}  // namespace
+
+SysResult<long> front_mremap(void* address, std::size_t old_size, std::size_t new_size, int flags, void* to) {
+  forget_source_mapping();
+  const bool source = enclave_memory_concerned(reinterpret_cast<std::uint64_t>(address),
+                                               old_size != 0 ? old_size : kPageSize);
+  const bool target =
+      (flags & MREMAP_FIXED) != 0 && enclave_memory_concerned(reinterpret_cast<std::uint64_t>(to), new_size);
+  if (!source && !target) {
+    return sys::call(__NR_mremap, address, old_size, new_size, flags, to);
+  }
+  return traced(trace::Mremap{LinearAddress::of(address), old_size, new_size, flags, LinearAddress::of(to)},
+                [&] { return move_mapping(address, old_size, new_size, flags, to, source); });
+}
+
+std::optional<SysResult<long>> front_ioctl(int fd, unsigned long command, std::uint64_t argument) {
+  // The magic number of SGX decides; no other device is looked at.
+  kernel::FileIdentity file;
+  if (!engine().active || ((command >> 8) & 0xff) != kSgxMagic || device_of(fd, file) != Device::Enclave) {
+    return std::nullopt;
+  }
+  const auto cmd = static_cast<unsigned>(command);
+  return traced_ioctl(fd, cmd, argument, [&] { return ioctl_on_enclave(fd, file, cmd, argument); });
+}
+
+}  // namespace enclume::engine

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/raw/clone.h"
+
+#include <asm/unistd.h>
+#include <sched.h>
+
+#include <csignal>
+#include <cstring>
+
+#include "arch/cpu_state.h"
+#include "base/syscall.h"
+#include "engine/calls/user_memory.h"
+#include "engine/engine.h"
+#include "engine/signals/held.h"
+#include "engine/signals/mask.h"
+
+extern "C" {
+constinit std::array<enclume::engine::CloneRecord, CLONE_RECORDS> enclume_clone_records{};
+}
+
+namespace enclume::engine {
+
+namespace {
+
+constexpr std::uint64_t kStubSize = 16;
+constexpr std::uint64_t kClearSighand = 0x100000000;  // CLONE_CLEAR_SIGHAND
+
+std::uint64_t address_of(const char* label) {
+  return reinterpret_cast<std::uint64_t>(label);
+}
+
+CloneRecord* take_record() {
+  for (CloneRecord& record : enclume_clone_records) {
+    std::uint32_t free = 0;
+    if (record.users.load(std::memory_order_relaxed) == 0 &&
+        record.users.compare_exchange_strong(free, 1, std::memory_order_acquire)) {
+      return &record;
+    }
+  }
+  return nullptr;
+}
+
+void drop_record(CloneRecord& record) {
+  record.users.fetch_sub(1, std::memory_order_release);
+}
+
+/// The arguments of clone3 as the kernel takes them: short ones are made longer by zeros, and long ones may
+/// be if the rest is zero (copy_struct_from_user()). False if it will refuse them.
+bool read_arguments(clone_args& arguments, const Call& call) {
+  const std::uint64_t from = call.argument[0];
+  const std::uint64_t size = call.argument[1];
+  if (size < CLONE_ARGS_SIZE_VER0 || size > kPageSize) {
+    return false;
+  }
+  arguments = clone_args{};
+  const std::size_t known = size < sizeof(arguments) ? size : sizeof(arguments);
+  if (enclume_guarded_copy(&arguments, reinterpret_cast<const void*>(from), known) != 0) {
+    return false;
+  }
+  for (std::uint64_t at = known; at < size; ++at) {
+    char byte;
+    if (!read_user(byte, from + at) || byte != 0) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/// Linux kernel_clone() and its callers: what flags a call amounts to.
+std::uint64_t flags_of(const Call& call, const CloneRecord& record) {
+  switch (call.number) {
+    case __NR_clone:
+      return call.argument[0];
+    case __NR_clone3:
+      return record.arguments.flags;
+    case __NR_vfork:
+      return CLONE_VM | CLONE_VFORK;
+    default:
+      return 0;
+  }
+}
+
+/// All handlers back to the default, as CLONE_CLEAR_SIGHAND has it.
+void clear_handlers(const CloneRecord& record) {
+  ActionTable& actions = engine().actions;
+  for (int signo = 1; signo <= 64; ++signo) {
+    const Action action = actions.get(signo);
+    if (!action.is_handler()) {
+      continue;
+    }
+    if (record.child == nullptr) {
+      const Action none{};
+      (void)actions.change(signo, &none, nullptr);
+    } else if (!is_owned(signo)) {
+      set_kernel_default(signo);  // the table is the parent's, too
+    }
+  }
+}
+
+/// The registers as SYSCALL and SYSRET leave them; the result is the caller's to set.
+void return_to_program(Interruption& it, const CloneRecord& record) {
+  SigContext& m = it.uc.mcontext;
+  m.rip = record.rip;
+  m.rcx = record.rip;
+  m.r11 = record.rflags;
+  m.rdi = record.program_rdi;
+  m.rsi = record.program_rsi;
+  it.uc.sigmask = record.mask;
+  if (anything_to_release(it.block)) {
+    const AllBlocked blocked;
+    release_held(it.block);
+  }
+}
+
+void finish_parent(Interruption& it, CloneRecord& record) {
+  const auto result = static_cast<long>(it.uc.mcontext.rcx);
+  it.block.selector.store(enclume_host_selector, std::memory_order_relaxed);
+  it.block.clone = nullptr;
+  return_to_program(it, record);
+  it.uc.mcontext.rax = static_cast<std::uint64_t>(result);
+  // A child of vfork has ended, or is another program: it does not need its slot any more. One that was not
+  // made never did.
+  if (record.child != nullptr && (record.vfork || result < 0)) {
+    const AllBlocked blocked;
+    engine().arena.give_back(*record.child, static_cast<int>(result), it.block.tid);
+  }
+  if (record.child != nullptr && result < 0) {
+    drop_record(record);
+  }
+  drop_record(record);
+}
+
+void finish_child(Interruption& it, CloneRecord& record) {
+  Engine& e = engine();
+  it.block.clone = nullptr;
+  return_to_program(it, record);
+  it.uc.mcontext.rax = 0;
+  if (record.child != nullptr) {
+    e.adopt_thread(it.block, record.is_thread);
+  } else {
+    // Whoever else was on the way has not come along.
+    it.block.selector.store(enclume_host_selector, std::memory_order_relaxed);
+    for (CloneRecord& other : enclume_clone_records) {
+      other.users.store(&other == &record ? 1 : 0, std::memory_order_relaxed);
+    }
+  }
+  if (record.clears_handlers) {
+    clear_handlers(record);
+  }
+  drop_record(record);
+}
+
+}  // namespace
+
+CloneStart start_clone(Interruption& it, const Call& call) {
+  SigContext& m = it.uc.mcontext;
+  CloneRecord* record = take_record();
+  if (record == nullptr) {
+    return CloneStart::NoRoom;
+  }
+  if (call.number == __NR_clone3 && !read_arguments(record->arguments, call)) {
+    drop_record(*record);
+    return CloneStart::MakeInPlace;
+  }
+  const std::uint64_t flags = flags_of(call, *record);
+  const bool clears =
+      call.number == __NR_clone3 && (flags & kClearSighand) != 0 && (flags & CLONE_SIGHAND) == 0;
+  record->rip = m.rip;
+  record->rflags = m.flags & ~arch::rflags::kRf;
+  record->program_rdi = m.rdi;
+  record->program_rsi = m.rsi;
+  record->mask = it.uc.sigmask;
+  record->child = nullptr;
+  record->stack = AltStack{};
+  record->vfork = (flags & CLONE_VFORK) != 0;
+  record->clears_handlers = clears;
+  record->is_thread = (flags & CLONE_THREAD) != 0;
+  if ((flags & CLONE_VM) != 0) {
+    ThreadBlock* child = engine().reserve_thread(it.block);
+    if (child == nullptr) {
+      drop_record(*record);
+      return CloneStart::NoRoom;
+    }
+    if (record->vfork) {
+      child->program_stack = it.block.program_stack;  // Linux copy_process(): else there is none
+    }
+    child->clone = record;
+    record->child = child;
+    record->stack = engine().signal_stack(*child);
+    record->users.store(2, std::memory_order_relaxed);
+  }
+  if (call.number == __NR_clone3) {
+    if (clears) {
+      record->arguments.flags &= ~kClearSighand;
+    }
+    m.rdi = reinterpret_cast<std::uint64_t>(&record->arguments);
+    m.rsi = sizeof(record->arguments);
+  }
+  it.block.clone = record;
+  it.uc.sigmask |= kBlockable;
+  it.block.selector.store(SELECTOR_ALLOW, std::memory_order_relaxed);
+  m.rip = address_of(enclume_clone_stubs) +
+          static_cast<std::uint64_t>(record - enclume_clone_records.data()) * kStubSize;
+  return CloneStart::Sent;
+}
+
+bool is_new_clone(const SigContext& m) {
+  return m.rip >= address_of(enclume_clone_stubs) && m.rip < address_of(enclume_clone_stubs_end);
+}
+
+bool finish_clone(int signo, Interruption& it) {
+  SigContext& m = it.uc.mcontext;
+  if (!is_new_clone(m)) {
+    return false;
+  }
+  CloneRecord* record = it.block.clone;
+  if (signo == SIGILL && it.info.si_code > 0 && record != nullptr) {
+    if (m.rip == address_of(enclume_clone_parent)) {
+      finish_parent(it, *record);
+      return true;
+    }
+    if (m.rip == address_of(enclume_clone_child)) {
+      finish_child(it, *record);
+      return true;
+    }
+  }
+  // All else that comes here was sent, or is a step that nobody can see the place of.
+  if (it.info.si_code <= 0 && !is_kick(signo, it.info)) {
+    hold(it.block, it.info);
+  }
+  return true;
+}
+
+}  // namespace enclume::engine

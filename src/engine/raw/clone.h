@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// Threads and processes that the program makes by system calls of its own.
+#pragma once
+
+#include <linux/sched.h>
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "base/errno.h"
+#include "engine/calls/call.h"
+#include "engine/sgx.h"
+#include "engine/signals/frame.h"
+
+namespace enclume::engine {
+
+/// What a call and its child must know when they come back from raw/clone_stub.S.
+struct alignas(64) CloneRecord {
+  std::uint64_t rdi, rsi;            ///< of the child, while it has no other place
+  AltStack stack;                    ///< for the child; of size 0 if it keeps the copy of its parent's
+  std::atomic<std::uint32_t> users;  ///< who has not come back yet; 0: free
+  std::uint64_t rip, rflags;         ///< of the program
+  std::uint64_t program_rdi, program_rsi;
+  SignalSet mask;
+  ThreadBlock* child;  ///< made for a child in this address space, or null
+  bool vfork;
+  bool clears_handlers;  ///< CLONE_CLEAR_SIGHAND, which the kernel must not do: the engine needs its own
+  bool is_thread;        ///< CLONE_THREAD
+  clone_args arguments;  ///< of clone3
+};
+static_assert(offsetof(CloneRecord, rdi) == CLONE_RDI && offsetof(CloneRecord, rsi) == CLONE_RSI);
+static_assert(offsetof(CloneRecord, stack) == CLONE_STACK);
+static_assert(offsetof(CloneRecord, stack.size) == CLONE_STACK_SIZE);
+static_assert(sizeof(CloneRecord) == CLONE_RECORD_SIZE);
+
+extern "C" {
+extern std::array<CloneRecord, CLONE_RECORDS> enclume_clone_records;
+
+// Addresses in the assembly.
+extern const char enclume_clone_stubs[];  ///< one every 16 bytes
+extern const char enclume_clone_stubs_end[];
+extern const char enclume_clone_parent[];
+extern const char enclume_clone_child[];
+}
+
+/// Sends the thread to make the call. Where that can't be, an error for it; or nothing, if the call is one
+/// that the kernel will refuse anyhow and may be made in the handler. Signal context: safe.
+enum class CloneStart : std::uint8_t {
+  Sent,
+  NoRoom,
+  MakeInPlace
+};
+[[nodiscard]] CloneStart start_clone(Interruption& it, const Call& call);
+
+/// Whether the thread was on its way there and back. If it has come to the end, parent or child goes on as
+/// behind a SYSCALL of its own; a signal that was sent meanwhile waits for that. Signal context: safe.
+[[nodiscard]] bool finish_clone(int signo, Interruption& it);
+
+/// A new thread, in whose stub a signal has arrived before it had a place for its frame: the signal is to
+/// wait. False if this is something else. Signal context: safe.
+[[nodiscard]] bool is_new_clone(const SigContext& m);
+
+}  // namespace enclume::engine

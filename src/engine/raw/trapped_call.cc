@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/raw/trapped_call.h"
+
+#include <asm/unistd.h>
+#include <linux/audit.h>
+#include <sys/prctl.h>
+
+#include <cstring>
+
+#include "arch/cpu_state.h"
+#include "base/syscall.h"
+#include "engine/calls/call.h"
+#include "engine/engine.h"
+#include "engine/raw/clone.h"
+#include "engine/raw/exec.h"
+#include "engine/raw/execute.h"
+#include "engine/raw/signal_calls.h"
+#include "engine/signals/context.h"
+#include "engine/signals/mask.h"
+
+namespace enclume::engine {
+
+namespace {
+
+constexpr int kSysSeccomp = 1;       // si_code of SIGSYS
+constexpr int kSysUserDispatch = 2;  // the same
+constexpr std::uint64_t kSyscallLength = 2;
+constexpr int kPrSetSyscallUserDispatch = 59;
+
+std::uint64_t as_register(const SysResult<long>& result) {
+  return static_cast<std::uint64_t>(result ? *result : negative(result.error()));
+}
+
+/// Linux handle_signal(): a call that ended with ERESTARTSYS is made again unless the handler that runs now
+/// was installed without SA_RESTART.
+bool is_restarted(const ThreadBlock& block) {
+  const std::uint32_t deferred = block.deferred.load(std::memory_order_relaxed);
+  for (std::size_t n = 0; n < kDeferredSlots; ++n) {
+    if ((deferred & kDeferredSignal << n) != 0) {
+      const Action action = engine().actions.get(block.deferred_signals[n].si_signo);
+      if (action.is_handler() && (action.flags & SA_RESTART) == 0) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+/// A call that may wait with another signal mask.
+bool execute_with_mask(Interruption& it, Call call, siginfo_t& report) {
+  const TemporaryMask temporary(call);
+  if (!temporary.present()) {
+    return execute(it, call, report);
+  }
+  bool settled = true;
+  if (begin_wait(it.block, it.uc, temporary.mask())) {
+    settled = execute(it, call, report);
+  } else {
+    it.uc.mcontext.rax = as_register(fail(Errno::Interrupted));
+  }
+  end_wait(it.block, temporary.mask(), it.uc.mcontext.rax == as_register(fail(Errno::Interrupted)));
+  return settled;
+}
+
+/// pkey_alloc(2) sets the thread's rights to the new key, which are in the frame here.
+SysResult<long> allocate_pkey(Interruption& it, const Call& call) {
+  const auto key = sys::call(__NR_pkey_alloc, call.argument[0], call.argument[1]);
+  if (key) {
+    const auto shift = static_cast<unsigned>(*key) * 2;
+    const auto rights = static_cast<Pkru>(call.argument[1] & 3) << shift;
+    set_frame_pkru(it.uc, (frame_pkru(it.uc) & ~(Pkru{3} << shift)) | rights);
+  }
+  return key;
+}
+
+/// INT 0x80: the registers of that ABI, which the handler's frame has zeroed R8 to R11 of where the kernel
+/// does.
+void execute_compat(Interruption& it) {
+  SigContext& m = it.uc.mcontext;
+  std::uint64_t registers[7] = {m.rax, m.rbx, m.rcx, m.rdx, m.rsi, m.rdi, m.rbp};
+  it.block.selector.store(SELECTOR_ALLOW, std::memory_order_relaxed);  // no address in libc will do for it
+  m.rax = static_cast<std::uint64_t>(enclume_execute_compat(registers));
+  it.block.selector.store(SELECTOR_BLOCK, std::memory_order_relaxed);
+}
+
+/// The calls that are about the thread's own signals, registers or rights.
+std::optional<SysResult<long>> answer_for_thread(Interruption& it, const Call& call) {
+  switch (call.number) {
+    case __NR_rt_sigaction:
+      return raw_sigaction(&it.block, call);
+    case __NR_rt_sigprocmask:
+      return raw_sigprocmask(it, call);
+    case __NR_rt_sigpending:
+      return raw_sigpending(it, call);
+    case __NR_rt_sigtimedwait:
+      return raw_sigtimedwait(it, call);
+    case __NR_sigaltstack:
+      return raw_sigaltstack(it, call);
+    case __NR_pkey_alloc:
+      return allocate_pkey(it, call);
+    case __NR_prctl:
+      if (call.as_int(0) == kPrSetSyscallUserDispatch) {
+        return fail(Errno::Invalid);  // it is the engine's (docs/fidelity.md)
+      }
+      return std::nullopt;
+    default:
+      return own_answer(call);
+  }
+}
+
+}  // namespace
+
+bool is_trapped_call(int signo, const siginfo_t& info) {
+  return signo == SIGSYS && info.si_code == kSysUserDispatch;
+}
+
+bool trapped_call(Interruption& it, siginfo_t& report) {
+  SigContext& m = it.uc.mcontext;
+  it.block.trapped_calls.fetch_add(1, std::memory_order_relaxed);
+  if (it.info.si_arch == AUDIT_ARCH_I386) {
+    execute_compat(it);
+    return true;
+  }
+  // Linux do_syscall_64() looks at the lower half of RAX only.
+  const Call call{{m.rdi, m.rsi, m.rdx, m.r10, m.r8, m.r9}, static_cast<std::uint32_t>(m.rax)};
+  if (call.number == __NR_rt_sigreturn) {
+    if (raw_sigreturn(it)) {
+      return true;
+    }
+    report = siginfo_t{};
+    report.si_signo = SIGSEGV;
+    report.si_code = SI_KERNEL;
+    return false;
+  }
+  // As SYSRET leaves them.
+  m.rcx = m.rip;
+  m.r11 = m.flags & ~arch::rflags::kRf;
+  switch (call.number) {
+    case __NR_clone:
+    case __NR_clone3:
+    case __NR_fork:
+    case __NR_vfork:
+      switch (start_clone(it, call)) {
+        case CloneStart::Sent:
+          return true;
+        case CloneStart::NoRoom:
+          m.rax = as_register(fail(Errno::Again));
+          return true;
+        case CloneStart::MakeInPlace:
+          return execute(it, call, report);
+      }
+      break;
+    case __NR_execve:
+    case __NR_execveat:
+      return raw_exec(it, call, report);
+    default:
+      break;
+  }
+  if (const auto answer = answer_for_thread(it, call)) {
+    if (*answer || answer->error() != Errno::Restart) {
+      m.rax = as_register(*answer);
+    } else if (is_restarted(it.block)) {
+      make_again(m, call.number);
+    } else {
+      m.rax = as_register(fail(Errno::Interrupted));
+    }
+    return true;
+  }
+  return execute_with_mask(it, call, report);
+}
+
+namespace {
+
+std::uint64_t address_of(const char* label) {
+  return reinterpret_cast<std::uint64_t>(label);
+}
+
+/// RIP `offset` behind the engine's SYSCALL instruction, where enclume_execute() has called it.
+bool is_within_execution(const SigContext& m, std::uint64_t offset) {
+  return m.rip == reinterpret_cast<std::uint64_t>(enclume_system_call) + offset &&
+         *reinterpret_cast<const std::uint64_t*>(m.rsp) == address_of(enclume_execute_end);
+}
+
+}  // namespace
+
+void leave_call_to_program(SigContext& m) {
+  if (is_within_execution(m, 0)) {
+    m.rsp += sizeof(std::uint64_t);
+    m.rip = address_of(enclume_execute_again);
+  } else if (m.rip >= address_of(enclume_execute_begin) && m.rip < address_of(enclume_execute_end)) {
+    m.rip = address_of(enclume_execute_not);
+  }
+}
+
+bool take_filtered_call(ThreadBlock& block, SigContext& m, int signo, const siginfo_t& info) {
+  if (signo != SIGSYS || info.si_code != kSysSeccomp || !is_within_execution(m, kSyscallLength)) {
+    return false;
+  }
+  block.filtered = info;
+  m.rsp += sizeof(std::uint64_t);
+  m.rip = address_of(enclume_execute_filtered);
+  return true;
+}
+
+}  // namespace enclume::engine

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// The second front door: a SYSCALL instruction outside libc, which syscall user dispatch has turned into
+// SIGSYS.
+#pragma once
+
+#include <csignal>
+
+#include "engine/sgx.h"
+#include "engine/signals/frame.h"
+
+namespace enclume::engine {
+
+/// Whether this is such a call of host code.
+[[nodiscard]] bool is_trapped_call(int signo, const siginfo_t& info);
+
+/// Answers the call, or makes it for the program, and puts the result into the program's registers. True if
+/// that was all; else `report` is a signal that the program gets with the registers as they are now. Signal
+/// context: safe.
+[[nodiscard]] bool trapped_call(Interruption& it, siginfo_t& report);
+
+/// The engine was interrupted by a signal that was sent to it: if it was about to make a call for the
+/// program, or is to make it once more, the call is left to the program, whose handler comes first. Signal
+/// context: safe.
+void leave_call_to_program(SigContext& interrupted);
+
+/// The program's own filter has refused the call that the engine has made for it, by a signal: that is the
+/// program's. False if this is something else. Signal context: safe.
+[[nodiscard]] bool take_filtered_call(ThreadBlock& block, SigContext& interrupted, int signo,
+                                      const siginfo_t& info);
+
+}  // namespace enclume::engine
