@@ -63,6 +63,21 @@ bool Engine::sees_raw_calls() {
   return enclume_host_selector == SELECTOR_BLOCK;
 }
 
+bool Engine::watch_raw_calls() {
+  if (!features.user_dispatch) {
+    return false;
+  }
+  ThreadBlock* block = current_thread();
+  if (block == nullptr) {
+    return false;
+  }
+  if (!sees_raw_calls()) {
+    enclume_host_selector = SELECTOR_BLOCK;
+    arm_user_dispatch(*block);
+  }
+  return block->sud_armed;
+}
+
 ThreadBlock* Engine::this_thread() const {
   AltStack now;
   sys::raw(__NR_sigaltstack, 0, sys::arg(&now));

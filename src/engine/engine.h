@@ -63,6 +63,9 @@ class Engine {
 
   /// Whether system calls that the program makes without libc come in by SIGSYS.
   [[nodiscard]] static bool sees_raw_calls();
+  /// From now on they do; the calling thread is the only one yet. False if the kernel has no syscall user
+  /// dispatch. Signal context: safe.
+  [[nodiscard]] bool watch_raw_calls();
 
   /// A slot for a thread that is about to be made in this address space, with its parent's mask. Null if
   /// there is none left. adopt_thread() makes the calling thread the one that it is for; its alternate stack

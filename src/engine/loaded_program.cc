@@ -35,10 +35,14 @@ void set_loaded_program(std::string_view path, bool kernel_knows) {
   known = kernel_knows;
 }
 
+bool hides_loader() {
+  return length != 0 && !known;
+}
+
 bool names_loaded_program(std::string_view path) {
   constexpr std::string_view kProc = "/proc/";
   constexpr std::string_view kExe = "/exe";
-  if (length == 0 || known || path.size() <= kProc.size() + kExe.size() || !path.starts_with(kProc) ||
+  if (!hides_loader() || path.size() <= kProc.size() + kExe.size() || !path.starts_with(kProc) ||
       !path.ends_with(kExe)) {
     return false;
   }

@@ -16,6 +16,9 @@ namespace enclume::engine {
 /// Once, at start. `kernel_knows`: /proc/self/exe leads there anyway.
 void set_loaded_program(std::string_view path, bool kernel_knows);
 
+/// There is one, and the kernel would lead /proc/self/exe to the loader. Signal context: safe.
+[[nodiscard]] bool hides_loader();
+
 /// Whether a path is that of the process's executable in /proc, and the kernel would lead it to the loader:
 /// then it stands for loaded_program(). Signal context: safe.
 [[nodiscard]] bool names_loaded_program(std::string_view path);

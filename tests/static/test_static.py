@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Static programs under `enclume run`. Where Linux has an answer of its own, it is the oracle."""
 
+import contextlib
+import fcntl
 import os
 import pathlib
+import pty
 import resource
+import select
 import shutil
 import signal
 import struct
 import subprocess
 import tempfile
+import termios
+import time
 import unittest
 
 ENCLUME = os.environ["ENCLUME_BINARY"]
@@ -367,11 +373,152 @@ for name in {names!r}:
         self.assertEqual(lines(result.stdout), lines(bare.stdout))
 
 
+class ChildrenOfStatic(StaticTest):
+    """The same from a static program, which executes by system calls of its own."""
+
+    def shell(self, script, *arguments, **more):
+        return self.under(BUSYBOX, "sh", "-c", script, "sh", *arguments, **more)
+
+    def test_the_engine_is_in_every_child(self):
+        script = f"""
+            has='libenclume-engine.so'
+            {BUSYBOX} grep -q $has /proc/self/maps || exit 1
+            /bin/grep -q $has /proc/self/maps || exit 2
+            env -i {BUSYBOX} grep -q $has /proc/self/maps || exit 3
+            env -i /bin/grep -q $has /proc/self/maps || exit 4
+            {BUSYBOX} env -i {BUSYBOX} grep -q $has /proc/self/maps || exit 5
+            {BUSYBOX} env -i /bin/grep -q $has /proc/self/maps || exit 6
+            cd /usr && bin/busybox grep -q $has /proc/self/maps || exit 7
+            printf '#!{BUSYBOX} sh\\n{BUSYBOX} grep -q %s /proc/$$/maps' $has >"$HOME/script"
+            chmod +x "$HOME/script"
+            "$HOME/script" || exit 8
+            env -i "$HOME/script" || exit 9
+            cd "$HOME" && ./script || exit 10
+            python3 -c 'import subprocess, sys; sys.exit(subprocess.run(["./script"], env={{}}).returncode)' || exit 11
+            exit 0"""
+        result = self.shell(script)
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+
+    def test_pipelines_and_substitutions(self):
+        script = """
+            seq 1 1000 | sort -rn | head -n 3 | tr '\\n' ' '
+            echo $(for i in 1 2 3; do echo $((i * i)); done) `uname`
+            (exit 5); echo $?
+            false || echo no
+            sleep 100 & kill $!; wait $! 2>/dev/null; echo $?
+            trap 'echo trapped' USR1; kill -USR1 $$; echo after
+            cat <<END
+here $1
+END
+            """
+        bare = self.bare(BUSYBOX, "sh", "-c", script, "sh", "word")
+        under = self.shell(script, "word")
+        self.assertEqual((under.returncode, under.stdout), (0, bare.stdout), under.stderr)
+
+    def test_exit_status_and_death_by_signal(self):
+        for status in 0, 1, 77:
+            self.assertEqual(self.shell(f"exit {status}").returncode, status)
+        for number in 9, 11, 15:
+            self.assertEqual(self.shell(f"kill -{number} $$").returncode, -number)
+        self.assertEqual(self.shell("sh -c 'kill -11 $$'; echo $?").stdout, "139\n")
+
+    def test_job_control(self):
+        main, follower = pty.openpty()
+        self.addCleanup(os.close, main)
+        process = subprocess.Popen([ENCLUME, "run", "--", BUSYBOX, "sh", "-i"], stdin=follower, stdout=follower,
+                                   stderr=follower, env=self.environment | {"PS1": "% "}, cwd=self.home,
+                                   start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        os.close(follower)
+        self.addCleanup(process.kill)
+        said = b""
+
+        def expect(text):
+            nonlocal said
+            deadline = time.monotonic() + 60
+            while text not in said:
+                ready, _, _ = select.select([main], [], [], max(0, deadline - time.monotonic()))
+                self.assertTrue(ready, (text, said))
+                said += os.read(main, 4096)
+            said = said[said.index(text) + len(text):]
+
+        def send(text):
+            os.write(main, text)
+
+        def in_foreground(name):
+            # The shell's line editor would take what is typed too early.
+            while True:
+                group = os.tcgetpgrp(main)
+                with contextlib.suppress(OSError):
+                    if pathlib.Path(f"/proc/{group}/comm").read_text(encoding="ascii").strip() == name:
+                        return
+                time.sleep(0.01)
+
+        expect(b"% ")
+        send(b"cat\n")
+        in_foreground("cat")
+        send(b"echoed\n")
+        expect(b"echoed\r\nechoed")
+        send(b"\x1a")  # ^Z
+        expect(b"Stopped")
+        expect(b"% ")
+        send(b"jobs\n")
+        expect(b"Stopped")
+        send(b"fg\n")
+        expect(b"cat")
+        in_foreground("cat")
+        send(b"again\n")
+        expect(b"again\r\nagain")
+        send(b"\x03")  # ^C
+        expect(b"% ")
+        send(b"sleep 100 &\n")
+        expect(b"% ")
+        send(b"kill %1; wait; echo over $((6 * 7))\n")
+        expect(b"over 42")
+        send(b"exit 3\n")
+        self.assertEqual(process.wait(timeout=60), 3)
+
+    def test_go_starts_programs(self):
+        source = self.home / "main.go"
+        source.write_text("""
+            package main
+            import ("fmt"; "os"; "os/exec")
+            func main() {
+              done := make(chan string)
+              for i := 0; i < 10; i++ {
+                go func(i int) {
+                  command := exec.Command(os.Args[1+i%2], "-q", "libenclume-engine.so", "/proc/self/maps")
+                  if i % 2 == 0 {
+                    command = exec.Command(os.Args[1], "grep", "-q", "libenclume-engine.so", "/proc/self/maps")
+                  }
+                  command.Env = []string{"A=b"}
+                  done <- fmt.Sprint(command.Run())
+                }(i)
+              }
+              for i := 0; i < 10; i++ { fmt.Println(<-done) }
+            }""")
+        environment = self.environment | {"CGO_ENABLED": "0", "GOCACHE": str(self.home / "cache"),
+                                          "GO111MODULE": "off", "GOFLAGS": "-p=1"}
+        subprocess.run(["go", "build", "-o", "program", "main.go"], cwd=self.home, env=environment, check=True)
+        result = self.under("./program", BUSYBOX, "/bin/grep")
+        self.assertEqual((result.returncode, result.stdout), (0, "<nil>\n" * 10), result.stderr)
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can become somebody else")
+    def test_its_own_file_without_privileges(self):
+        # The kernel knows the loader as the executable then, and the program does not see it.
+        script = f"""
+            [ "$(readlink /proc/self/exe)" = {BUSYBOX} ] || exit 1
+            cmp /proc/self/exe {BUSYBOX} || exit 3
+            [ "$(/proc/self/exe 2>&1)" = "exe: applet not found" ] || exit 4"""  # busybox under that name
+        os.chmod(self.home, 0o777)
+        result = self.execute([ENCLUME, "run", "--", BUSYBOX, "sh", "-c", script], user=NOBODY)
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+
+
 class Debuggers(StaticTest):
     SOURCE = """
         #include <stdio.h>
         #include <unistd.h>
-        int inner(int x) { puts("there"); fflush(stdout); sleep(60); return x; }
+        int inner(int x) { puts("there"); fflush(stdout); for (volatile long i = 1; i != 0;) ++i; return x; }
         int main(void) { return inner(1) + 1; }"""
 
     def running(self, flag):
@@ -383,6 +530,9 @@ class Debuggers(StaticTest):
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         self.assertEqual(process.stdout.readline(), b"there\n")
+        # In its loop, and no longer in the system call that has written this.
+        while int(pathlib.Path(f"/proc/{process.pid}/stat").read_text(encoding="ascii").split()[13]) < 5:
+            time.sleep(0.01)
         return program, process
 
     def check(self, backtrace):

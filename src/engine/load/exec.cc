@@ -10,6 +10,7 @@
 
 #include <array>
 #include <optional>
+#include <string_view>
 
 #include "base/format.h"
 #include "base/syscall.h"
@@ -161,6 +162,11 @@ bool write_name(const ExecSetup& setup, const ExecCall& call, std::span<char> ou
   return used + *length + 1 <= out.size() && setup.copy(&out[used], call.path, *length + 1) == 0;
 }
 
+/// A path that may lead elsewhere in the loader: /proc/self/exe, or a descriptor that is closed by then.
+bool depends_on_process(std::string_view path) {
+  return path.starts_with("/proc/") || path.starts_with("/dev/");
+}
+
 /// A descriptor for the loader, which closes it. A high number, so that the program's own come out as they
 /// would.
 int descriptor_for_loader(int fd) {
@@ -196,7 +202,7 @@ long by_loader(const Plan& plan, Inspection& found) {
   }
   std::array<char, 16> fd_text{};
   OpenFile copy;
-  if (found.depth == 0 && plan.call.dirfd != AT_FDCWD) {
+  if (found.depth == 0 && (plan.call.dirfd != AT_FDCWD || depends_on_process(name.data()))) {
     copy.reset(descriptor_for_loader(found.open.get()));
     LineBuffer(fd_text).dec(copy.get()).text(std::string_view("\0", 1));
   }

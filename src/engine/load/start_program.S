@@ -41,7 +41,10 @@ enclume_start_program:
         subq    %rdi, %rsi
         movl    $MADV_DONTNEED, %edx
         movl    $__NR_madvise, %eax
-        syscall
+        movq    %rsp, %rbx
+        leaq    call_stack_end(%rip), %rsp      /* the stack may begin with a page, and all below goes */
+        call    *enclume_system_call(%rip)
+        movq    %rbx, %rsp
         xorl    %eax, %eax
         xorl    %ebx, %ebx
         xorl    %ecx, %ecx
@@ -71,5 +74,8 @@ enclume_start_program:
 program_entry:
         .zero   8
         .size   program_entry, 8
+
+        .zero   64
+call_stack_end:
 
         .section .note.GNU-stack, "", @progbits

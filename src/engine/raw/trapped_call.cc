@@ -10,6 +10,7 @@
 #include "arch/cpu_state.h"
 #include "base/syscall.h"
 #include "engine/calls/call.h"
+#include "engine/calls/own_executable.h"
 #include "engine/engine.h"
 #include "engine/raw/clone.h"
 #include "engine/raw/exec.h"
@@ -103,6 +104,12 @@ std::optional<SysResult<long>> answer_for_thread(Interruption& it, const Call& c
         return fail(Errno::Invalid);  // it is the engine's (docs/fidelity.md)
       }
       return std::nullopt;
+    case __NR_readlink:
+    case __NR_readlinkat:
+      if (const auto answer = link_to_own_executable(call)) {
+        return answer;
+      }
+      return own_answer(call);
     default:
       return own_answer(call);
   }
@@ -122,7 +129,8 @@ bool trapped_call(Interruption& it, siginfo_t& report) {
     return true;
   }
   // Linux do_syscall_64() looks at the lower half of RAX only.
-  const Call call{{m.rdi, m.rsi, m.rdx, m.r10, m.r8, m.r9}, static_cast<std::uint32_t>(m.rax)};
+  const Call call =
+      lead_to_own_executable({{m.rdi, m.rsi, m.rdx, m.r10, m.r8, m.r9}, static_cast<std::uint32_t>(m.rax)});
   if (call.number == __NR_rt_sigreturn) {
     if (raw_sigreturn(it)) {
       return true;
