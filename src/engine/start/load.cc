@@ -289,7 +289,8 @@ alignas(64) std::array<std::byte, 1024> initial_xsave_area;
                            .xsave_area = initial_xsave_area.data()};
   if (!engine().watch_raw_calls()) {
     warn(
-        "this kernel lacks syscall user dispatch (Linux 5.11 and newer have it), so the system calls of a static "
+        "this kernel lacks syscall user dispatch (Linux 5.11 and newer have it), so the system calls of a "
+        "static "
         "program can't be seen: it finds no SGX device");
   }
   set_bases(0, 0);
