@@ -35,7 +35,7 @@ inline constexpr std::array<SettingName, 11> kSettingNames = {{
     {"benign-faults", "ENCLUME_BENIGN_FAULTS", "yes, no, true, false, on, off, 1 or 0"},
     {"strict", "ENCLUME_STRICT", "yes, no, true, false, on, off, 1 or 0"},
     {"trace-insn", "ENCLUME_TRACE_INSN", "yes, no, true, false, on, off, 1 or 0"},
-    {"front", "ENCLUME_FRONT", "libc or raw"},
+    {"front", "ENCLUME_FRONT", "auto, libc or raw"},
 }};
 
 struct RawValue {

@@ -95,7 +95,7 @@ std::string serialise(const Settings& settings) {
                                 settings.sgx, settings.debug ? 1 : 0, kernel::name_of(settings.fixup));
   if (!settings.benign_faults) out += ";benign_faults=0";
   if (settings.strict) out += ";strict=1";
-  if (settings.front != engine::FrontDoor::Libc)
+  if (settings.front != engine::FrontDoor::Auto)
     out += fmt::format(";front={}", engine::name_of(settings.front));
   if (settings.trace) {
     out += ";trace=" + escape(*settings.trace);

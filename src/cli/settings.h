@@ -43,7 +43,7 @@ struct Settings {
   kernel::ExceptionDesign fixup = kernel::ExceptionDesign::Vdso;
   bool benign_faults = true;  // page faults that the kernel resolves happen, and EXITINFO tells of them
   bool strict = false;        // enclave code runs an instruction at a time
-  engine::FrontDoor front = engine::FrontDoor::Libc;
+  engine::FrontDoor front = engine::FrontDoor::Auto;
   std::optional<std::string> trace;               // absolute path, or "-" for standard error
   TraceFormat trace_format = TraceFormat::kText;  // counts if there is a trace
   bool trace_instructions = false;                // likewise; needs `strict`

@@ -9,16 +9,17 @@
 namespace enclume::engine {
 
 enum class FrontDoor : std::uint8_t {
+  Auto,  ///< Raw for a program of Go, whose runtime calls the kernel by itself; else Libc
   Libc,  ///< libc's functions only
   Raw,   ///< those, and every SYSCALL instruction outside libc
 };
 
 [[nodiscard]] constexpr std::string_view name_of(FrontDoor door) {
-  return door == FrontDoor::Raw ? "raw" : "libc";
+  return door == FrontDoor::Raw ? "raw" : door == FrontDoor::Libc ? "libc" : "auto";
 }
 
 [[nodiscard]] constexpr std::optional<FrontDoor> front_door(std::string_view name) {
-  for (const FrontDoor door : {FrontDoor::Libc, FrontDoor::Raw}) {
+  for (const FrontDoor door : {FrontDoor::Auto, FrontDoor::Libc, FrontDoor::Raw}) {
     if (name == name_of(door)) {
       return door;
     }

@@ -18,7 +18,7 @@ struct Settings {
   bool sgx2 = true;
   bool debug = false;
   kernel::ExceptionDesign fixup = kernel::ExceptionDesign::Vdso;
-  FrontDoor front = FrontDoor::Libc;
+  FrontDoor front = FrontDoor::Auto;
   bool benign_faults = true;  ///< the first touch of a page is a fault, and EXITINFO tells of those resolved
   bool strict = false;        ///< enclave code runs an instruction at a time
   std::array<char, 4096> trace{};        ///< path or "-", empty: none

@@ -27,6 +27,7 @@
 #include "engine/start/host_cpuid.h"
 #include "engine/start/machine.h"
 #include "engine/start/message.h"
+#include "engine/start/program_notes.h"
 #include "engine/start/settings.h"
 #include "engine/start/trace.h"
 #include "engine/start/vdso.h"
@@ -153,6 +154,16 @@ bool enable_cpuid_faulting() {
 
 alignas(Sgx) std::byte sgx_storage[sizeof(Sgx)];
 
+/// What `--front auto` means for this program.
+FrontDoor front_door_of(const Engine& e, char** environment) {
+  if (!e.features.user_dispatch) {
+    return FrontDoor::Libc;
+  }
+  const auto* const headers = reinterpret_cast<const Elf64_Phdr*>(auxiliary_value(environment, AT_PHDR));
+  const std::uint64_t count = auxiliary_value(environment, AT_PHNUM);
+  return headers != nullptr && is_go_program({headers, count}) ? FrontDoor::Raw : FrontDoor::Libc;
+}
+
 /// From here on the engine's own system calls are made where they never trap.
 void open_front_door(Engine& e, FrontDoor door) {
   enclume_system_call = reinterpret_cast<void (*)()>(reinterpret_cast<std::uint64_t>(enclume_own_gate));
@@ -217,7 +228,7 @@ void start(char** environment) {
   enclume_has_fsgsbase = (auxiliary_value(environment, AT_HWCAP2) & kHwcap2Fsgsbase) != 0 ? 1 : 0;
   e.features.fsgsbase = enclume_has_fsgsbase != 0;
   e.features.user_dispatch = probe_user_dispatch();
-  open_front_door(e, settings.front);
+  open_front_door(e, settings.front == FrontDoor::Auto ? front_door_of(e, environment) : settings.front);
   e.features.pkeys = machine_has_pkeys();
   enclume_has_pkeys = e.features.pkeys ? 1 : 0;
   if (e.features.pkeys) {
