@@ -106,10 +106,11 @@ std::string disassembler() {
   return {};
 }
 
-// The engine first, then what the user preloads; once only, since a run inside a run inherits it.
+// The engine first, then what the user preloads; once only, since a run inside a run inherits it. What stands
+// before the engine there is a sanitizer's runtime, for this enclume alone.
 std::string preload_list(const std::string& engine, const std::string& disassembler) {
-  std::string list = engine;
-  if (!disassembler.empty()) list += fmt::format(":{}", disassembler);
+  const std::string begin = disassembler.empty() ? engine : fmt::format("{}:{}", engine, disassembler);
+  std::string list = begin;
   std::string_view rest;
   const auto inherited = process_environment()("LD_PRELOAD");
   if (inherited) rest = *inherited;
@@ -117,7 +118,11 @@ std::string preload_list(const std::string& engine, const std::string& disassemb
     const auto end = rest.find_first_of(" :");
     const auto item = rest.substr(0, end);
     rest = end == std::string_view::npos ? std::string_view{} : rest.substr(end + 1);
-    if (!item.empty() && item != engine && item != disassembler) list += fmt::format(":{}", item);
+    if (item == engine) {
+      list = begin;
+    } else if (!item.empty() && item != disassembler) {
+      list += fmt::format(":{}", item);
+    }
   }
   return list;
 }
