@@ -502,7 +502,7 @@ TEST_F(PkruInXfrmTest, AexSavesTheRightsAndOpensAllKeys) {
   ASSERT_EQ(load(probe, PROBE_TAIL_UD2, run_), 0);
   const std::uint32_t after = rdpkru();
   ASSERT_EQ(run_.exception_vector, kVectorUd);
-  EXPECT_EQ(after & 0x3fffffff, 0u);  // Enclume keeps one closed, the last
+  EXPECT_EQ(after & 0x0fffffff, 0u);  // Enclume keeps two closed, the last
   EXPECT_EQ(read_word(probe.scratch()), ~std::uint64_t{0});
 
   XsaveArea frame;
