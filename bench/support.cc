@@ -2,6 +2,8 @@
 #include "support.h"
 
 #include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -80,6 +82,18 @@ double now() {
 
 std::string enclume_program() {
   return ENCLUME_PROGRAM;
+}
+
+double run_program(std::vector<std::string> words) {
+  std::vector<char*> arguments;
+  for (std::string& word : words) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
+  const double start = now();
+  pid_t child = 0;
+  int status = -1;
+  if (posix_spawnp(&child, arguments[0], nullptr, nullptr, arguments.data(), environ) != 0) return -1;
+  if (waitpid(child, &status, 0) != child || status != 0) return -1;
+  return now() - start;
 }
 
 double signal_round_trip() {

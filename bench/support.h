@@ -39,4 +39,7 @@ double bare_figure(const char* variable);
 // Where the enclume program of this build is.
 std::string enclume_program();
 
+// Seconds from start to end of a program; negative if it failed.
+double run_program(std::vector<std::string> words);
+
 }  // namespace enclume::bench

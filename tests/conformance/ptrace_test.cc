@@ -188,6 +188,18 @@ int sum_is_seven(const ProbeEnclave& probe) {
 
 // ---- Signals ----
 
+// #UD in the enclave, entered by an ENCLU of our own; not expected to come back.
+int raise_by_own_enclu(const ProbeEnclave& probe) {
+  ProbeArgs args{.in = {PROBE_RAISE_UD2}, .out = {}};
+  RegisterFile in{}, out{};
+  in.rax = kEenter;
+  in.rbx = probe.tcs();
+  in.rdi = PROBE_OP_RAISE;
+  in.rsi = address_of(&args);
+  enclume_test_raw_enclu(&in, &out);
+  return 3;
+}
+
 TEST(TracedSignalTest, EnclaveCallsCauseNone) {
   const ProbeEnclave probe;
   Tracee tracee([&] {
@@ -248,16 +260,7 @@ TEST(TracedSignalTest, WithoutAHandlerPassedOnTheyEndTheProgram) {
 
 TEST(TracedSignalTest, ExceptionOfTheEnclaveAtAnEncluOfItsOwnShowsTheAep) {
   const ProbeEnclave probe;
-  Tracee tracee([&] {
-    ProbeArgs args{.in = {PROBE_RAISE_UD2}, .out = {}};
-    RegisterFile in{}, out{};
-    in.rax = kEenter;
-    in.rbx = probe.tcs();
-    in.rdi = PROBE_OP_RAISE;
-    in.rsi = address_of(&args);
-    enclume_test_raw_enclu(&in, &out);
-    return 3;
-  });
+  Tracee tracee([&] { return raise_by_own_enclu(probe); });
   tracee.go_on();
   ASSERT_TRUE(tracee.stopped_by(SIGILL));
   const user_regs_struct registers = tracee.registers();
@@ -629,16 +632,7 @@ TEST_F(TracedBreakpointTest, OnTheEnclu) {
 
 TEST_F(TracedBreakpointTest, OnTheAep) {
   const ProbeEnclave probe;
-  Tracee tracee([&] {
-    ProbeArgs args{.in = {PROBE_RAISE_UD2}, .out = {}};
-    RegisterFile in{}, out{};
-    in.rax = kEenter;
-    in.rbx = probe.tcs();
-    in.rdi = PROBE_OP_RAISE;
-    in.rsi = address_of(&args);
-    enclume_test_raw_enclu(&in, &out);
-    return 3;
-  });
+  Tracee tracee([&] { return raise_by_own_enclu(probe); });
   tracee.watch(1, address_of(enclume_test_aep), Watch::Code);
   tracee.go_on();
   ASSERT_TRUE(tracee.stopped_by(SIGILL));
