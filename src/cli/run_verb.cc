@@ -141,7 +141,7 @@ std::size_t copy_memory(void* to, const void* from, std::size_t size) {
 }
 
 /// As a child of the program is executed (engine/load/exec.h), the program itself is.
-[[noreturn]] void become(const std::string& path, const std::vector<std::string>& arguments,
+[[noreturn]] void become(const std::string& path, ProgramForm form, const std::vector<std::string>& arguments,
                          const std::string& engine, const std::optional<std::string>& loader) {
   std::vector<char*> argv;
   for (const auto& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
@@ -159,7 +159,19 @@ std::size_t copy_memory(void* to, const void* from, std::size_t size) {
                                 .copy = &copy_memory};
   const long result = engine::plan_exec(
       setup, {AT_FDCWD, path.c_str(), argv.data(), environ, 0},
-      [](void*, const engine::ExecCall& call) { return engine::execute_plainly(call); }, nullptr);
+      [](void* data, const engine::ExecCall& call) -> long {
+        auto& expected = *static_cast<ProgramForm*>(data);
+        // What was static a moment ago would run without the engine, and nobody would notice.
+        if (expected == ProgramForm::kStatic && !call.by_loader) return -ELIBACC;
+        return engine::execute_plainly(call);
+      },
+      &form);
+  if (result == -ELIBACC) {
+    throw Failure(ExitStatus::kCannotRun,
+                  fmt::format("{} is static, but the system does not let it be looked at for execution (a "
+                              "filter of system calls?), so it would run without the engine",
+                              path));
+  }
   const int error = static_cast<int>(-result);
   throw Failure(error == ENOENT ? ExitStatus::kNotFound : ExitStatus::kCannotRun,
                 fmt::format("cannot execute {}: {}", path, std::strerror(error)));
@@ -295,7 +307,7 @@ void RunVerb::add_options(CLI::App& app) {
       "--strict{yes},--no-strict{no}", values_.at(8).text,
       "Run enclave code an instruction at a time, and look at each before it runs: what an enclave may not "
       "do "
-      "and this machine would let it do then faults as on hardware. A thousand times slower. Default: no.");
+      "and this machine would let it do then faults as on hardware. Each costs a signal. Default: no.");
   values_.at(9).option =
       app.add_flag("--trace-insn{yes},--no-trace-insn{no}", values_.at(9).text,
                    "Write a line for each instruction of enclave code, too. Implies --strict; without "
@@ -364,7 +376,7 @@ ExitStatus RunVerb::run(const std::vector<std::string>& rest) {
         "has instructions as bytes alone\n");
   }
   set_variable("LD_PRELOAD", preload_list(engine, zydis));
-  become(program, arguments, engine, settings.loader);
+  become(program, kind, arguments, engine, settings.loader);
 }
 
 const Registered<RunVerb> registered;

@@ -51,6 +51,13 @@ class Java(CoexistTest):
         self.assert_good(self.java("-XX:TieredStopAtLevel=1"), "good")
 
 
+def shared_runtime(program):
+    for line in subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout.splitlines():
+        if "libasan" in line:
+            return line.split("=>")[1].split()[0]
+    raise AssertionError(program + " has no shared runtime")
+
+
 class AddressSanitizer(CoexistTest):
     def sanitized(self, way, mode, rounds=5000):
         return run(os.environ["COEXIST_SANITIZED_" + way], mode, rounds)
@@ -76,6 +83,7 @@ class AddressSanitizer(CoexistTest):
         program = os.environ["COEXIST_SANITIZED_SHARED"]
         for command in (["sh", "-c", program + " clean 10 && " + program + " null 10"],
                         ["env", "LD_PRELOAD=libm.so.6", program, "null", "10"],
+                        ["env", "LD_PRELOAD=" + shared_runtime(program), program, "null", "10"],
                         ["env", "-i", program, "null", "10"],
                         [sys.executable, "-c", "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))",
                          program, "null", "10"]):

@@ -98,7 +98,7 @@ bool raises_privileges(int fd, const struct stat& status, const struct statfs& m
 bool may_execute(int fd) {
   constexpr int kFaccessat2 = 439;
   long r = sys::raw(kFaccessat2, fd, sys::arg(""), X_OK, AT_EACCESS | AT_EMPTY_PATH);
-  if (r == -ENOSYS) {  // before Linux 5.8
+  if (r == -ENOSYS || r == -EPERM) {  // before Linux 5.8; refused by older filters of containers
     std::array<char, 32> path;
     LineBuffer line(path);
     line.text("/proc/self/fd/").dec(fd).text(std::string_view("\0", 1));
@@ -162,11 +162,6 @@ bool write_name(const ExecSetup& setup, const ExecCall& call, std::span<char> ou
   return used + *length + 1 <= out.size() && setup.copy(&out[used], call.path, *length + 1) == 0;
 }
 
-/// A path that may lead elsewhere in the loader: /proc/self/exe, or a descriptor that is closed by then.
-bool depends_on_process(std::string_view path) {
-  return path.starts_with("/proc/") || path.starts_with("/dev/");
-}
-
 /// A descriptor for the loader, which closes it. A high number, so that the program's own come out as they
 /// would.
 int descriptor_for_loader(int fd) {
@@ -189,6 +184,9 @@ long with_engine(const Plan& plan, const VectorNeeds& needs) {
   const std::size_t bytes = needs.bytes();
   const VectorStorage storage(
       bytes <= kStackForVectors ? static_cast<std::byte*>(__builtin_alloca(bytes)) : nullptr, bytes);
+  if (storage.bytes().size() < bytes) {
+    return -ENOMEM;
+  }
   VectorWriter writer(plan.setup, storage.bytes(), needs);
   ExecCall next = plan.call;
   next.envp = writer.environment(plan.call.envp, needs);
@@ -202,8 +200,13 @@ long by_loader(const Plan& plan, Inspection& found) {
   }
   std::array<char, 16> fd_text{};
   OpenFile copy;
-  if (found.depth == 0 && (plan.call.dirfd != AT_FDCWD || depends_on_process(name.data()))) {
-    copy.reset(descriptor_for_loader(found.open.get()));
+  if (found.depth == 0) {
+    // Not by name: that may lead elsewhere in the loader (/proc/self/exe, a descriptor), or soon.
+    const int duplicate = descriptor_for_loader(found.open.get());
+    if (duplicate < 0) {
+      return duplicate;
+    }
+    copy.reset(duplicate);
     LineBuffer(fd_text).dec(copy.get()).text(std::string_view("\0", 1));
   }
   found.open.reset(-1);
@@ -218,6 +221,9 @@ long by_loader(const Plan& plan, Inspection& found) {
   const std::size_t bytes = needs->bytes();
   const VectorStorage storage(
       bytes <= kStackForVectors ? static_cast<std::byte*>(__builtin_alloca(bytes)) : nullptr, bytes);
+  if (storage.bytes().size() < bytes) {
+    return -ENOMEM;
+  }
   VectorWriter writer(plan.setup, storage.bytes(), *needs);
   ExecCall next{AT_FDCWD, plan.setup.loader, plan.call.argv, nullptr, 0, true};
   if (found.depth != 0) {

@@ -58,6 +58,14 @@ bool names(const ExecSetup& setup, std::string_view library, const char* entry, 
   return std::string_view(text.data(), size - left).find(library) != std::string_view::npos;
 }
 
+/// Whether the list begins with it.
+bool begins_with(const ExecSetup& setup, std::string_view library, const char* entry, std::size_t length) {
+  std::array<char, 128> text;
+  const std::size_t wanted = kPreload.size() + library.size();
+  return wanted <= std::min(length, text.size()) && setup.copy(text.data(), entry, wanted) == 0 &&
+         std::string_view(text.data(), wanted).substr(kPreload.size()) == library;
+}
+
 std::optional<std::size_t> count_pointers(const ExecSetup& setup, char* const* vector) {
   for (std::size_t i = 0;; ++i) {
     const auto pointer = vector != nullptr ? read_pointer(setup, vector, i) : nullptr;
@@ -127,7 +135,8 @@ std::optional<VectorNeeds> measure_for_engine(const ExecSetup& setup, char* cons
 }
 
 void put_first(const ExecSetup& setup, std::string_view runtime, VectorNeeds& needs) {
-  if (!runtime.empty() && !names(setup, runtime, needs.preload, needs.preload_length)) {
+  // Named twice it is loaded once, so only its being the first counts.
+  if (!runtime.empty() && !begins_with(setup, runtime, needs.preload, needs.preload_length)) {
     needs.runtime = runtime;
     needs.changes = true;
     needs.text += std::strlen(setup.preload) + runtime.size() + 1;
