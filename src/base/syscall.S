@@ -2,7 +2,7 @@
 /*
  * The one instruction by which all of our C++ calls the kernel. Where it stands decides, under syscall user
  * dispatch, whether the call traps; so the engine may lead enclume_system_call to another one (see
- * engine/system_calls/gate.h).
+ * engine/start/gate.h).
  */
         .text
         .p2align 4

@@ -8,6 +8,7 @@
 #include "engine/sgx.h"
 #include "engine/signals/mask.h"
 #include "engine/start/host_cpuid.h"
+#include "engine/trace/symbols.h"
 
 extern "C" {
 std::uint8_t enclume_host_selector = SELECTOR_ALLOW;
@@ -42,6 +43,26 @@ long set_alternate_stack(const AltStack& next, AltStack& previous, std::uint64_t
 Engine& engine() {
   return the_engine;
 }
+
+namespace {
+
+/// The parent may have shared its memory with another process (CLONE_VM) and kept what was its own alone in
+/// the block; the child has a table to itself.
+void forget_shared_memory(ThreadBlock& block) {
+  const SignalSet own = block.child_default | block.child_ignored;
+  for (int signo = 1; signo <= 64; ++signo) {
+    if ((own & signal_bit(signo)) != 0) {
+      const Action action{(block.child_ignored & signal_bit(signo)) != 0 ? 1ULL : 0ULL, 0, 0, 0};
+      (void)the_engine.actions.change(signo, &action, nullptr);
+    }
+  }
+  block.child_default = 0;
+  block.child_ignored = 0;
+  block.process = 0;
+  block.vfork_child = 0;
+}
+
+}  // namespace
 
 AltStack Engine::signal_stack(const ThreadBlock& block) const {
   const std::uint64_t slot = reinterpret_cast<std::uint64_t>(&block) - SLOT_BLOCK;
@@ -197,6 +218,7 @@ void Engine::after_fork() {
     actions.reset_in_child();
     host_cpuid().reset_in_child();
     forget_held_after_fork();
+    symbols_after_fork();
     if (sgx != nullptr) {
       sgx->after_fork();
     }
@@ -210,6 +232,7 @@ void Engine::after_fork() {
     if (block != nullptr) {
       block->held_bits = 0;  // pending signals are not inherited
       block->held_for_front_door = false;
+      forget_shared_memory(*block);
       arm_user_dispatch(*block);  // the kernel disarms it in the child
     }
   }

@@ -6,6 +6,8 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <cerrno>
+
 #include "conformance/support.h"
 
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
@@ -118,6 +120,18 @@ TEST(OlderSignals, RefuseWhatIsNoSignal) {
   EXPECT_EQ(sigset(1000, SIG_DFL), SIG_ERR);
   EXPECT_EQ(sighold(1000), -1);
   EXPECT_EQ(sigrelse(0), -1);
+}
+
+// As libc refuses them: its cancellation and its setuid() for all threads hang on them.
+TEST(LibcsSignals, AreRefused) {
+  for (const int number : {32, 33}) {
+    errno = 0;
+    EXPECT_EQ(signal(number, SIG_IGN), SIG_ERR) << number;
+    EXPECT_EQ(errno, EINVAL) << number;
+    errno = 0;
+    EXPECT_EQ(siginterrupt(number, 1), -1) << number;
+    EXPECT_EQ(errno, EINVAL) << number;
+  }
 }
 
 }  // namespace

@@ -349,6 +349,29 @@ TEST_P(PendingSignalTest, AWaitIsNotDisturbedByWhatItsMaskBlocks) {
   EXPECT_EQ(g_count, 1) << "and comes after it";
 }
 
+// libc's helper thread is one more that does not take it: it blocks everything.
+TEST_P(PendingSignalTest, AHelperThreadOfLibcDoesNotSwallowIt) {
+  const int status = in_child([&] {
+    static std::atomic<int> ticks{0};
+    sigevent event{};
+    event.sigev_notify = SIGEV_THREAD;
+    event.sigev_notify_function = [](sigval) { ++ticks; };
+    timer_t timer;
+    if (timer_create(CLOCK_MONOTONIC, &event, &timer) != 0) return 1;
+    const itimerspec once{.it_interval = {}, .it_value = {.tv_sec = 0, .tv_nsec = 1'000'000}};
+    if (timer_settime(timer, 0, &once, nullptr) != 0) return 2;
+    while (ticks == 0) usleep(1000);
+    const ScopedSignalMask closed(SIG_BLOCK, {signal_});
+    if (kill(getpid(), signal_) != 0) return 3;
+    const timespec limit{.tv_sec = 5, .tv_nsec = 0};
+    sigset_t wanted;
+    sigemptyset(&wanted);
+    sigaddset(&wanted, signal_);
+    return sigtimedwait(&wanted, nullptr, &limit) == signal_ ? 0 : 4;
+  });
+  EXPECT_EQ(status, 0);
+}
+
 TEST_P(PendingSignalTest, ForkedChildHasNoneOfIt) {
   raise(signal_);
   EXPECT_EQ(in_child([&] { return is_blocked(signal_) && !is_pending(signal_) ? 0 : 1; }), 0);

@@ -773,5 +773,27 @@ TEST(TracedMemoryTest, EnclaveThatTheTraceeHasMadeItself) {
   EXPECT_TRUE(tracee.exited_with(0)) << std::hex << tracee.status();
 }
 
+// ---- Children that nobody traces ----
+
+TEST(JobControlTest, EachStopOfAnUntracedChildSaysBySignal) {
+  const pid_t child = fork();
+  if (child == 0) {
+    for (;;) pause();
+  }
+  setpgid(child, child);  // a group with a parent outside: SIGTSTP stops no orphans
+  for (const int stop : {SIGTSTP, SIGTTIN, SIGSTOP}) {
+    ASSERT_EQ(kill(child, stop), 0);
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, WUNTRACED), child);
+    EXPECT_TRUE(WIFSTOPPED(status) && WSTOPSIG(status) == stop) << std::hex << status;
+    ASSERT_EQ(kill(child, SIGCONT), 0);
+    ASSERT_EQ(waitpid(child, &status, WCONTINUED), child);
+  }
+  kill(child, SIGKILL);
+  siginfo_t info{};
+  EXPECT_EQ(waitid(P_PID, static_cast<id_t>(child), &info, WEXITED), 0);
+  EXPECT_EQ(info.si_code, CLD_KILLED);
+}
+
 }  // namespace
 }  // namespace enclume::test

@@ -349,7 +349,7 @@ TEST(RawProcessTest, Clone3ThatClearsHandlersStillHasTheMachine) {
     return found.handler == 0 ? exit_with_device(nullptr) : 9;
   };
   const long child = enclume_test_clone3(&arguments, sizeof arguments, body, nullptr);
-  if (child == -EINVAL) GTEST_SKIP() << "this kernel has no CLONE_CLEAR_SIGHAND";
+  ASSERT_GT(child, 0);  // the flag is older (Linux 5.5) than syscall user dispatch
   const int status = status_of(child);
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 7) << status;
 }

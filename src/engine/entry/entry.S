@@ -126,8 +126,8 @@ enclume_signal_entry:
         wrfsbase %r14
         wrgsbase %r15
 .Lselector\@:
+        movb    $1, BLOCK_ENCLAVE(%rbx)         /* first: a signal that finds it set puts both back */
         movb    $SELECTOR_BLOCK, BLOCK_SELECTOR(%rbx)
-        movb    $1, BLOCK_ENCLAVE(%rbx)
 .Lflags\@:
         /* rt_sigreturn keeps ID and NT as they are now. The word below the frame is free. */
         movq    %rbp, -8(%rsp)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // read(), write() and their kin on the SGX devices, whose drivers have none of them (without this they would
-// show the contents of the EPC), and on the process's own memory file (front/memory_file.h).
+// show the contents of the EPC), and on the process's own memory file (calls/memory_file.h).
 #include <sys/uio.h>
 #include <unistd.h>
 

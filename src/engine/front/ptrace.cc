@@ -63,6 +63,10 @@ ENCLUME_EXPORT int waitid(idtype_t type, id_t id, siginfo_t* info, int options) 
     // As wait4() has it: the signal and the event above it, over 7F.
     int status = found->si_status << 8 | 0x7f;
     if (!stopped) {
+      if (result == 0 && (options & WNOWAIT) == 0 &&
+          (found->si_code == CLD_EXITED || found->si_code == CLD_KILLED || found->si_code == CLD_DUMPED)) {
+        forget_tracee(found->si_pid);
+      }
       return result;
     }
     if (!hide_stop(found->si_pid, status)) {

@@ -32,8 +32,12 @@ Action from_libc(const struct sigaction& action) {
           to_set(action.sa_mask)};
 }
 
+constexpr bool reserved_by_libc(int signo) {
+  return signo == 32 || signo == 33;
+}
+
 sighandler_t simple_signal(int signo, sighandler_t handler, int flags) {
-  if (handler == SIG_ERR) {
+  if (handler == SIG_ERR || reserved_by_libc(signo)) {
     errno = EINVAL;
     return SIG_ERR;
   }
@@ -46,10 +50,6 @@ sighandler_t simple_signal(int signo, sighandler_t handler, int flags) {
     return SIG_ERR;
   }
   return reinterpret_cast<sighandler_t>(previous.handler);
-}
-
-constexpr bool reserved_by_libc(int signo) {
-  return signo == 32 || signo == 33;
 }
 
 }  // namespace
@@ -234,6 +234,10 @@ ENCLUME_EXPORT sighandler_t __sysv_signal(int signo, sighandler_t handler) noexc
   return simple_signal(signo, handler, static_cast<int>(SA_RESETHAND) | SA_NODEFER);
 }
 ENCLUME_EXPORT int siginterrupt(int signo, int interrupt) noexcept {
+  if (reserved_by_libc(signo)) {
+    errno = EINVAL;
+    return -1;
+  }
   Action action;
   if (libc_result(front_sigaction(signo, nullptr, &action)) < 0) {
     return -1;

@@ -145,7 +145,6 @@ void provoke_sigcancel_handler() {
     real_cancel(thread);
     pthread_join(thread, nullptr);
   }
-  engine().actions.adopt(kSigcancel);
 }
 
 /// libc installs its handler of SIGSETXID with the first thread.
@@ -182,7 +181,11 @@ ENCLUME_EXPORT int pthread_cancel(pthread_t thread) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, &provoke_sigcancel_handler);
   }
-  return real_cancel(thread);
+  const int result = real_cancel(thread);
+  if (engine().active) {
+    engine().actions.adopt(kSigcancel);  // where that first thread could not be made
+  }
+  return result;
 }
 
 /// As libc's, but so that a thread that blocks the signal keeps it for itself.

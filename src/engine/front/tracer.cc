@@ -397,6 +397,12 @@ void tracer_after_fork() {
   tracees = {};
 }
 
+void forget_tracee(pid_t tid) {
+  if (engine().active && tid > 0) {
+    forget(tid);
+  }
+}
+
 bool hide_stop(pid_t tid, int& status) {
   if (!engine().active || tid <= 0) {
     return false;
@@ -412,6 +418,11 @@ bool hide_stop(pid_t tid, int& status) {
   }
   const SignalsBlocked blocked;
   const OwnerLockGuard guard(lock, sys::gettid());
+  siginfo_t info;
+  if (const auto r = trace(PTRACE_GETSIGINFO, tid, 0, reinterpret_cast<std::uint64_t>(&info));
+      !r && static_cast<int>(r.error()) == ESRCH) {
+    return false;  // job control of a child that nobody traces, or another thread's tracee
+  }
   Tracee* tracee = find_or_add(tid);
   if (tracee == nullptr) {
     return false;

@@ -35,6 +35,9 @@ struct Tracee {
 /// In the child of a fork, which traces nobody.
 void tracer_after_fork();
 
+/// It has ended, and has been waited for.
+void forget_tracee(pid_t tid);
+
 /// A stop that wait4() has reported, as its status. True if it was the engine's own: the tracee runs again,
 /// and the tracer is not to be told. Else `status` is what to tell.
 [[nodiscard]] bool hide_stop(pid_t tid, int& status);

@@ -4,7 +4,7 @@
  * has begun with it, or to whose handler the kernel goes so that the call is made again afterwards (SA_RESTART),
  * finds RIP between enclume_execute_begin and the SYSCALL: then the call is not made at all, and the program
  * makes it again when its handler is through. One that has ended the call finds it made.
- * signals/handler.cc does that, by way of raw/interrupted.cc.
+ * signals/handler.cc does that, by way of raw/trapped_call.cc.
  *
  * struct { long value; long end; } enclume_execute(const Call *call, const ThreadBlock *block)
  */

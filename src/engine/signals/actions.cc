@@ -117,6 +117,15 @@ SysResult<void> ActionTable::change(int signo, const Action* next, Action* previ
   return {};
 }
 
+void ActionTable::reset_in_child() {
+  lock_.reset_in_child();
+  for (Slot& slot : slots_) {
+    if (const std::uint32_t version = slot.version.load(std::memory_order_relaxed); (version & 1) != 0) {
+      slot.version.store(version + 1, std::memory_order_release);
+    }
+  }
+}
+
 Action ActionTable::take(int signo) {
   const Action action = get(signo);
   if (action.is_handler() && (action.flags & SA_RESETHAND) != 0) {

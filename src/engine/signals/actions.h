@@ -59,7 +59,8 @@ class ActionTable {
   [[nodiscard]] std::uint8_t prepare_exec() const;
   void undo_exec(std::uint8_t changed) const;
 
-  void reset_in_child() { lock_.reset_in_child(); }
+  /// Of a fork: whoever held the lock or was writing is not in the child.
+  void reset_in_child();
 
  private:
   struct Slot {

@@ -20,7 +20,7 @@ enum class Cause : std::uint8_t {
 };
 
 /// Rewrites `frame` (the kernel's own, on the engine's stack, host context) so that its rt_sigreturn starts
-/// the program's handler, whose frame is written to the program's stack. `handler_mask` is the mask in force
+/// the program's handler, whose frame is written to the program's stack. `current_mask` is the mask in force
 /// outside the handler. With the default disposition the process ends as the program would.
 /// If a debugger wants to see the signal first and this is not the second raise (`announced`), only that one
 /// is arranged for. Signal context: safe.

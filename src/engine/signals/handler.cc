@@ -92,7 +92,8 @@ bool fix_guarded_copy(UContext& uc) {
 bool is_front_door(const UContext& uc) {
   const std::uint64_t rip = uc.mcontext.rip;
   return is_front_door_mask(uc.sigmask) &&
-         (!Engine::sees_raw_calls() || engine().text.contains(LinearAddress(rip)) || at_gate(rip));
+         (!Engine::sees_raw_calls() || engine().text.contains(LinearAddress(rip)) ||
+          (at_gate(rip) && uc.mcontext.rax != __NR_rt_sigreturn));
 }
 
 /// Whether the handler's own stack was in use: then it is the engine that was interrupted. While the mode

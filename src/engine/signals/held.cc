@@ -58,24 +58,42 @@ void clear(std::atomic<std::uint8_t>& bits, std::size_t index) {
   bits.fetch_and(static_cast<std::uint8_t>(~(1U << index)));
 }
 
-/// Whether the thread still runs its program: one that is a zombie takes signals and never handles them.
-bool is_alive(int tid) {
+/// What /proc says of a thread of this process: whether it lives, and which of the signals 1 to 31 the kernel
+/// has blocked for it (Linux fs/proc/array.c do_task_stat(): fields 3 and 32).
+struct ThreadState {
+  bool alive = false;
+  SignalSet blocked = 0;
+};
+
+ThreadState state_of_thread(int tid) {
   char path[48];
   LineBuffer(path).text("/proc/self/task/").dec(tid).text("/stat").text(std::string_view("\0", 1));
   const auto fd = sys::call(__NR_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
   if (!fd) {
-    return false;
+    return {};
   }
-  char text[128];
+  char text[512];
   const long n = sys::raw(__NR_read, *fd, sys::arg(&text[0]), sizeof(text));
   sys::raw(__NR_close, *fd);
   const std::string_view stat(text, n > 0 ? static_cast<std::size_t>(n) : 0);
   const std::size_t name_end = stat.rfind(')');
   if (name_end == std::string_view::npos || name_end + 2 >= stat.size()) {
-    return false;
+    return {};
   }
-  const char state = stat[name_end + 2];
-  return state != 'Z' && state != 'X' && state != 'x';
+  std::string_view rest = stat.substr(name_end + 2);
+  const char state = rest[0];
+  ThreadState found{state != 'Z' && state != 'X' && state != 'x', 0};
+  for (int field = 3; field < 32; ++field) {
+    const std::size_t space = rest.find(' ');
+    if (space == std::string_view::npos) {
+      return found;
+    }
+    rest.remove_prefix(space + 1);
+  }
+  for (std::size_t i = 0; i < rest.size() && rest[i] >= '0' && rest[i] <= '9'; ++i) {
+    found.blocked = found.blocked * 10 + static_cast<SignalSet>(rest[i] - '0');
+  }
+  return found;
 }
 
 bool takes(const ThreadBlock& block, std::uint8_t bit) {
@@ -110,14 +128,18 @@ void for_each_thread(F&& f) {
   sys::raw(__NR_close, *directory);
 }
 
-/// A thread other than `me` that does not block the signal, or waits for it; 0 if there is none. A thread
-/// that has no block blocks none of the owned signals.
+/// A thread other than `me` that does not block the signal, or waits for it; 0 if there is none. Of a thread
+/// that has no block the kernel knows: the program has not blocked the owned signals in it, but libc blocks
+/// everything in its helpers (SIGEV_THREAD, aio).
 int thread_that_takes(int signo, int me) {
   int found = 0;
   for_each_thread([&](int tid) {
     const ThreadBlock* block = engine().arena.find(tid);
-    if (tid != me && (block == nullptr || takes(*block, bit_of(signo))) && is_alive(tid)) {
-      found = tid;
+    if (tid != me && (block == nullptr || takes(*block, bit_of(signo)))) {
+      const ThreadState state = state_of_thread(tid);
+      if (state.alive && (block != nullptr || (state.blocked & signal_bit(signo)) == 0)) {
+        found = tid;
+      }
     }
     return found != 0;
   });

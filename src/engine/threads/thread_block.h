@@ -58,7 +58,7 @@ struct alignas(64) ThreadBlock {
   /// 1: enclave code runs. The entry code clears it, the exit code sets it.
   std::atomic<std::uint8_t> enclave;
   std::uint8_t pad;
-  /// DeferredWork bits: what the exit code must see to before it leaves. See entry/entry.S.
+  /// kDeferred bits: what the exit code must see to before it leaves. See entry/entry.S.
   std::atomic<std::uint32_t> deferred;
   /// The host's bases while enclave code runs.
   std::uint64_t host_fs;

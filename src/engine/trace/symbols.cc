@@ -134,6 +134,10 @@ void add(LinearRange range, std::uint32_t file, std::uint64_t offset) {
 
 }  // namespace
 
+void symbols_after_fork() noexcept {
+  lock.reset_in_child();
+}
+
 void note_enclave_source(LinearRange range, LinearAddress source, int tid) noexcept {
   const TryLock held(tid);
   if (!held) {

@@ -15,7 +15,10 @@ namespace enclume::engine {
 /// `range` of an enclave has been added from `source`. The caller blocks signals.
 void note_enclave_source(LinearRange range, LinearAddress source, int tid) noexcept;
 
-/// Signal context: safe, both.
+/// In the child of a fork: whoever held the lock is not there.
+void symbols_after_fork() noexcept;
+
+/// Signal context: safe, both. Reads the file of a name that is asked for the first time.
 [[nodiscard]] std::optional<trace::Symbol> enclave_symbol(LinearAddress address) noexcept;
 [[nodiscard]] std::optional<trace::Symbol> host_symbol(LinearAddress address, int tid) noexcept;
 
