@@ -7,6 +7,7 @@
 #include <atomic>
 
 #include "base/syscall.h"
+#include "engine/cpuid/text_residency.h"
 #include "engine/cpuid/text_writer.h"
 
 namespace enclume::engine {
@@ -134,7 +135,9 @@ void HostCpuidPatcher::visit(Session& session, const ObjectImage& image) noexcep
   if (!was_known || intact != recorded) {
     session.fresh.clear();
     ++session.report.objects_scanned;
+    TextResidency residency(image, scanned_text_kept_);
     session.report.scanned += scan_object(image, config_.branches, session.fresh, session.unproven);
+    residency.restore();
     patch_fresh(session, image);
   }
   session.sites_kept += intact;

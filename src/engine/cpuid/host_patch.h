@@ -105,6 +105,7 @@ class HostCpuidPatcher {
   ImmortalArray<KnownObject> known_;
   std::uint64_t loads_seen_ = 0;
   std::uint64_t unloads_seen_ = 0;
+  std::size_t scanned_text_kept_ = 0;  // bytes; see text_residency.h
   HostPatchReport totals_;
 };
 
