@@ -176,6 +176,16 @@ TEST_F(AugmentTest, NewPagesCanBecomeExecutableAndRun) {
   EXPECT_TRUE(probe_.call(PROBE_OP_CALL, {hole()}).exited());
 }
 
+TEST_F(AugmentTest, ExecuteOnlyPageIsNotReadBeforeItIsExecuted) {
+  ASSERT_EQ(accept(kNewRw, hole()), 0u);
+  const std::uint64_t ret = 0xc3;
+  probe_.copy(hole(), address_of(&ret), sizeof ret);
+  ASSERT_EQ(mprotect(pointer(hole(1)), kPage, PROT_READ | PROT_WRITE | PROT_EXEC), 0);
+  ASSERT_EQ(probe_.enclu_secinfo(Leaf::kEacceptcopy, kPtReg | kX, hole(1), hole()).rax, 0u);
+  expect_fault(probe_.call(PROBE_OP_READ, {hole(1)}), 0x8005, hole(1));
+  EXPECT_TRUE(probe_.call(PROBE_OP_CALL, {hole(1)}).exited());
+}
+
 TEST_F(AugmentTest, ManyPagesComeOnDemandAndAreAllKept) {
   for (std::uint64_t page = 0; page < 24; ++page) {
     ASSERT_EQ(accept(kNewRw, hole(page)), 0u);
