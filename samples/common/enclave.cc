@@ -10,6 +10,7 @@
 #include <sys/auxv.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -64,11 +65,13 @@ struct Measurement {
 };
 
 // SIGSTRUCT: who vouches for this measurement. Here a key that is made for the occasion.
-std::vector<std::uint8_t> sign(Measurement& measurement, std::uint64_t attributes) {
+std::vector<std::uint8_t> sign(Measurement& measurement, std::uint64_t attributes, std::uint32_t miscselect) {
   std::vector<std::uint8_t> sigstruct(1808);
   std::uint8_t* s = sigstruct.data();
   std::memcpy(s, "\x06\0\0\0\xe1\0\0\0\0\0\1\0\0\0\0\0", 16);
   std::memcpy(s + 24, "\1\1\0\0\x60\0\0\0\x60\0\0\0\1\0\0\0", 16);
+  put(s, 900, miscselect);
+  put(s, 904, ~std::uint32_t{0});  // MISCMASK
   put(s, 928, attributes);
   put(s, 936, std::uint64_t{3});   // XFRM: x87 and SSE
   put(s, 944, ~std::uint64_t{3});  // ATTRIBUTEMASK: all but INIT and DEBUG
@@ -153,22 +156,24 @@ std::array<std::uint8_t, kPage> tcs_page(std::uint64_t oentry, std::uint64_t oss
   return page;
 }
 
-Enclave::Enclave(std::uint64_t size, std::uint64_t attributes, std::span<const Page> pages) {
-  const int fd = open("/dev/sgx_enclave", O_RDWR);
-  check(fd >= 0, "/dev/sgx_enclave (no SGX here? run it by: enclume run -- PROGRAM)");
+Enclave::Enclave(std::uint64_t size, std::uint64_t attributes, std::span<const Page> pages,
+                 std::uint32_t miscselect)
+    : fd_(open("/dev/sgx_enclave", O_RDWR)), size_(size) {
+  check(fd_ >= 0, "/dev/sgx_enclave (no SGX here? run it by: enclume run -- PROGRAM)");
   // ELRANGE must be aligned to its size: reserve twice as much.
-  void* area = mmap(nullptr, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  check(area != MAP_FAILED, "reserving addresses");
-  base_ = (reinterpret_cast<std::uint64_t>(area) + size - 1) & ~(size - 1);
+  area_ = mmap(nullptr, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  check(area_ != MAP_FAILED, "reserving addresses");
+  base_ = (reinterpret_cast<std::uint64_t>(area_) + size - 1) & ~(size - 1);
 
   alignas(kPage) static std::uint8_t secs[kPage], page_bytes[kPage];
   put(secs, 0, size);
   put(secs, 8, base_);
   put(secs, 16, std::uint32_t{1});  // SSAFRAMESIZE
+  put(secs, 20, miscselect);
   put(secs, 48, attributes);
   put(secs, 56, std::uint64_t{3});  // XFRM: x87 and SSE
   sgx_enclave_create create{.src = reinterpret_cast<std::uint64_t>(secs)};
-  check(ioctl(fd, SGX_IOC_ENCLAVE_CREATE, &create) == 0, "SGX_IOC_ENCLAVE_CREATE");
+  check(ioctl(fd_, SGX_IOC_ENCLAVE_CREATE, &create) == 0, "SGX_IOC_ENCLAVE_CREATE");
 
   Measurement measurement;
   measurement.create(size);
@@ -182,15 +187,26 @@ Enclave::Enclave(std::uint64_t size, std::uint64_t attributes, std::span<const P
     add.length = kPage;
     add.secinfo = reinterpret_cast<std::uint64_t>(secinfo);
     add.flags = SGX_PAGE_MEASURE;
-    check(ioctl(fd, SGX_IOC_ENCLAVE_ADD_PAGES, &add) == 0, "SGX_IOC_ENCLAVE_ADD_PAGES");
+    check(ioctl(fd_, SGX_IOC_ENCLAVE_ADD_PAGES, &add) == 0, "SGX_IOC_ENCLAVE_ADD_PAGES");
     check(mmap(reinterpret_cast<void*>(base_ + page.offset), kPage, protection(page.flags),
-               MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED,
+               MAP_SHARED | MAP_FIXED, fd_, 0) != MAP_FAILED,
           "mapping the enclave");
     measurement.add(page.offset, page.flags, page_bytes);
   }
-  const std::vector<std::uint8_t> sigstruct = sign(measurement, attributes);
+  const std::vector<std::uint8_t> sigstruct = sign(measurement, attributes, miscselect);
   sgx_enclave_init init{.sigstruct = reinterpret_cast<std::uint64_t>(sigstruct.data())};
-  check(ioctl(fd, SGX_IOC_ENCLAVE_INIT, &init) == 0, "SGX_IOC_ENCLAVE_INIT");
+  check(ioctl(fd_, SGX_IOC_ENCLAVE_INIT, &init) == 0, "SGX_IOC_ENCLAVE_INIT");
+}
+
+Enclave::~Enclave() {
+  munmap(area_, 2 * size_);
+  close(fd_);
+}
+
+void Enclave::map_hole(std::uint64_t offset, std::uint64_t length) const {
+  check(mmap(reinterpret_cast<void*>(base_ + offset), length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+             fd_, 0) != MAP_FAILED,
+        "mapping a hole");
 }
 
 int enter(std::uint32_t leaf, sgx_enclave_run& run, std::uint64_t rdi, std::uint64_t rsi, std::uint64_t rdx,

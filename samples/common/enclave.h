@@ -33,14 +33,26 @@ struct Page {
 std::array<std::uint8_t, kPage> tcs_page(std::uint64_t oentry, std::uint64_t ossa, std::uint64_t ofsbase,
                                          std::uint64_t flags);
 
+// MISCSELECT: the SSA frame tells address and error code of a page fault.
+inline constexpr std::uint32_t kExinfo = 1;
+
 // An enclave that is ready to enter, its pages mapped with their own permissions. `size` is a power of two.
 class Enclave {
  public:
-  Enclave(std::uint64_t size, std::uint64_t attributes, std::span<const Page> pages);
+  Enclave(std::uint64_t size, std::uint64_t attributes, std::span<const Page> pages,
+          std::uint32_t miscselect = 0);
+  ~Enclave();
+  Enclave(const Enclave&) = delete;
+  Enclave& operator=(const Enclave&) = delete;
   [[nodiscard]] std::uint64_t base() const { return base_; }
+  [[nodiscard]] int fd() const { return fd_; }
+  // Maps addresses of the enclave that have no pages yet, read-write: they come when they are touched (SGX2).
+  void map_hole(std::uint64_t offset, std::uint64_t length) const;
 
  private:
-  std::uint64_t base_;
+  int fd_;
+  void* area_;  // what was reserved, twice the size
+  std::uint64_t size_, base_;
 };
 
 // ENCLU[leaf] by __vdso_sgx_enter_enclave: the registers on the way in, and what came of it in `run`. The
