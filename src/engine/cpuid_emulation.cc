@@ -9,7 +9,7 @@
 #include "engine/decode/decoder.h"
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
-#include "engine/start/host_cpuid.h"
+#include "engine/start/host_code.h"
 #include "engine/start/machine.h"
 
 namespace enclume::engine {
@@ -46,8 +46,8 @@ void emulate(UContext& uc, std::uint64_t length) {
 }  // namespace
 
 bool emulate_patched_cpuid(UContext& uc) {
-  const auto site = host_cpuid().site_at(uc.mcontext.rip);
-  if (!site) {
+  const auto site = host_patcher().site_at(uc.mcontext.rip);
+  if (!site || site->kind != SiteKind::Cpuid) {
     return false;
   }
   emulate(uc, site->length);

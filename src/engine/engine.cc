@@ -7,7 +7,7 @@
 #include "engine/entry/entry.h"
 #include "engine/sgx.h"
 #include "engine/signals/mask.h"
-#include "engine/start/host_cpuid.h"
+#include "engine/start/host_code.h"
 #include "engine/trace/symbols.h"
 
 extern "C" {
@@ -82,6 +82,10 @@ void Engine::arm_user_dispatch(ThreadBlock& block) {
 
 bool Engine::sees_raw_calls() {
   return enclume_host_selector == SELECTOR_BLOCK;
+}
+
+bool Engine::sees_some_raw_calls() {
+  return sees_raw_calls() || host_patcher().traps_calls();
 }
 
 bool Engine::watch_raw_calls() {
@@ -216,7 +220,7 @@ void Engine::after_fork() {
     pid_ = sys::getpid();
     arena.orphan_all();
     actions.reset_in_child();
-    host_cpuid().reset_in_child();
+    host_patcher().reset_in_child();
     forget_held_after_fork();
     symbols_after_fork();
     if (sgx != nullptr) {

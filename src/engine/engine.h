@@ -61,8 +61,10 @@ class Engine {
   /// The same in a handler whose frame says which alternate stack the program had, and will say ours.
   ThreadBlock* register_thread(UContext& uc);
 
-  /// Whether system calls that the program makes without libc come in by SIGSYS.
+  /// Whether all system calls that the program makes without libc come in, by SIGSYS.
   [[nodiscard]] static bool sees_raw_calls();
+  /// Whether some do: those, or the ones at patched instructions (start/host_code.h).
+  [[nodiscard]] static bool sees_some_raw_calls();
   /// From now on they do; the calling thread is the only one yet. False if the kernel has no syscall user
   /// dispatch. Signal context: safe.
   [[nodiscard]] bool watch_raw_calls();

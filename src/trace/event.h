@@ -29,6 +29,12 @@ struct Start {
   bool sgx2 = false;
 };
 
+/// The engine sees system calls of the program that don't come from libc (`--front`).
+struct RawCalls {
+  std::uint32_t instructions = 0;  ///< how many SYSCALLs trap, newly; 0: all there are or will be
+  std::string_view object;         ///< the file that the first of them is in, "" for the program's own
+};
+
 /// The engine notices that the process is a forked child.
 struct Fork {
   int parent = 0;
@@ -274,8 +280,8 @@ struct Dropped {
   Question question;
 };
 
-using What = std::variant<Start, Fork, Open, Close, Mmap, Mprotect, Munmap, Mremap, Ioctl, Enclu, Aex,
-                          Instruction, Fixup, PageFault, Signal, Dropped>;
+using What = std::variant<Start, RawCalls, Fork, Open, Close, Mmap, Mprotect, Munmap, Mremap, Ioctl, Enclu,
+                          Aex, Instruction, Fixup, PageFault, Signal, Dropped>;
 
 struct Event {
   int process = 0;

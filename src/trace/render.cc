@@ -46,6 +46,16 @@ void put(LineBuffer& line, const Start& e) {
   line.text("start ").text(e.program).text(" epc=").hex(e.epc_size).text(e.sgx2 ? " sgx=2" : " sgx=1");
 }
 
+void put(LineBuffer& line, const RawCalls& e) {
+  line.text("system calls without libc: ");
+  if (e.instructions == 0) {
+    line.text("all");
+    return;
+  }
+  line.dec(e.instructions).text(e.instructions == 1 ? " instruction, in " : " instructions, the first in ");
+  line.text(e.object.empty() ? "the program" : e.object);
+}
+
 void put(LineBuffer& line, const Fork& e) {
   line.text("fork of ").dec(e.parent);
 }

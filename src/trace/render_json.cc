@@ -117,6 +117,12 @@ void put(Elements& to, const Start& e) {
   });
 }
 
+void put(Elements& to, const RawCalls& e) {
+  to.instant("process", constant("system calls without libc"), [&](JsonObject& a) {
+    a.number("instructions", std::uint64_t{e.instructions}).string("object", e.object);
+  });
+}
+
 void put(Elements& to, const Fork& e) {
   to.instant("process", constant("fork"), [&](JsonObject& a) { a.number("parent", std::int64_t{e.parent}); });
 }

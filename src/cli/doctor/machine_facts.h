@@ -7,6 +7,8 @@
 #include <optional>
 #include <string>
 
+#include "cli/doctor/probes.h"
+
 namespace enclume::cli {
 
 struct KernelVersion {
@@ -36,6 +38,7 @@ struct MachineFacts {
   bool protection_keys = false;  // a key that denies access is obeyed
   bool cpuid_faulting = false;   // CPUID faults after ARCH_SET_CPUID
   bool user_dispatch = false;    // a blocked system call gives SIGSYS
+  std::optional<RawCallCosts> raw_call_costs;
   bool executable_memfd = false;
 
   // Settings under /proc/sys; nothing if the kernel has no such file.
@@ -52,7 +55,7 @@ struct MachineFacts {
   bool runs_emulated = false;  // this very process has the engine in it
 };
 
-// Signal context: unsafe. Forks three times.
+// Signal context: unsafe. Forks four times.
 [[nodiscard]] MachineFacts gather_facts();
 
 }  // namespace enclume::cli

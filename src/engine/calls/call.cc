@@ -104,4 +104,49 @@ Answer own_answer(const Call& call) {
   }
 }
 
+bool concerns_engine(std::uint32_t number) {
+  switch (number) {
+    case __NR_open:
+    case __NR_creat:
+    case __NR_openat:
+    case __NR_openat2:
+    case __NR_close:
+    case __NR_stat:
+    case __NR_lstat:
+    case __NR_fstat:
+    case __NR_newfstatat:
+    case __NR_statx:
+    case __NR_access:
+    case __NR_faccessat:
+    case __NR_faccessat2:
+    case __NR_readlink:
+    case __NR_readlinkat:
+    case __NR_getdents64:
+    case __NR_ioctl:
+    case __NR_mmap:
+    case __NR_munmap:
+    case __NR_mprotect:
+    case __NR_mremap:
+    case __NR_pkey_mprotect:
+    case __NR_pkey_alloc:
+    case __NR_pkey_free:
+    case __NR_rt_sigaction:
+    case __NR_rt_sigprocmask:
+    case __NR_rt_sigreturn:
+    case __NR_rt_sigpending:
+    case __NR_rt_sigtimedwait:
+    case __NR_rt_sigsuspend:
+    case __NR_sigaltstack:
+    case __NR_clone:
+    case __NR_clone3:
+    case __NR_fork:
+    case __NR_vfork:
+    case __NR_execve:
+    case __NR_execveat:
+      return true;
+    default:
+      return false;
+  }
+}
+
 }  // namespace enclume::engine

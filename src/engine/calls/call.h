@@ -28,4 +28,10 @@ static_assert(offsetof(Call, argument) == CALL_ARGUMENT(0) && offsetof(Call, num
 /// may be anything. Signal context: safe.
 [[nodiscard]] std::optional<SysResult<long>> own_answer(const Call& call);
 
+/// Whether a system call of this number can be the engine's to answer, or to know of: the SGX devices and
+/// their memory, signals, threads, processes, programs. read(2), write(2) and the calls that wait are not
+/// among them: where they are made without the engine, next to nothing is lost (docs/fidelity.md). Signal
+/// context: safe.
+[[nodiscard]] bool concerns_engine(std::uint32_t number);
+
 }  // namespace enclume::engine

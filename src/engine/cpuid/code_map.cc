@@ -137,4 +137,21 @@ std::optional<PlacedInstruction> CodeMap::instruction_at(std::size_t offset) con
   return found;
 }
 
+std::optional<PlacedInstruction> CodeMap::instruction_before(std::size_t offset) const noexcept {
+  std::optional<PlacedInstruction> found;
+  for (std::size_t back = 1; back <= decode::kMaxInstructionLength && back <= offset; ++back) {
+    if (!is_start(offset - back)) {
+      continue;
+    }
+    const auto instruction = decode_at(offset - back);
+    if (instruction && instruction->length == back) {
+      if (found) {
+        return std::nullopt;
+      }
+      found = PlacedInstruction{.offset = offset - back, .instruction = *instruction};
+    }
+  }
+  return found;
+}
+
 }  // namespace enclume::engine

@@ -2,6 +2,7 @@
 // Which bytes of a piece of code begin an instruction, which lie inside one, and which nobody knows.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -76,6 +77,23 @@ class CodeMap {
 
   /// The instruction whose bytes include `offset`. Nothing if unknown, or if more than one has it.
   [[nodiscard]] std::optional<PlacedInstruction> instruction_at(std::size_t offset) const noexcept;
+
+  /// The instruction that ends where `offset` begins. Nothing if none or more than one does.
+  [[nodiscard]] std::optional<PlacedInstruction> instruction_before(std::size_t offset) const noexcept;
+
+  /// Calls `visit(PlacedInstruction)` for each, in ascending order, until it returns false.
+  template <typename Visitor>
+  void for_each_instruction(Visitor&& visit) const noexcept {
+    for (std::size_t word = 0; word < starts_.size(); ++word) {
+      for (std::uint64_t bits = starts_[word]; bits != 0; bits &= bits - 1) {
+        const std::size_t at = word * 64 + static_cast<std::size_t>(std::countr_zero(bits));
+        const auto instruction = decode_at(at);
+        if (instruction && !visit(PlacedInstruction{.offset = at, .instruction = *instruction})) {
+          return;
+        }
+      }
+    }
+  }
 
  private:
   struct Step {

@@ -4,7 +4,9 @@
 #include <linux/mman.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <string_view>
 
 #include "base/syscall.h"
 #include "engine/cpuid/text_residency.h"
@@ -14,16 +16,24 @@ namespace enclume::engine {
 namespace {
 
 constexpr std::uint8_t kEscape = 0x0f;
-constexpr std::uint8_t kCpuid = 0xa2;
-constexpr std::uint8_t kUd2 = 0x0b;
+
+/// Of glibc before 2.34, which came in parts: what its threads library does is libc's business, too.
+constexpr std::array<std::string_view, 7> kPartsOfLibc = {
+    "libc.so", "libc-", "libpthread.so", "libpthread-", "librt.so", "librt-", "libthread_db"};
 
 // The site's opcode, apart from the escape byte before it; nothing if that has changed.
-std::optional<std::uint8_t> opcode_of(const CpuidSite& site) noexcept {
+std::optional<std::uint8_t> opcode_of(const HostSite& site) noexcept {
   auto* last = reinterpret_cast<std::uint8_t*>(site.last_byte());
   if (std::atomic_ref(last[-1]).load(std::memory_order_relaxed) != kEscape) {
     return std::nullopt;
   }
   return std::atomic_ref(*last).load(std::memory_order_relaxed);
+}
+
+std::string_view file_name(const ObjectImage& image) noexcept {
+  std::string_view name(image.path() != nullptr ? image.path() : "");
+  name.remove_prefix(name.rfind('/') + 1);  // npos + 1 is 0
+  return name;
 }
 
 // FNV-1a over the program headers: a rebuilt library at the same address has others.
@@ -50,10 +60,10 @@ int protection_of(const ObjectImage& image, std::uint64_t address) noexcept {
 
 // One refresh(). What it collects replaces the patcher's state at the end, so that a fork in between leaves
 // the child with the old state, which the table and the bytes themselves complete.
-struct HostCpuidPatcher::Session {
-  explicit Session(HostCpuidPatcher& owner) noexcept : patcher(owner) {}
+struct HostPatcher::Session {
+  explicit Session(HostPatcher& owner) noexcept : patcher(owner) {}
 
-  HostCpuidPatcher& patcher;
+  HostPatcher& patcher;
   int tid = sys::gettid();
   bool locked = false;
   bool unchanged = false;
@@ -63,14 +73,14 @@ struct HostCpuidPatcher::Session {
   std::size_t sites_before = 0;
   std::size_t sites_kept = 0;
   MappedArray<KnownObject> known;
-  MappedArray<CpuidSite> sites;  // of all objects seen, patched
-  MappedArray<CpuidSite> fresh;  // of the object at hand, not yet patched
+  MappedArray<HostSite> sites;  // of all objects seen, patched
+  MappedArray<HostSite> fresh;  // of the object at hand, not yet patched
   MappedArray<std::uint64_t> unproven;
   TextWriter writer;
   HostPatchReport report;
 };
 
-HostPatchReport HostCpuidPatcher::refresh() noexcept {
+HostPatchReport HostPatcher::refresh() noexcept {
   Session session(*this);
   config_.iterate(&visit_object, &session);
   if (session.locked) {
@@ -82,9 +92,9 @@ HostPatchReport HostCpuidPatcher::refresh() noexcept {
   return session.report;
 }
 
-int HostCpuidPatcher::visit_object(dl_phdr_info* info, std::size_t, void* opaque) {
+int HostPatcher::visit_object(dl_phdr_info* info, std::size_t, void* opaque) {
   auto& session = *static_cast<Session*>(opaque);
-  HostCpuidPatcher& patcher = session.patcher;
+  HostPatcher& patcher = session.patcher;
   if (!session.locked) {
     if (patcher.lock_.held_by(session.tid)) {
       return 1;  // a handler that interrupted us
@@ -107,20 +117,28 @@ int HostCpuidPatcher::visit_object(dl_phdr_info* info, std::size_t, void* opaque
   return 0;
 }
 
-bool HostCpuidPatcher::is_left_alone(const ObjectImage& image) const noexcept {
+bool HostPatcher::is_left_alone(const ObjectImage& image) const noexcept {
   const auto contains = [&](std::uint64_t address) { return address != 0 && image.contains(address); };
   return contains(config_.engine_address) || contains(config_.linker_address) ||
          contains(config_.vdso_address);
 }
 
-void HostCpuidPatcher::visit(Session& session, const ObjectImage& image) noexcept {
+bool HostPatcher::is_part_of_libc(const ObjectImage& image) const noexcept {
+  if (config_.libc_address != 0 && image.contains(config_.libc_address)) {
+    return true;
+  }
+  return std::ranges::any_of(kPartsOfLibc,
+                             [&](std::string_view part) { return file_name(image).starts_with(part); });
+}
+
+void HostPatcher::visit(Session& session, const ObjectImage& image) noexcept {
   // Sites from before that are still ours. A library loaded again has its original bytes back.
   std::size_t recorded = 0;
   std::size_t intact = 0;
-  for (const CpuidSite& site : table_.sites()) {
+  for (const HostSite& site : table_.sites()) {
     if (image.contains(site.address)) {
       ++recorded;
-      if (image.readable(site.address, site.length) && opcode_of(site) == kUd2) {
+      if (image.readable(site.address, site.length) && opcode_of(site) == kTrap) {
         ++intact;
         session.complete = session.sites.push_back(site) && session.complete;
       }
@@ -135,8 +153,11 @@ void HostCpuidPatcher::visit(Session& session, const ObjectImage& image) noexcep
   if (!was_known || intact != recorded) {
     session.fresh.clear();
     ++session.report.objects_scanned;
+    const ScanRequest request{.branches = config_.branches,
+                              .cpuid = config_.cpuid,
+                              .traps_call = is_part_of_libc(image) ? nullptr : config_.traps_call};
     TextResidency residency(image, scanned_text_kept_);
-    session.report.scanned += scan_object(image, config_.branches, session.fresh, session.unproven);
+    session.report.scanned += scan_object(image, request, session.fresh, session.unproven);
     residency.restore();
     patch_fresh(session, image);
   }
@@ -144,42 +165,52 @@ void HostCpuidPatcher::visit(Session& session, const ObjectImage& image) noexcep
   static_cast<void>(session.known.push_back(object));  // without memory: scanned again next time
 }
 
-void HostCpuidPatcher::patch_fresh(Session& session, const ObjectImage& image) noexcept {
+void HostPatcher::patch_fresh(Session& session, const ObjectImage& image) noexcept {
   if (session.fresh.empty()) {
     return;
   }
   // A thread can run into the first patched site at once: the table must know them before.
-  MappedArray<CpuidSite> merged;
+  MappedArray<HostSite> merged;
   bool complete = true;
-  for (const CpuidSite& site : table_.sites()) {
+  for (const HostSite& site : table_.sites()) {
     complete = complete && merged.push_back(site);
   }
-  for (const CpuidSite& site : session.fresh) {
+  for (const HostSite& site : session.fresh) {
     complete = complete && merged.push_back(site);
   }
   // The table may still hold sites of a former life of this object.
-  std::ranges::sort(merged.view(), {}, &CpuidSite::address);
+  std::ranges::sort(merged.view(), {}, &HostSite::address);
   merged.truncate(static_cast<std::size_t>(std::unique(merged.begin(), merged.end()) - merged.begin()));
   if (!complete || !table_.publish(merged.view()).has_value()) {
     session.report.refused += static_cast<std::uint32_t>(session.fresh.size());
     return;
   }
-  for (const CpuidSite& site : session.fresh) {
+  const bool has_calls = std::ranges::any_of(
+      session.fresh.view(), [](const HostSite& site) { return site.kind == SiteKind::Syscall; });
+  if (has_calls) {
+    traps_calls_.store(true, std::memory_order_relaxed);
+    if (session.report.patched_calls == 0) {
+      const std::string_view name = file_name(image);
+      name.copy(session.report.caller.data(), session.report.caller.size() - 1);
+    }
+  }
+  for (const HostSite& site : session.fresh) {
     // A debugger may have changed the text since it was scanned.
-    if (opcode_of(site) != kCpuid || !session.sites.push_back(site)) {
+    if (opcode_of(site) != site.opcode() || !session.sites.push_back(site)) {
       ++session.report.refused;
-    } else if (session.writer.write(site.last_byte(), kUd2, protection_of(image, site.last_byte()))) {
+    } else if (session.writer.write(site.last_byte(), kTrap, protection_of(image, site.last_byte()))) {
       ++session.report.patched;
+      session.report.patched_calls += site.kind == SiteKind::Syscall ? 1 : 0;
     } else {
-      // It must not stay in the table, lest a UD2 there one day be taken for ours.
+      // It must not stay in the table, lest the same bytes there one day be taken for ours.
       session.sites.pop_back();
       ++session.report.refused;
     }
   }
 }
 
-void HostCpuidPatcher::finish(Session& session) noexcept {
-  std::ranges::sort(session.sites.view(), {}, &CpuidSite::address);
+void HostPatcher::finish(Session& session) noexcept {
+  std::ranges::sort(session.sites.view(), {}, &HostSite::address);
   if (!std::ranges::equal(session.sites.view(), table_.sites()) &&
       !table_.publish(session.sites.view()).has_value()) {
     return;  // no memory: the old table has all that is needed, and the next refresh tries again

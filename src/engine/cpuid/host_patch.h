@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Makes the CPUID instructions of host code trap, on machines that have no CPUID faulting.
+// Makes instructions of host code trap: CPUID, on machines that have no CPUID faulting, and SYSCALL outside
+// libc.
 //
-// 0F A2 becomes 0F 0B (UD2): one byte, so a thread that runs through it meanwhile executes one or the other.
-// The SIGILL handler asks site_at() whether the address is one of ours, executes CPUID for the program, and
-// goes on behind it.
+// 0F A2 and 0F 05 become 0F 06 (CLTS, #GP): one byte, so a thread that runs through it meanwhile executes one
+// or the other. The handler of SIGSEGV asks site_at() whether the address is one of ours, does what the
+// instruction would for the program, and goes on behind it.
 #pragma once
 
 #include <link.h>
 
+#include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -25,6 +28,8 @@ struct HostPatchConfig {
   /// libc's dl_iterate_phdr, or what stands for it. While it calls back, no object may be unloaded.
   int (*iterate)(int (*callback)(dl_phdr_info*, std::size_t, void*), void* data) = nullptr;
   decode::BranchRule branches = decode::BranchRule::Intel;
+  bool cpuid = true;                            ///< CPUID is to trap
+  bool (*traps_call)(std::uint32_t) = nullptr;  ///< see ScanRequest; libc's own calls never trap
   /// Objects that contain one of these addresses are left alone (0: none):
   ///  - the engine's own: it executes CPUID to answer the program's, and must not trap on it;
   ///  - the dynamic linker, by AT_BASE: it asks for caches and vector registers, which are answered unchanged
@@ -33,19 +38,26 @@ struct HostPatchConfig {
   std::uint64_t engine_address = 0;
   std::uint64_t linker_address = 0;
   std::uint64_t vdso_address = 0;
+  std::uint64_t libc_address = 0;  ///< anything in libc
 };
 
 struct HostPatchReport {
   std::uint32_t objects_scanned = 0;
-  ScanCounts scanned;           // of these objects
-  std::uint32_t patched = 0;    // sites newly patched
-  std::uint32_t refused = 0;    // proven, but the text could not be written or had changed meanwhile
-  std::uint32_t forgotten = 0;  // sites of unloaded objects
+  ScanCounts scanned;               // of these objects
+  std::uint32_t patched = 0;        // sites newly patched
+  std::uint32_t patched_calls = 0;  // those of them that are system calls
+  std::array<char, 64> caller{};    // the file that the first of these is in, "" for the program's own
+  std::uint32_t refused = 0;        // proven, but the text could not be written or had changed meanwhile
+  std::uint32_t forgotten = 0;      // sites of unloaded objects
 
   constexpr HostPatchReport& operator+=(const HostPatchReport& o) {
     objects_scanned += o.objects_scanned;
     scanned += o.scanned;
     patched += o.patched;
+    if (patched_calls == 0) {
+      caller = o.caller;
+    }
+    patched_calls += o.patched_calls;
     refused += o.refused;
     forgotten += o.forgotten;
     return *this;
@@ -53,12 +65,12 @@ struct HostPatchReport {
 };
 
 /// One for each process. Zero-initialised memory with a configuration is ready for use.
-class HostCpuidPatcher {
+class HostPatcher {
  public:
-  constexpr HostCpuidPatcher() = default;
-  ~HostCpuidPatcher() = default;  // trivial: a global one serves to the process's very end
-  HostCpuidPatcher(const HostCpuidPatcher&) = delete;
-  HostCpuidPatcher& operator=(const HostCpuidPatcher&) = delete;
+  constexpr HostPatcher() = default;
+  ~HostPatcher() = default;  // trivial: a global one serves to the process's very end
+  HostPatcher(const HostPatcher&) = delete;
+  HostPatcher& operator=(const HostPatcher&) = delete;
 
   /// Before the first refresh().
   void configure(const HostPatchConfig& config) noexcept { config_ = config; }
@@ -73,9 +85,12 @@ class HostCpuidPatcher {
 
   /// The patched instruction at an address. Its first byte is `address`; execution continues `length` bytes
   /// later. Signal context: safe.
-  [[nodiscard]] std::optional<CpuidSite> site_at(std::uint64_t address) const noexcept {
+  [[nodiscard]] std::optional<HostSite> site_at(std::uint64_t address) const noexcept {
     return table_.find(address);
   }
+
+  /// Whether any system call of the program's traps here. Signal context: safe.
+  [[nodiscard]] bool traps_calls() const noexcept { return traps_calls_.load(std::memory_order_relaxed); }
 
   /// Sum of all reports.
   [[nodiscard]] const HostPatchReport& totals() const noexcept { return totals_; }
@@ -95,6 +110,7 @@ class HostCpuidPatcher {
 
   static int visit_object(dl_phdr_info* info, std::size_t size, void* session);
   [[nodiscard]] bool is_left_alone(const ObjectImage& image) const noexcept;
+  [[nodiscard]] bool is_part_of_libc(const ObjectImage& image) const noexcept;
   void visit(Session& session, const ObjectImage& image) noexcept;
   void patch_fresh(Session& session, const ObjectImage& image) noexcept;
   void finish(Session& session) noexcept;
@@ -107,8 +123,9 @@ class HostCpuidPatcher {
   std::uint64_t unloads_seen_ = 0;
   std::size_t scanned_text_kept_ = 0;  // bytes; see text_residency.h
   HostPatchReport totals_;
+  std::atomic<bool> traps_calls_{false};
 };
 
-static_assert(std::is_trivially_destructible_v<HostCpuidPatcher>);
+static_assert(std::is_trivially_destructible_v<HostPatcher>);
 
 }  // namespace enclume::engine

@@ -6,6 +6,7 @@
 #include <bit>
 #include <optional>
 
+#include "engine/cpuid/call_number.h"
 #include "engine/cpuid/code_map.h"
 #include "engine/cpuid/function_bounds.h"
 #include "engine/cpuid/site_vote.h"
@@ -16,32 +17,41 @@ namespace {
 // A function longer than this is a broken table.
 constexpr std::uint64_t kMaxFunctionSize = 16U << 20;
 
-// Calls visit(offset) wherever the bytes 0F A2 stand. Most of a process's text is read here, and most of the
-// time of a scan spent, so sixteen places are compared at once.
+constexpr std::byte kEscape{0x0f};
+constexpr std::uint8_t kPlainSyscall = 2;  // bytes, without prefixes
+
+constexpr SiteKind kind_of(std::byte second) {
+  return second == std::byte{0xa2} ? SiteKind::Cpuid : SiteKind::Syscall;
+}
+
+// Calls visit(offset) wherever 0F and one of the two bytes stand (which may be the same). Most of a process's
+// text is read here, and most of the time of a scan spent, so sixteen places are compared at once.
 template <typename Visitor>
-void for_each_candidate(std::span<const std::byte> text, Visitor&& visit) {
+void for_each_candidate(std::span<const std::byte> text, std::byte one, std::byte other, Visitor&& visit) {
   const auto* data = reinterpret_cast<const char*>(text.data());
-  const __m128i first = _mm_set1_epi8(0x0f);
-  const __m128i second = _mm_set1_epi8(static_cast<char>(0xa2));
+  const __m128i first = _mm_set1_epi8(static_cast<char>(kEscape));
+  const __m128i second = _mm_set1_epi8(static_cast<char>(one));
+  const __m128i or_this = _mm_set1_epi8(static_cast<char>(other));
   std::size_t at = 0;
   for (; at + 17 <= text.size(); at += 16) {
     const __m128i here = _mm_loadu_si128(reinterpret_cast<const __m128i*>(data + at));
     const __m128i next = _mm_loadu_si128(reinterpret_cast<const __m128i*>(data + at + 1));
-    auto hits = static_cast<unsigned>(
-        _mm_movemask_epi8(_mm_and_si128(_mm_cmpeq_epi8(here, first), _mm_cmpeq_epi8(next, second))));
+    const __m128i either = _mm_or_si128(_mm_cmpeq_epi8(next, second), _mm_cmpeq_epi8(next, or_this));
+    auto hits = static_cast<unsigned>(_mm_movemask_epi8(_mm_and_si128(_mm_cmpeq_epi8(here, first), either)));
     for (; hits != 0; hits &= hits - 1) {
       visit(at + static_cast<std::size_t>(std::countr_zero(hits)));
     }
   }
   for (; at + 2 <= text.size(); ++at) {
-    if (text[at] == std::byte{0x0f} && text[at + 1] == std::byte{0xa2}) {
+    if (text[at] == kEscape && (text[at + 1] == one || text[at + 1] == other)) {
       visit(at);
     }
   }
 }
 
 enum class Verdict : std::uint8_t {
-  Cpuid,
+  Site,
+  LetBe,
   Interior,
   Unknown,
 };
@@ -50,12 +60,12 @@ enum class Verdict : std::uint8_t {
 // is kept until the next is needed.
 class Judge {
  public:
-  Judge(const ObjectImage& image, decode::BranchRule branches) noexcept
-      : image_(image), frames_(image), branches_(branches) {}
+  Judge(const ObjectImage& image, const ScanRequest& request) noexcept
+      : image_(image), frames_(image), request_(request), branches_(request.branches) {}
 
   struct Judgement {
     Verdict verdict = Verdict::Unknown;
-    CpuidSite site;
+    HostSite site;
   };
 
   /// For an object that should have been described but is not; see scan.h.
@@ -63,9 +73,9 @@ class Judge {
     return descriptions_ && descriptions_->empty() && symbols_ && symbols_->known_to_be_none();
   }
 
-  [[nodiscard]] Judgement judge(std::uint64_t candidate) noexcept {
+  [[nodiscard]] Judgement judge(std::uint64_t candidate, SiteKind kind) noexcept {
     if (!function_.contains(candidate) && !enter_function(candidate)) {
-      return describes_nothing() ? judge_by_vote(candidate) : Judgement{};
+      return kind == SiteKind::Cpuid && describes_nothing() ? judge_by_vote(candidate) : Judgement{};
     }
     if (!map_) {
       return {};
@@ -76,13 +86,25 @@ class Judge {
     }
     const decode::Instruction& in = placed->instruction;
     const std::uint64_t address = function_.begin + placed->offset;
-    if (in.cls == decode::InstructionClass::Cpuid && address + in.opcode_offset == candidate) {
-      return {.verdict = Verdict::Cpuid, .site = {.address = address, .length = in.length}};
+    const auto wanted =
+        kind == SiteKind::Cpuid ? decode::InstructionClass::Cpuid : decode::InstructionClass::Syscall;
+    if (in.cls != wanted || address + in.opcode_offset != candidate) {
+      return {.verdict = Verdict::Interior, .site = {}};
     }
-    return {.verdict = Verdict::Interior, .site = {}};
+    if (kind == SiteKind::Syscall && in.length != kPlainSyscall) {
+      return {};  // a call that is made again is made from its last two bytes on
+    }
+    const HostSite site{.address = address, .length = in.length, .kind = kind};
+    return {.verdict = kind == SiteKind::Cpuid || is_trapped(placed->offset) ? Verdict::Site : Verdict::LetBe,
+            .site = site};
   }
 
  private:
+  [[nodiscard]] bool is_trapped(std::size_t offset) const noexcept {
+    const auto number = call_number_at(*map_, offset);
+    return !number || request_.traps_call(*number);
+  }
+
   // Where nothing describes the object (stripped, without unwind information), what the bytes around it say.
   // The vote was measured on code and data, and doubt counts as no.
   [[nodiscard]] Judgement judge_by_vote(std::uint64_t candidate) const noexcept {
@@ -91,7 +113,7 @@ class Judge {
                                  decode::InstructionClass::Cpuid, branches_) != Vote::Site) {
       return {};
     }
-    return {.verdict = Verdict::Cpuid, .site = {.address = candidate, .length = 2}};
+    return {.verdict = Verdict::Site, .site = {.address = candidate, .length = 2}};
   }
 
   // Makes `function_` and `map_` those around the candidate. False if no function is known there.
@@ -152,6 +174,7 @@ class Judge {
   FrameIndex frames_;
   std::optional<FrameDescriptions> descriptions_;  // read only if there is no index
   std::optional<FileSymbols> symbols_;             // read only if nothing else covers a candidate
+  const ScanRequest& request_;
   decode::BranchRule branches_;
   CodeRange function_;
   MappedArray<std::uint64_t> storage_;
@@ -160,16 +183,26 @@ class Judge {
 
 }  // namespace
 
-ScanCounts scan_object(const ObjectImage& image, decode::BranchRule branches, MappedArray<CpuidSite>& sites,
+ScanCounts scan_object(const ObjectImage& image, const ScanRequest& request, MappedArray<HostSite>& sites,
                        MappedArray<std::uint64_t>& unproven) noexcept {
   ScanCounts counts;
-  Judge judge(image, branches);
+  if (!request.cpuid && request.traps_call == nullptr) {
+    return counts;
+  }
+  constexpr std::byte kCpuid{0xa2};
+  constexpr std::byte kSyscall{0x05};
+  const std::byte one = request.cpuid ? kCpuid : kSyscall;
+  const std::byte other = request.traps_call != nullptr ? kSyscall : kCpuid;
+  Judge judge(image, request);
   image.for_each_executable([&](const CodeRange& segment) {
-    for_each_candidate(ObjectImage::bytes(segment), [&](std::size_t offset) {
+    const auto text = ObjectImage::bytes(segment);
+    for_each_candidate(text, one, other, [&](std::size_t offset) {
       ++counts.candidates;
-      const auto [verdict, site] = judge.judge(segment.begin + offset);
-      if (verdict == Verdict::Cpuid && sites.push_back(site)) {
+      const auto [verdict, site] = judge.judge(segment.begin + offset, kind_of(text[offset + 1]));
+      if (verdict == Verdict::Site && sites.push_back(site)) {
         ++counts.proven;
+      } else if (verdict == Verdict::LetBe) {
+        ++counts.let_be;
       } else if (verdict == Verdict::Interior) {
         ++counts.interior;
       } else {

@@ -10,13 +10,13 @@
 
 namespace enclume::engine {
 
-std::optional<CpuidSite> SiteTable::find(std::uint64_t address) const noexcept {
+std::optional<HostSite> SiteTable::find(std::uint64_t address) const noexcept {
   // Sequentially consistent on both sides: either the writer sees this reader, or the reader its pointer.
   readers_.fetch_add(1, std::memory_order_seq_cst);
-  std::optional<CpuidSite> found;
+  std::optional<HostSite> found;
   if (const Block* block = current_.load(std::memory_order_seq_cst); block != nullptr) {
     const auto sites = block->view();
-    const auto at = std::ranges::lower_bound(sites, address, {}, &CpuidSite::address);
+    const auto at = std::ranges::lower_bound(sites, address, {}, &HostSite::address);
     if (at != sites.end() && at->address == address) {
       found = *at;
     }
@@ -25,7 +25,7 @@ std::optional<CpuidSite> SiteTable::find(std::uint64_t address) const noexcept {
   return found;
 }
 
-SysResult<void> SiteTable::publish(std::span<const CpuidSite> sites) noexcept {
+SysResult<void> SiteTable::publish(std::span<const HostSite> sites) noexcept {
   const std::size_t bytes = align_up(sizeof(Block) + sites.size_bytes(), kPageSize);
   const auto mapped =
       sys::call(__NR_mmap, 0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -46,9 +46,9 @@ SysResult<void> SiteTable::publish(std::span<const CpuidSite> sites) noexcept {
   return {};
 }
 
-std::span<const CpuidSite> SiteTable::sites() const noexcept {
+std::span<const HostSite> SiteTable::sites() const noexcept {
   const Block* block = current_.load(std::memory_order_relaxed);
-  return block != nullptr ? block->view() : std::span<const CpuidSite>{};
+  return block != nullptr ? block->view() : std::span<const HostSite>{};
 }
 
 void SiteTable::unmap_retired() noexcept {

@@ -25,14 +25,14 @@ class SiteTable {
   SiteTable& operator=(const SiteTable&) = delete;
 
   /// The site that starts at the address. Signal context: safe.
-  [[nodiscard]] std::optional<CpuidSite> find(std::uint64_t address) const noexcept;
+  [[nodiscard]] std::optional<HostSite> find(std::uint64_t address) const noexcept;
 
   /// Replaces the table. `sites` ascend by address. Without memory the old table stays.
   /// Signal context: unsafe. One writer at a time.
-  SysResult<void> publish(std::span<const CpuidSite> sites) noexcept;
+  SysResult<void> publish(std::span<const HostSite> sites) noexcept;
 
   /// The present table. Valid until the next publish(); for the writer only.
-  [[nodiscard]] std::span<const CpuidSite> sites() const noexcept;
+  [[nodiscard]] std::span<const HostSite> sites() const noexcept;
 
  private:
   struct Block {
@@ -40,12 +40,12 @@ class SiteTable {
     std::size_t mapped_bytes;
     std::size_t count;
 
-    [[nodiscard]] CpuidSite* sites() noexcept { return reinterpret_cast<CpuidSite*>(this + 1); }
-    [[nodiscard]] std::span<const CpuidSite> view() const noexcept {
-      return {reinterpret_cast<const CpuidSite*>(this + 1), count};
+    [[nodiscard]] HostSite* sites() noexcept { return reinterpret_cast<HostSite*>(this + 1); }
+    [[nodiscard]] std::span<const HostSite> view() const noexcept {
+      return {reinterpret_cast<const HostSite*>(this + 1), count};
     }
   };
-  static_assert(alignof(CpuidSite) <= alignof(Block));
+  static_assert(alignof(HostSite) <= alignof(Block));
 
   void unmap_retired() noexcept;
 

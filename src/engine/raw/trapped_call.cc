@@ -18,6 +18,7 @@
 #include "engine/raw/signal_calls.h"
 #include "engine/signals/context.h"
 #include "engine/signals/mask.h"
+#include "engine/start/host_code.h"
 
 namespace enclume::engine {
 
@@ -121,10 +122,24 @@ bool is_trapped_call(int signo, const siginfo_t& info) {
   return signo == SIGSYS && info.si_code == kSysUserDispatch;
 }
 
+bool is_patched_call(int signo, const siginfo_t& info, SigContext& m) {
+  if (signo != SIGSEGV || info.si_code <= 0 || m.trapno != static_cast<std::uint64_t>(arch::Vector::GP) ||
+      !host_patcher().traps_calls()) {
+    return false;
+  }
+  const auto site = host_patcher().site_at(m.rip);
+  if (!site || site->kind != SiteKind::Syscall) {
+    return false;
+  }
+  m.rip += site->length;
+  m.flags &= ~arch::rflags::kRf;
+  return true;
+}
+
 bool trapped_call(Interruption& it, siginfo_t& report) {
   SigContext& m = it.uc.mcontext;
   it.block.trapped_calls.fetch_add(1, std::memory_order_relaxed);
-  if (it.info.si_arch == AUDIT_ARCH_I386) {
+  if (it.info.si_signo == SIGSYS && it.info.si_arch == AUDIT_ARCH_I386) {
     execute_compat(it);
     return true;
   }

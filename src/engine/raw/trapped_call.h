@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The second front door: a SYSCALL instruction outside libc, which syscall user dispatch has turned into
-// SIGSYS.
+// SIGSYS, or a patch into SIGSEGV.
 #pragma once
 
 #include <csignal>
@@ -12,6 +12,10 @@ namespace enclume::engine {
 
 /// Whether this is such a call of host code.
 [[nodiscard]] bool is_trapped_call(int signo, const siginfo_t& info);
+
+/// Whether RIP is at a SYSCALL that has been patched (start/host_code.h): then it is moved behind it, and all
+/// is as above. Signal context: safe.
+[[nodiscard]] bool is_patched_call(int signo, const siginfo_t& info, SigContext& m);
 
 /// Answers the call, or makes it for the program, and puts the result into the program's registers. True if
 /// that was all; else `report` is a signal that the program gets with the registers as they are now. Signal

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/signals/delivery.h"
 
+#include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "base/syscall.h"
@@ -11,6 +13,7 @@
 #include "engine/signals/context.h"
 #include "engine/signals/held.h"
 #include "engine/signals/mask.h"
+#include "engine/start/host_code.h"
 #include "engine/threads/thread_block.h"
 
 namespace enclume::engine {
@@ -33,10 +36,20 @@ constexpr std::size_t kOwnerWord = 1;  // of SigContext::reserved: see owner_of(
 
 constexpr std::uint64_t kSaRestorer = 0x04000000;
 
+/// Whether the rt_sigreturn of a restorer comes in. If only patched instructions do, it has to be one of
+/// them: behind MOV of the number to EAX or RAX, with ENDBR64 before that or not.
+bool is_seen(std::uint64_t restorer) {
+  return Engine::sees_raw_calls() || std::ranges::any_of(std::array{5, 7, 9, 11}, [&](int offset) {
+           const auto site = host_patcher().site_at(restorer + static_cast<std::uint64_t>(offset));
+           return site && site->kind == SiteKind::Syscall;
+         });
+}
+
 /// Where the program's handler returns. Of its own restorer its system calls must be seen; without one the
 /// kernel can't make a frame (Linux x64_setup_rt_frame()), which is 0 here.
 std::uint64_t restorer_of(const Action& action) {
-  if ((action.flags & kSetWithoutLibc) == 0 || !Engine::sees_raw_calls()) {
+  const bool own = (action.flags & kSetWithoutLibc) != 0 && Engine::sees_some_raw_calls();
+  if (!own || ((action.flags & kSaRestorer) != 0 && !is_seen(action.restorer))) {
     return reinterpret_cast<std::uint64_t>(&enclume_restorer);
   }
   return (action.flags & kSaRestorer) != 0 ? action.restorer : 0;

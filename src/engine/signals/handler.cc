@@ -92,7 +92,7 @@ bool fix_guarded_copy(UContext& uc) {
 bool is_front_door(const UContext& uc) {
   const std::uint64_t rip = uc.mcontext.rip;
   return is_front_door_mask(uc.sigmask) &&
-         (!Engine::sees_raw_calls() || engine().text.contains(LinearAddress(rip)) ||
+         (!Engine::sees_some_raw_calls() || engine().text.contains(LinearAddress(rip)) ||
           (at_gate(rip) && uc.mcontext.rax != __NR_rt_sigreturn));
 }
 
@@ -207,8 +207,8 @@ bool handle_host_fault(int signo, Interruption& it, siginfo_t& report) {
     return true;  // a front door, on the program's own stack
   }
   if (may_be_enclu(signo, m)) {
-    if ((signo == SIGILL && emulate_patched_cpuid(it.uc)) ||
-        (m.trapno == static_cast<std::uint64_t>(arch::Vector::GP) && emulate_faulting_cpuid(it.uc))) {
+    if (m.trapno == static_cast<std::uint64_t>(arch::Vector::GP) &&
+        (emulate_patched_cpuid(it.uc) || emulate_faulting_cpuid(it.uc))) {
       if ((m.flags & arch::rflags::kTf) == 0) {
         return true;
       }
@@ -291,7 +291,7 @@ void handle(int signo, siginfo_t* info, UContext* uc, ThreadBlock* block, const 
     report.si_errno = 0;
     report.si_addr = reinterpret_cast<void*>(uc->mcontext.rip);
   }
-  if (facts->enclave == 0 && is_trapped_call(signo, *info)) {
+  if (facts->enclave == 0 && (is_trapped_call(signo, *info) || is_patched_call(signo, *info, uc->mcontext))) {
     if (trapped_call(it, report)) {
       return;
     }
@@ -347,9 +347,8 @@ extern "C" void enclume_on_unregistered_signal(int signo, siginfo_t* info, UCont
   if (raised && repeats) {
     const bool stepping = (uc->mcontext.flags & arch::rflags::kTf) != 0;  // a trap would be due behind it
     if (fix_guarded_copy(*uc) ||
-        (!stepping && (emulate_patched_cpuid(*uc) ||
-                       (uc->mcontext.trapno == static_cast<std::uint64_t>(arch::Vector::GP) &&
-                        emulate_faulting_cpuid(*uc))))) {
+        (!stepping && uc->mcontext.trapno == static_cast<std::uint64_t>(arch::Vector::GP) &&
+         (emulate_patched_cpuid(*uc) || emulate_faulting_cpuid(*uc)))) {
       return;
     }
     if (e.register_thread(*uc) == nullptr) {

@@ -9,7 +9,7 @@
 namespace enclume::engine {
 
 enum class FrontDoor : std::uint8_t {
-  Auto,  ///< Raw for a program of Go, whose runtime calls the kernel by itself; else Libc
+  Auto,  ///< Raw for a program of Go; else those, and the SYSCALLs that are found and matter
   Libc,  ///< libc's functions only
   Raw,   ///< those, and every SYSCALL instruction outside libc
 };

@@ -24,7 +24,7 @@
 #include "engine/load/static_image.h"
 #include "engine/loaded_program.h"
 #include "engine/signals/actions.h"
-#include "engine/start/host_cpuid.h"
+#include "engine/start/host_code.h"
 #include "engine/start/machine.h"
 #include "engine/start/message.h"
 

@@ -24,7 +24,7 @@
 #include "engine/front/tracer.h"
 #include "engine/sgx.h"
 #include "engine/start/gate.h"
-#include "engine/start/host_cpuid.h"
+#include "engine/start/host_code.h"
 #include "engine/start/machine.h"
 #include "engine/start/message.h"
 #include "engine/start/program_notes.h"
@@ -154,14 +154,15 @@ bool enable_cpuid_faulting() {
 
 alignas(Sgx) std::byte sgx_storage[sizeof(Sgx)];
 
-/// What `--front auto` means for this program.
-FrontDoor front_door_of(const Engine& e, char** environment) {
+/// Whether `--front auto` is to watch all system calls of this program. (Else only those that are found by
+/// start_host_code(), which needs no kernel's help and costs libc's calls nothing.)
+bool watches_all(const Engine& e, char** environment) {
   if (!e.features.user_dispatch) {
-    return FrontDoor::Libc;
+    return false;
   }
   const auto* const headers = reinterpret_cast<const Elf64_Phdr*>(auxiliary_value(environment, AT_PHDR));
   const std::uint64_t count = auxiliary_value(environment, AT_PHNUM);
-  return headers != nullptr && is_go_program({headers, count}) ? FrontDoor::Raw : FrontDoor::Libc;
+  return headers != nullptr && is_go_program({headers, count});
 }
 
 /// From here on the engine's own system calls are made where they never trap.
@@ -206,6 +207,21 @@ void tell_start(const Engine& e, const Settings& settings) {
   machine.text(", protection keys ").text(yes_or_no(e.features.epc_pkey >= 0));
   machine.text(", vDSO at ").hex(vdso_address());
   tell(machine.view());
+  LineBuffer calls(storage);
+  const HostPatchReport& code = host_patcher().totals();
+  calls.text("system calls without libc: ");
+  if (Engine::sees_raw_calls()) {
+    calls.text(settings.front == FrontDoor::Raw ? "all, as --front says" : "all, since this is a Go program");
+  } else if (host_patcher().traps_calls()) {
+    const std::string_view first(code.caller.data());
+    calls.dec(code.patched_calls).text(" instructions, the first in ");
+    calls.text(first.empty() ? std::string_view("the program") : first);
+  } else {
+    calls.text("none");
+  }
+  calls.text(" (").dec(code.scanned.let_be).text(" let be, ").dec(code.scanned.unproven);
+  calls.text(" places undecided)");
+  tell(calls.view());
 }
 
 void start(char** environment) {
@@ -228,7 +244,8 @@ void start(char** environment) {
   enclume_has_fsgsbase = (auxiliary_value(environment, AT_HWCAP2) & kHwcap2Fsgsbase) != 0 ? 1 : 0;
   e.features.fsgsbase = enclume_has_fsgsbase != 0;
   e.features.user_dispatch = probe_user_dispatch();
-  open_front_door(e, settings.front == FrontDoor::Auto ? front_door_of(e, environment) : settings.front);
+  const bool finds_calls = settings.front == FrontDoor::Auto && !watches_all(e, environment);
+  open_front_door(e, settings.front == FrontDoor::Auto && !finds_calls ? FrontDoor::Raw : settings.front);
   e.features.pkeys = machine_has_pkeys();
   enclume_has_pkeys = e.features.pkeys ? 1 : 0;
   if (e.features.pkeys) {
@@ -258,8 +275,11 @@ void start(char** environment) {
 
   e.features.cpuid_faulting = enable_cpuid_faulting();
   e.sgx->watch_execution(settings.strict);
-  if (!e.features.cpuid_faulting) {
-    start_host_cpuid(auxiliary_value(environment, AT_BASE), auxiliary_value(environment, AT_SYSINFO_EHDR));
+  if (!e.features.cpuid_faulting || finds_calls) {
+    start_host_code({.linker_address = auxiliary_value(environment, AT_BASE),
+                     .vdso_address = auxiliary_value(environment, AT_SYSINFO_EHDR),
+                     .cpuid = !e.features.cpuid_faulting,
+                     .calls = finds_calls});
   }
   e.sgx->mm().vdso = install_vdso(environment, settings.fixup);
   e.debug = settings.debug;

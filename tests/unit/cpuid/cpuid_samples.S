@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Code with the bytes 0F A2 in every position that matters to the scanner. Each sample is a function
+# Code with the bytes 0F A2 and 0F 05 in every position that matters to the scanner. Each sample is a function
 # `sample_<name>`; the place of the bytes is labelled `site_<name>`.
 
         .text
@@ -133,4 +133,126 @@ site_unknown:
         cpuid
         ret
 
-        .section .note.GNU-stack, "", @progbits
+# System calls. A number that is loaded right before.
+        begin   call_known
+        .cfi_startproc
+        mov     $39, %eax
+        xor     %edx, %edx
+        mov     %rdi, %r10
+        site    call_known
+        syscall
+        ret
+        .cfi_endproc
+        finish  call_known
+
+# The same of a call that is to be trapped (by the test's rule: numbers below 10).
+        begin   call_trapped
+        .cfi_startproc
+        mov     $3, %rax
+        mov     $-1, %edi
+        site    call_trapped
+        syscall
+        ret
+        .cfi_endproc
+        finish  call_trapped
+
+# A number that is kept in a register.
+        begin   call_copied
+        .cfi_startproc
+        push    %rbp
+        .cfi_adjust_cfa_offset 8
+        mov     $39, %ebp
+1:      mov     %ebp, %eax
+        mov     (%rsp), %esi
+        site    call_copied
+        syscall
+        test    %eax, %eax
+        js      1b
+        pop     %rbp
+        .cfi_adjust_cfa_offset -8
+        ret
+        .cfi_endproc
+        finish  call_copied
+
+# In a register that has another value, too.
+        begin   call_copied_other
+        .cfi_startproc
+        mov     $39, %r8d
+        test    %edi, %edi
+        jz      1f
+        lea     (%rsi), %r8
+1:      mov     %r8d, %eax
+        site    call_copied_other
+        syscall
+        ret
+        .cfi_endproc
+        finish  call_copied_other
+
+# A number that is the caller's.
+        begin   call_given
+        .cfi_startproc
+        mov     %edi, %eax
+        site    call_given
+        syscall
+        ret
+        .cfi_endproc
+        finish  call_given
+
+# A branch comes in between the number and the SYSCALL.
+        begin   call_shared
+        .cfi_startproc
+        test    %edi, %edi
+        jz      1f
+        mov     $3, %eax
+        jmp     2f
+1:      mov     $39, %eax
+2:
+        site    call_shared
+        syscall
+        ret
+        .cfi_endproc
+        finish  call_shared
+
+# The number is overwritten.
+        begin   call_overwritten
+        .cfi_startproc
+        mov     $39, %eax
+        movzbl  %dil, %eax
+        site    call_overwritten
+        syscall
+        ret
+        .cfi_endproc
+        finish  call_overwritten
+
+# A jump table might lead in between.
+        begin   call_behind_table
+        .cfi_startproc
+        jmp     *%rdi
+        mov     $39, %eax
+        site    call_behind_table
+        syscall
+        ret
+        .cfi_endproc
+        finish  call_behind_table
+
+# With a prefix: a call that is made again would begin behind it.
+        begin   call_prefixed
+        .cfi_startproc
+        mov     %edi, %eax
+        site    call_prefixed
+        .byte   0x48, 0x0f, 0x05
+        ret
+        .cfi_endproc
+        finish  call_prefixed
+
+# Inside an immediate.
+        begin   call_immediate
+        .cfi_startproc
+        .byte   0xb8, 0x5a
+        site    call_immediate
+        .byte   0x0f, 0x05, 0x05
+        ret
+        .cfi_endproc
+        finish  call_immediate
+
+.section .note.GNU-stack, "", @progbits

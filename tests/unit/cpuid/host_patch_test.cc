@@ -49,15 +49,15 @@ int iterate_plugin(int (*callback)(dl_phdr_info*, std::size_t, void*), void* dat
   return result;
 }
 
-HostCpuidPatcher* g_patcher = nullptr;
+HostPatcher* g_patcher = nullptr;
 std::atomic<int> g_traps{0};
 
-// What the engine's SIGILL handler does, less the SGX.
+// What the engine's SIGSEGV handler does, less the SGX.
 void emulate_cpuid(int, siginfo_t*, void* opaque) {
   auto& registers = static_cast<ucontext_t*>(opaque)->uc_mcontext.gregs;
   const auto site = g_patcher->site_at(static_cast<std::uint64_t>(registers[REG_RIP]));
   if (!site) {
-    signal(SIGILL, SIG_DFL);
+    signal(SIGSEGV, SIG_DFL);
     return;
   }
   registers[REG_RAX] = kEmulatedEax;
@@ -77,13 +77,13 @@ class HostPatch : public testing::Test {
     struct sigaction action {};
     action.sa_sigaction = &emulate_cpuid;
     action.sa_flags = SA_SIGINFO;
-    sigaction(SIGILL, &action, &old_action_);
+    sigaction(SIGSEGV, &action, &old_action_);
   }
   void TearDown() override {
     if (plugin_ != nullptr) {
       dlclose(plugin_);
     }
-    sigaction(SIGILL, &old_action_, nullptr);
+    sigaction(SIGSEGV, &old_action_, nullptr);
   }
 
   void configure(decltype(HostPatchConfig::iterate) iterate) {
@@ -113,7 +113,7 @@ class HostPatch : public testing::Test {
     return *reinterpret_cast<const volatile std::uint8_t*>(label(name) + static_cast<std::uint64_t>(offset));
   }
 
-  HostCpuidPatcher patcher_;
+  HostPatcher patcher_;
   void* plugin_ = nullptr;
   struct sigaction old_action_ {};
 };
@@ -145,7 +145,7 @@ TEST_F(HostPatch, OnlyTheLastByteChanges) {
   const std::vector<std::uint8_t> before(begin, begin + 16);
   patcher_.refresh();
   std::vector<std::uint8_t> expected = before;
-  expected[label("site_plain") - label("sample_plain") + 1] = 0x0b;
+  expected[label("site_plain") - label("sample_plain") + 1] = kTrap;
   EXPECT_EQ(std::vector<std::uint8_t>(begin, begin + 16), expected);
 }
 
@@ -237,13 +237,13 @@ TEST_F(HostPatch, ObjectsToLeaveAloneAreLeftAlone) {
   EXPECT_EQ(patcher_.site_at(reinterpret_cast<std::uint64_t>(own)), std::nullopt);
   dl_iterate_phdr(
       [](dl_phdr_info* info, std::size_t, void* opaque) {
-        auto& patcher = *static_cast<HostCpuidPatcher*>(opaque);
+        auto& patcher = *static_cast<HostPatcher*>(opaque);
         if (info->dlpi_addr == getauxval(AT_BASE)) {
           const ObjectImage linker(info->dlpi_addr, {info->dlpi_phdr, info->dlpi_phnum}, info->dlpi_name);
-          MappedArray<CpuidSite> sites;
+          MappedArray<HostSite> sites;
           MappedArray<std::uint64_t> unproven;
-          EXPECT_GT(scan_object(linker, decode::BranchRule::Intel, sites, unproven).proven, 0u);
-          for (const CpuidSite& site : sites) {
+          EXPECT_GT(scan_object(linker, ScanRequest{}, sites, unproven).proven, 0u);
+          for (const HostSite& site : sites) {
             EXPECT_EQ(patcher.site_at(site.address), std::nullopt);
           }
         }

@@ -16,7 +16,9 @@ extern "C" {
 extern const std::byte sample_plain[], site_plain[], sample_prefixed[], site_prefixed[], sample_immediate[],
     site_immediate[], sample_behind_data[], site_in_data[], site_behind_data[], site_lock_skipped[],
     site_overlapping[], sample_symbol_only[], site_symbol_only[], site_unknown[], site_vector[],
-    site_beside_overlap[];
+    site_beside_overlap[], site_call_known[], site_call_copied[], site_call_copied_other[],
+    site_call_trapped[], site_call_given[], site_call_shared[], site_call_overwritten[],
+    site_call_behind_table[], site_call_prefixed[], site_call_immediate[];
 }
 
 namespace enclume::engine {
@@ -54,19 +56,19 @@ LoadedObject this_program() {
 class ScanOfThisProgram : public testing::Test {
  protected:
   ScanOfThisProgram() : object_(this_program()) {
-    counts_ = scan_object(object_.image(), decode::BranchRule::Intel, sites_, unproven_);
+    counts_ = scan_object(object_.image(), ScanRequest{}, sites_, unproven_);
   }
 
   [[nodiscard]] bool proven(const std::byte* label, unsigned length = 2) const {
     return std::find(sites_.begin(), sites_.end(),
-                     CpuidSite{address(label), static_cast<std::uint8_t>(length)}) != sites_.end();
+                     HostSite{address(label), static_cast<std::uint8_t>(length)}) != sites_.end();
   }
   [[nodiscard]] bool is_unproven(const std::byte* label) const {
     return std::find(unproven_.begin(), unproven_.end(), address(label)) != unproven_.end();
   }
 
   LoadedObject object_;
-  MappedArray<CpuidSite> sites_;
+  MappedArray<HostSite> sites_;
   MappedArray<std::uint64_t> unproven_;
   ScanCounts counts_;
 };
@@ -121,14 +123,14 @@ TEST_F(ScanOfThisProgram, CountsAddUpAndSitesAscend) {
   EXPECT_EQ(counts_.candidates, counts_.proven + counts_.interior + counts_.unproven);
   EXPECT_EQ(counts_.proven, sites_.size());
   EXPECT_EQ(counts_.unproven, unproven_.size());
-  EXPECT_TRUE(std::ranges::is_sorted(sites_.view(), {}, &CpuidSite::address));
+  EXPECT_TRUE(std::ranges::is_sorted(sites_.view(), {}, &HostSite::address));
 }
 
 TEST_F(ScanOfThisProgram, WithoutItsFileOnlySymbolsAreMissed) {
   const ObjectImage fileless(object_.bias, object_.headers, "/nonexistent");
-  MappedArray<CpuidSite> sites;
+  MappedArray<HostSite> sites;
   MappedArray<std::uint64_t> unproven;
-  const ScanCounts counts = scan_object(fileless, decode::BranchRule::Intel, sites, unproven);
+  const ScanCounts counts = scan_object(fileless, ScanRequest{}, sites, unproven);
   EXPECT_EQ(counts.proven, counts_.proven - 1);
   EXPECT_EQ(counts.unproven, counts_.unproven + 1);
 }
@@ -140,6 +142,77 @@ TEST_F(ScanOfThisProgram, AnotherFilesSymbolsAreNotBelieved) {
   changed.back().p_memsz += 8;
   const ObjectImage wrong(object_.bias, changed, object_.path.c_str());
   EXPECT_EQ(FileSymbols(wrong).function_around(address(site_symbol_only)), std::nullopt);
+}
+
+// The same with an eye to system calls, of which the first ten are to be trapped.
+class ScanForCalls : public testing::Test {
+ protected:
+  ScanForCalls() : object_(this_program()) {
+    const ScanRequest request{.cpuid = false, .traps_call = [](std::uint32_t number) { return number < 10; }};
+    counts_ = scan_object(object_.image(), request, sites_, unproven_);
+  }
+
+  [[nodiscard]] bool traps(const std::byte* label) const {
+    return std::find(sites_.begin(), sites_.end(), HostSite{address(label), 2, SiteKind::Syscall}) !=
+           sites_.end();
+  }
+  [[nodiscard]] bool is_unproven(const std::byte* label) const {
+    return std::find(unproven_.begin(), unproven_.end(), address(label)) != unproven_.end();
+  }
+
+  LoadedObject object_;
+  MappedArray<HostSite> sites_;
+  MappedArray<std::uint64_t> unproven_;
+  ScanCounts counts_;
+};
+
+TEST_F(ScanForCalls, TrapsTheNumbersThatAreAskedFor) {
+  EXPECT_TRUE(traps(site_call_trapped));
+}
+
+TEST_F(ScanForCalls, LetsOtherNumbersBe) {
+  EXPECT_FALSE(traps(site_call_known));
+  EXPECT_FALSE(is_unproven(site_call_known));
+  EXPECT_FALSE(traps(site_call_copied));
+  EXPECT_FALSE(is_unproven(site_call_copied));
+  EXPECT_GE(counts_.let_be, 1u);
+}
+
+TEST_F(ScanForCalls, TrapsWhatMayHaveAnyNumber) {
+  EXPECT_TRUE(traps(site_call_given));
+  EXPECT_TRUE(traps(site_call_overwritten));
+  EXPECT_TRUE(traps(site_call_copied_other));
+}
+
+TEST_F(ScanForCalls, ANumberIsNotKnownIfControlMayComeInBehindIt) {
+  EXPECT_TRUE(traps(site_call_shared));
+  EXPECT_TRUE(traps(site_call_behind_table));
+}
+
+TEST_F(ScanForCalls, LeavesPrefixedOnesAndImmediatesAlone) {
+  EXPECT_FALSE(traps(site_call_prefixed));
+  EXPECT_FALSE(traps(site_call_prefixed + 1));
+  EXPECT_TRUE(is_unproven(site_call_prefixed + 1));
+  EXPECT_FALSE(traps(site_call_immediate));
+  EXPECT_FALSE(is_unproven(site_call_immediate));
+}
+
+TEST_F(ScanForCalls, LooksForNoCpuidUnlessAsked) {
+  EXPECT_TRUE(std::ranges::all_of(sites_.view(),
+                                  [](const HostSite& site) { return site.kind == SiteKind::Syscall; }));
+  EXPECT_EQ(counts_.candidates, counts_.proven + counts_.let_be + counts_.interior + counts_.unproven);
+}
+
+TEST_F(ScanForCalls, FindsBothInOnePass) {
+  MappedArray<HostSite> both;
+  MappedArray<std::uint64_t> unproven;
+  scan_object(object_.image(), {.traps_call = [](std::uint32_t) { return true; }}, both, unproven);
+  const auto has = [&](const std::byte* label, SiteKind kind) {
+    return std::find(both.begin(), both.end(), HostSite{address(label), 2, kind}) != both.end();
+  };
+  EXPECT_TRUE(has(site_plain, SiteKind::Cpuid));
+  EXPECT_TRUE(has(site_call_known, SiteKind::Syscall));
+  EXPECT_TRUE(std::ranges::is_sorted(both.view(), {}, &HostSite::address));
 }
 
 // Whatever the place, also in the last bytes, a candidate is seen, and nothing behind the end is.
@@ -155,9 +228,9 @@ TEST(ScanOfBytes, CandidatesAreSeenAtEveryPlace) {
       load.p_memsz = load.p_filesz = size;
       const std::vector<Elf64_Phdr> headers = {load};
       const ObjectImage image(address(text.data()), headers, "/nonexistent");
-      MappedArray<CpuidSite> sites;
+      MappedArray<HostSite> sites;
       MappedArray<std::uint64_t> unproven;
-      const ScanCounts counts = scan_object(image, decode::BranchRule::Intel, sites, unproven);
+      const ScanCounts counts = scan_object(image, ScanRequest{}, sites, unproven);
       ASSERT_EQ(counts.candidates, at + 2 <= size ? 1u : 0u) << size << ' ' << at;
       ASSERT_EQ(counts.unproven, counts.candidates);
     }
@@ -227,10 +300,10 @@ TEST(ScanOfLibraries, EverySiteIsACpuidInstruction) {
   }
   unsigned proven = 0;
   for (const LoadedObject& object : loaded_objects()) {
-    MappedArray<CpuidSite> sites;
+    MappedArray<HostSite> sites;
     MappedArray<std::uint64_t> unproven;
-    proven += scan_object(object.image(), decode::BranchRule::Intel, sites, unproven).proven;
-    for (const CpuidSite& site : sites) {
+    proven += scan_object(object.image(), ScanRequest{}, sites, unproven).proven;
+    for (const HostSite& site : sites) {
       const auto* bytes = reinterpret_cast<const std::byte*>(site.address);
       const auto decoded = decode::decode({bytes, decode::kMaxInstructionLength});
       ASSERT_TRUE(decoded.has_value());

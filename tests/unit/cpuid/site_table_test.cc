@@ -9,8 +9,8 @@
 namespace enclume::engine {
 namespace {
 
-std::vector<CpuidSite> sites_every(std::uint64_t step, std::size_t count) {
-  std::vector<CpuidSite> sites;
+std::vector<HostSite> sites_every(std::uint64_t step, std::size_t count) {
+  std::vector<HostSite> sites;
   for (std::size_t i = 1; i <= count; ++i) {
     sites.push_back({.address = step * i, .length = static_cast<std::uint8_t>(2 + i % 3)});
   }
@@ -27,7 +27,7 @@ TEST(SiteTable, FindsEachSiteAndNoNeighbour) {
   SiteTable table;
   const auto sites = sites_every(10, 1000);  // more than a page
   ASSERT_TRUE(table.publish(sites).has_value());
-  for (const CpuidSite& site : sites) {
+  for (const HostSite& site : sites) {
     EXPECT_EQ(table.find(site.address), site);
     EXPECT_EQ(table.find(site.address + 1), std::nullopt);
     EXPECT_EQ(table.find(site.address - 1), std::nullopt);
@@ -49,8 +49,8 @@ TEST(SiteTable, TheLastPublicationCounts) {
 TEST(SiteTable, ReadersSeeAWholeTableWhileItChanges) {
   SiteTable table;
   // Address 1000 is in both tables; 7 in one, 9 in the other.
-  const std::vector<CpuidSite> one = {{.address = 7, .length = 2}, {.address = 1000, .length = 2}};
-  const std::vector<CpuidSite> other = {{.address = 9, .length = 3}, {.address = 1000, .length = 2}};
+  const std::vector<HostSite> one = {{.address = 7, .length = 2}, {.address = 1000, .length = 2}};
+  const std::vector<HostSite> other = {{.address = 9, .length = 3}, {.address = 1000, .length = 2}};
   ASSERT_TRUE(table.publish(one).has_value());
   std::atomic<bool> stop{false};
   std::atomic<int> wrong{0};

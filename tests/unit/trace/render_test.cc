@@ -303,6 +303,13 @@ TEST(Delivery, Dropped) {
             "no fixup by vdso: vector=16 error=0x0 addr=0x0 leaf=ERESUME at rip=0x1007 -> nobody");
 }
 
+TEST(Calls, WithoutLibc) {
+  EXPECT_EQ(text_of(RawCalls{0, {}}), "system calls without libc: all");
+  EXPECT_EQ(text_of(RawCalls{1, {}}), "system calls without libc: 1 instruction, in the program");
+  EXPECT_EQ(text_of(RawCalls{12, "libfoo.so"}),
+            "system calls without libc: 12 instructions, the first in libfoo.so");
+}
+
 TEST(Calls, Fork) {
   EXPECT_EQ(text_of(Fork{42}), "fork of 42");
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/start/host_cpuid.h"
+#include "engine/start/host_code.h"
 
+#include <dlfcn.h>
 #include <link.h>
 #include <sys/mman.h>
 
@@ -9,6 +10,7 @@
 #include <optional>
 
 #include "base/format.h"
+#include "engine/calls/call.h"
 #include "engine/cpuid/text_writer.h"
 #include "engine/decode/decoder.h"
 #include "engine/engine.h"
@@ -18,7 +20,8 @@ namespace enclume::engine {
 
 namespace {
 
-constinit HostCpuidPatcher patcher;
+constinit HostPatcher patcher;
+constinit HostPatchConfig config;
 constinit bool patching = false;
 
 constexpr std::size_t kJumpSize = 5;
@@ -50,10 +53,17 @@ int for_each_object(int (*callback)(dl_phdr_info*, std::size_t, void*), void* da
   return result != 0 ? result : callback(&static_program, sizeof(static_program), data);
 }
 
+void refresh() {
+  const HostPatchReport report = patcher.refresh();
+  if (report.patched_calls != 0 && engine().events.on()) {
+    engine().events.emit(trace::RawCalls{report.patched_calls, report.caller.data()});
+  }
+}
+
 /// Called by the dynamic linker instead of its empty function for debuggers.
 void on_link_change() {
   if (_r_debug.r_state == r_debug::RT_CONSISTENT) {
-    patcher.refresh();
+    refresh();
   }
 }
 
@@ -112,20 +122,23 @@ bool hook_dynamic_linker() {
 
 }  // namespace
 
-HostCpuidPatcher& host_cpuid() {
+HostPatcher& host_patcher() {
   return patcher;
 }
 
-bool start_host_cpuid(std::uint64_t linker_address, std::uint64_t vdso_address) {
-  HostPatchConfig config;
+bool start_host_code(const HostCodeRequest& request) {
   config.iterate = &for_each_object;
   config.branches = engine().features.amd ? decode::BranchRule::Amd : decode::BranchRule::Intel;
+  config.cpuid = request.cpuid;
+  config.traps_call = request.calls ? &concerns_engine : nullptr;
   config.engine_address = reinterpret_cast<std::uint64_t>(&enclume_signal_entry);
-  config.linker_address = linker_address;
-  config.vdso_address = vdso_address;
+  config.linker_address = request.linker_address;
+  config.vdso_address = request.vdso_address;
+  // Not &gnu_get_libc_version: that might be an entry of our own procedure linkage table.
+  config.libc_address = reinterpret_cast<std::uint64_t>(dlsym(RTLD_DEFAULT, "gnu_get_libc_version"));
   patcher.configure(config);
   patching = true;
-  patcher.refresh();
+  refresh();
   return hook_dynamic_linker();
 }
 
@@ -139,13 +152,15 @@ void adopt_static_program(std::uint64_t bias, std::span<const Elf64_Phdr> header
   static_program.dlpi_phdr = headers.data();
   static_program.dlpi_phnum = static_cast<Elf64_Half>(headers.size());
   static_program.dlpi_adds = 1;
-  refresh_host_cpuid();
+  config.traps_call = nullptr;
+  patcher.configure(config);
+  refresh_host_code();
   static_program.dlpi_name = nullptr;
 }
 
-void refresh_host_cpuid() {
+void refresh_host_code() {
   if (patching) {
-    patcher.refresh();
+    refresh();
   }
 }
 
