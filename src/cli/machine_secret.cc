@@ -3,17 +3,16 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <pwd.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 
 #include <cerrno>
-#include <cstdlib>
 #include <filesystem>
 #include <system_error>
 
 #include "cli/failure.h"
 #include "cli/file_descriptor.h"
+#include "cli/user_directories.h"
 
 namespace enclume::cli {
 namespace {
@@ -22,33 +21,6 @@ namespace fs = std::filesystem;
 
 [[noreturn]] void throw_errno(const std::string& what) {
   throw std::system_error(errno, std::generic_category(), what);
-}
-
-// An absolute path from the environment, or empty: the XDG specification says to ignore relative ones.
-std::string absolute_from_environment(const char* variable) {
-  const char* value = std::getenv(variable);
-  return value != nullptr && value[0] == '/' ? value : "";
-}
-
-std::string home_directory() {
-  if (auto home = absolute_from_environment("HOME"); !home.empty()) return home;
-  const passwd* entry = ::getpwuid(::getuid());
-  return entry != nullptr && entry->pw_dir != nullptr && entry->pw_dir[0] == '/' ? entry->pw_dir : "";
-}
-
-// mkdir -p with mode 0700 for what is missing.
-void make_directories(const fs::path& directory) {
-  fs::path so_far;
-  for (const auto& part : directory) {
-    so_far /= part;
-    if (::mkdir(so_far.c_str(), 0700) == 0 || errno == EEXIST) continue;
-    // A read-only or unreadable parent that already exists fails in other ways than EEXIST.
-    const int error = errno;
-    struct stat status {};
-    if (::stat(so_far.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) continue;
-    errno = error;
-    throw_errno("cannot make the directory " + so_far.string());
-  }
 }
 
 // Says whether the file is there; throws if it is there and is not a secret of ours.
@@ -83,18 +55,13 @@ void write_all(int fd, const SecretBytes& bytes, const std::string& path) {
 }  // namespace
 
 std::string machine_secret_path() {
-  auto state = absolute_from_environment("XDG_STATE_HOME");
-  if (state.empty()) {
-    const auto home = home_directory();
-    if (home.empty()) return "";
-    state = home + "/.local/state";
-  }
-  return state + "/enclume/machine-secret";
+  const auto state = user_directory("XDG_STATE_HOME", ".local/state");
+  return state.empty() ? "" : state + "/enclume/machine-secret";
 }
 
 void ensure_machine_secret(const std::string& path) {
   if (check_existing(path)) return;
-  make_directories(fs::path(path).parent_path());
+  make_directories(fs::path(path).parent_path().string());
 
   // Written whole under another name, then linked: link() fails if somebody was faster, and nobody ever sees
   // half a secret.

@@ -22,6 +22,7 @@
 #include "cli/layers.h"
 #include "cli/machine_secret.h"
 #include "cli/program.h"
+#include "cli/user_directories.h"
 #include "cli/verb.h"
 #include "engine/load/exec.h"
 
@@ -366,6 +367,7 @@ ExitStatus RunVerb::run(const std::vector<std::string>& rest) {
   }
   if (settings.trace) settings.trace = prepare_trace(*settings.trace, settings.trace_format);
   settings.secret = choose_secret(seed);
+  settings.cache = cache_directory();
 
   set_variable(std::string(kSettingsVariable), serialise(settings));
   const std::string zydis = settings.trace_instructions ? disassembler() : std::string();

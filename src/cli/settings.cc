@@ -103,6 +103,7 @@ std::string serialise(const Settings& settings) {
     if (settings.trace_instructions) out += ";trace_insn=1";
   }
   if (settings.loader) out += ";loader=" + escape(*settings.loader);
+  if (settings.cache) out += ";cache=" + escape(*settings.cache);
   if (!settings.secret.file.empty()) {
     out += ";secret_file=" + escape(settings.secret.file);
   } else {
@@ -172,6 +173,11 @@ std::optional<Settings> parse_settings(std::string_view text) {
   if (const auto loader = take(*fields, "loader")) {
     settings.loader = unescape(*loader);
     if (!settings.loader || !settings.loader->starts_with('/')) return std::nullopt;
+  }
+
+  if (const auto cache = take(*fields, "cache")) {
+    settings.cache = unescape(*cache);
+    if (!settings.cache || !settings.cache->starts_with('/')) return std::nullopt;
   }
 
   const auto secret = take(*fields, "secret");

@@ -48,6 +48,7 @@ struct Settings {
   TraceFormat trace_format = TraceFormat::kText;  // counts if there is a trace
   bool trace_instructions = false;                // likewise; needs `strict`
   std::optional<std::string> loader;  // absolute path of enclume-load, which starts static programs
+  std::optional<std::string> cache;   // absolute path of a directory for what is found out at each start
   MachineSecret secret;
   friend bool operator==(const Settings&, const Settings&) = default;
 };

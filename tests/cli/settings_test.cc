@@ -24,6 +24,14 @@ TEST(SettingsText, HasTheDocumentedForm) {
   EXPECT_EQ(serialise(settings),
             "v1;epc_size=8388608;sgx=1;debug=1;fixup=per-mm;trace=/tmp/t;trace_format=text;secret_file=/home/"
             "me/secret");
+  settings.loader = "/lib/enclume-load";
+  settings.cache = "/home/me/.cache/enclume";
+  settings.strict = true;
+  settings.trace_instructions = true;
+  EXPECT_EQ(
+      serialise(settings),
+      "v1;epc_size=8388608;sgx=1;debug=1;fixup=per-mm;strict=1;trace=/tmp/t;trace_format=text;"
+      "trace_insn=1;loader=/lib/enclume-load;cache=/home/me/.cache/enclume;secret_file=/home/me/secret");
   settings.trace_format = TraceFormat::kJson;
   EXPECT_NE(serialise(settings).find(";trace_format=json;"), std::string::npos);
   settings.trace.reset();
@@ -45,6 +53,8 @@ TEST(SettingsText, SurvivesTheRoundTrip) {
     EXPECT_EQ(parse_settings(serialise(settings)), settings);
   }
   settings.trace = "/with;semicolon/and%percent/and=equals/and\nnewline/\xff";
+  settings.loader = "/usr/lib/a;b/enclume-load";
+  settings.cache = "/home/me/.cache/enclume";
   settings.secret = {.file = "/a;b%3bc", .bytes = {}};
   settings.epc_size = kMaxEpcSize;
   EXPECT_EQ(parse_settings(serialise(settings)), settings);
@@ -96,6 +106,14 @@ TEST(SettingsText, RefusesEachWrongField) {
            good + secret + ";trace=/a;trace_format=xml",
            good + secret + ";benign_faults=2",
            good + secret + ";front=back",
+           good + secret + ";strict=2",
+           good + secret + ";strict=1;strict=1",
+           good + secret + ";trace_insn=1",
+           good + secret + ";trace=/a;trace_insn=1",
+           good + secret + ";trace=/a;strict=1;trace_insn=2",
+           good + secret + ";loader=relative",
+           good + secret + ";loader=",
+           good + secret + ";cache=relative",
            good + secret + ";trace_format=json",
            good + ";secret_file=relative",
            good + ";secret=" + std::string(63, 'a'),

@@ -303,7 +303,8 @@ class Settings(RunTest):
         settings = self.settings()
         secret = self.home / ".local/state/enclume/machine-secret"
         self.assertEqual(settings, {"epc_size": str(256 << 20), "sgx": "2", "debug": "0", "fixup": "vdso",
-                                    "loader": LOADER, "secret_file": str(secret)})
+                                    "loader": LOADER, "cache": str(self.home / ".cache/enclume"),
+                                    "secret_file": str(secret)})
 
     def test_options(self):
         settings = self.settings("--epc-size", "8M", "--sgx=1", "--debug", "--machine-seed", "x", "--trace", "t",
@@ -314,6 +315,22 @@ class Settings(RunTest):
         self.assertEqual(settings["fixup"], "signals")
         self.assertEqual(settings["trace"], str(self.home / "t"))
         self.assertEqual((self.home / "t").read_bytes(), b"")
+
+    def test_strict_and_its_trace(self):
+        self.assertEqual(self.settings("--strict")["strict"], "1")
+        settings = self.settings("--strict", "--trace", "t", "--trace-insn")
+        self.assertEqual((settings["strict"], settings["trace_insn"]), ("1", "1"))
+
+    def test_the_cache(self):
+        directory = self.home / ".cache/enclume"
+        self.assertEqual(self.settings()["cache"], str(directory))
+        self.assertEqual(directory.stat().st_mode & 0o777, 0o700)
+        self.environment["XDG_CACHE_HOME"] = str(self.home / "c")
+        self.assertEqual(self.settings()["cache"], str(self.home / "c/enclume"))
+
+    def test_no_cache_where_none_can_be(self):
+        self.file(".cache", "no directory")
+        self.assertNotIn("cache", self.settings())
 
     def test_sizes(self):
         for text, size in ("1M", 1 << 20), ("2048K", 1 << 21), ("1g", 1 << 30), ("1T", 1 << 40), ("1052672", 1052672):
@@ -341,7 +358,7 @@ class Settings(RunTest):
         secret = settings.pop("secret")
         self.assertEqual(settings, {"epc_size": "1048576", "sgx": "1", "debug": "1", "fixup": "per-mm",
                                     "trace": str(self.home / "t"), "trace_format": "json", "benign_faults": "0",
-                                    "front": "raw", "loader": LOADER})
+                                    "front": "raw", "loader": LOADER, "cache": str(self.home / ".cache/enclume")})
         self.assertEqual(secret, self.settings("--machine-seed", "s")["secret"])
 
     def test_every_setting_by_file(self):
@@ -351,7 +368,7 @@ class Settings(RunTest):
         secret = settings.pop("secret")
         self.assertEqual(settings, {"epc_size": "1048576", "sgx": "1", "debug": "1", "fixup": "vdso-registers",
                                     "trace": "-", "trace_format": "json", "benign_faults": "0",
-                                    "front": "raw", "loader": LOADER})
+                                    "front": "raw", "loader": LOADER, "cache": str(self.home / ".cache/enclume")})
         self.assertEqual(secret, self.settings("--machine-seed", "a")["secret"])
 
     def test_which_file(self):

@@ -650,5 +650,46 @@ class BadInput(StaticTest):
                 self.assertEqual(self.under(program).returncode, status)
 
 
+@unittest.skipUnless(BUSYBOX, "busybox is not installed")
+class Cache(StaticTest):
+    def setUp(self):
+        super().setUp()
+        self.directory = self.home / ".cache/enclume"
+
+    def run_both(self):
+        for program in ("/bin/echo",), (BUSYBOX, "echo"):
+            result = self.under(*program, "said")
+            self.assertEqual((result.returncode, result.stdout, result.stderr), (0, "said\n", ""))
+
+    def kept(self):
+        return {path.name: path.read_bytes() for path in self.directory.iterdir()}
+
+    def test_is_filled_once(self):
+        self.run_both()
+        kept = self.kept()
+        self.assertIn("processor", kept)
+        self.assertGreaterEqual(len(kept), 3, "libc and busybox")
+        stamps = {path.name: path.stat().st_ino for path in self.directory.iterdir()}
+        self.run_both()
+        self.assertEqual(stamps, {path.name: path.stat().st_ino for path in self.directory.iterdir()})
+
+    def test_damage_is_repaired(self):
+        self.run_both()
+        kept = self.kept()
+        for damage in (lambda data: b"", lambda data: data[:-1], lambda data: bytes(len(data)),
+                       lambda data: data[:8] + bytes([data[8] ^ 1]) + data[9:]):
+            for name, data in kept.items():
+                (self.directory / name).write_bytes(damage(data))
+            self.run_both()
+            self.assertEqual(self.kept(), kept)
+
+    def test_one_that_is_read_only_does_no_harm(self):
+        self.run_both()
+        for path in self.directory.iterdir():
+            path.unlink()
+        os.chmod(self.directory, 0o500)
+        self.run_both()
+
+
 if __name__ == "__main__":
     unittest.main()

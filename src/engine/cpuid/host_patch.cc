@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "base/syscall.h"
+#include "engine/cpuid/site_cache.h"
 #include "engine/cpuid/text_residency.h"
 #include "engine/cpuid/text_writer.h"
 
@@ -36,13 +37,9 @@ std::string_view file_name(const ObjectImage& image) noexcept {
   return name;
 }
 
-// FNV-1a over the program headers: a rebuilt library at the same address has others.
+// A rebuilt library at the same address has other headers.
 std::uint64_t fingerprint_of(const ObjectImage& image) noexcept {
-  std::uint64_t hash = 0xcbf2'9ce4'8422'2325;
-  for (const std::byte byte : std::as_bytes(image.headers())) {
-    hash = (hash ^ std::to_integer<std::uint64_t>(byte)) * 0x100'0000'01b3;
-  }
-  return hash;
+  return hash_of(std::as_bytes(image.headers()));
 }
 
 int protection_of(const ObjectImage& image, std::uint64_t address) noexcept {
@@ -156,9 +153,19 @@ void HostPatcher::visit(Session& session, const ObjectImage& image) noexcept {
     const ScanRequest request{.branches = config_.branches,
                               .cpuid = config_.cpuid,
                               .traps_call = is_part_of_libc(image) ? nullptr : config_.traps_call};
-    TextResidency residency(image, scanned_text_kept_);
-    session.report.scanned += scan_object(image, request, session.fresh, session.unproven);
-    residency.restore();
+    const std::optional<ScanCounts> kept =
+        config_.cache != nullptr ? config_.cache->find(image, request, session.fresh) : std::nullopt;
+    if (kept) {
+      session.report.scanned += *kept;
+    } else {
+      TextResidency residency(image, scanned_text_kept_);
+      const ScanCounts counts = scan_object(image, request, session.fresh, session.unproven);
+      residency.restore();
+      session.report.scanned += counts;
+      if (config_.cache != nullptr) {
+        config_.cache->keep(image, request, session.fresh.view(), counts);
+      }
+    }
     patch_fresh(session, image);
   }
   session.sites_kept += intact;

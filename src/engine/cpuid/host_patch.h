@@ -22,6 +22,7 @@
 
 namespace enclume::engine {
 
+class SiteCache;
 class TextWriter;
 
 struct HostPatchConfig {
@@ -38,7 +39,8 @@ struct HostPatchConfig {
   std::uint64_t engine_address = 0;
   std::uint64_t linker_address = 0;
   std::uint64_t vdso_address = 0;
-  std::uint64_t libc_address = 0;  ///< anything in libc
+  std::uint64_t libc_address = 0;    ///< anything in libc
+  const SiteCache* cache = nullptr;  ///< what is known of objects from other processes; null: nothing
 };
 
 struct HostPatchReport {

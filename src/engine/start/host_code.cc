@@ -22,6 +22,7 @@ namespace {
 
 constinit HostPatcher patcher;
 constinit HostPatchConfig config;
+constinit const SiteCache* start_cache = nullptr;
 constinit bool patching = false;
 
 constexpr std::size_t kJumpSize = 5;
@@ -136,9 +137,14 @@ bool start_host_code(const HostCodeRequest& request) {
   config.vdso_address = request.vdso_address;
   // Not &gnu_get_libc_version: that might be an entry of our own procedure linkage table.
   config.libc_address = reinterpret_cast<std::uint64_t>(dlsym(RTLD_DEFAULT, "gnu_get_libc_version"));
+  config.cache = request.cache;
   patcher.configure(config);
   patching = true;
   refresh();
+  // A program that is at work may be in a sandbox that no file can be opened from.
+  config.cache = nullptr;
+  start_cache = request.cache;
+  patcher.configure(config);
   return hook_dynamic_linker();
 }
 
@@ -153,6 +159,7 @@ void adopt_static_program(std::uint64_t bias, std::span<const Elf64_Phdr> header
   static_program.dlpi_phnum = static_cast<Elf64_Half>(headers.size());
   static_program.dlpi_adds = 1;
   config.traps_call = nullptr;
+  config.cache = start_cache;
   patcher.configure(config);
   refresh_host_code();
   static_program.dlpi_name = nullptr;

@@ -10,6 +10,7 @@
 #include <span>
 
 #include "engine/cpuid/host_patch.h"
+#include "engine/cpuid/site_cache.h"
 
 namespace enclume::engine {
 
@@ -18,6 +19,7 @@ struct HostCodeRequest {
   std::uint64_t vdso_address = 0;    ///< AT_SYSINFO_EHDR
   bool cpuid = true;
   bool calls = false;
+  const SiteCache* cache = nullptr;  ///< for the objects that are there at the start; must stay
 };
 
 /// Patches all objects that are loaded now, and hooks the dynamic linker, so that the ones to come are

@@ -27,27 +27,6 @@ constinit arch::CpuidProfile profile{.attributes_supported = {}, .epc = {}};
 constinit arch::EpcSection section;
 constinit std::uint64_t xstate = 0;
 
-arch::CpuidResult cpuid(std::uint32_t leaf, std::uint32_t subleaf) {
-  arch::CpuidResult r;
-  __asm__ volatile("cpuid" : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx) : "a"(leaf), "c"(subleaf));
-  return r;
-}
-
-bool has_xsave() {
-  constexpr std::uint32_t kOsxsave = 1U << 27;
-  return (cpuid(1, 0).ecx & kOsxsave) != 0;
-}
-
-std::uint64_t read_xcr0() {
-  if (!has_xsave()) {
-    return 3;
-  }
-  std::uint32_t low;
-  std::uint32_t high;
-  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  return (std::uint64_t{high} << 32) | low;
-}
-
 void random_bytes(std::span<std::byte> out) {
   std::size_t done = 0;
   while (done < out.size()) {
@@ -70,7 +49,7 @@ void probe_handler(int signo, siginfo_t* info, void* context) {
       fpx_sw(uc.mcontext.fpstate).magic1 == kFpXstateMagic1) {
     probed_features = fpx_sw(uc.mcontext.fpstate).xfeatures;
   }
-  if (machine_has_pkeys()) {
+  if (engine().features.pkeys) {
     engine().default_pkru = read_pkru();
   }
 }
@@ -104,11 +83,6 @@ std::uint64_t probe_frame_features() {
   return probed_features;
 }
 
-bool machine_has_pkeys() {
-  constexpr std::uint32_t kOspke = 1U << 4;
-  return cpuid(0, 0).eax >= 7 && (cpuid(7, 0).ecx & kOspke) != 0;
-}
-
 arch::MachineConfig& machine_config() {
   return config;
 }
@@ -119,7 +93,8 @@ const arch::CpuidProfile& cpuid_view() {
   return profile;
 }
 
-void configure_machine(const Settings& settings, std::uint64_t frame_features) {
+void configure_machine(const Settings& settings, const ProcessorFacts& processor,
+                       std::uint64_t frame_features) {
   config.sgx2 = settings.sgx2;
   config.misc_supported = 1;
   config.attributes_supported = arch::attribute::kDebug | arch::attribute::kMode64Bit |
@@ -128,23 +103,18 @@ void configure_machine(const Settings& settings, std::uint64_t frame_features) {
   if (settings.sgx2) {  // no processor with SGX1 alone has it
     config.attributes_supported |= arch::attribute::kAexNotify;
   }
-  config.xcr0 = read_xcr0();
-  xstate = has_xsave() ? config.xcr0 : 0;
+  config.xcr0 = processor.xcr0;
+  xstate = processor.xsave ? config.xcr0 : 0;
   config.xfrm_supported = arch::offered_xfrm(config.xcr0, frame_features);
   config.max_size_log2_32 = 31;
   config.max_size_log2_64 = 46;
-  for (std::uint32_t i = 2; i < 63; ++i) {
-    if ((config.xcr0 >> i & 1) != 0) {
-      const arch::CpuidResult r = cpuid(0xd, i);
-      config.xsave[i] = {r.ebx, r.eax};
-    }
-  }
+  config.xsave = processor.components;
   engine().xsave_layout = config.xsave;
   for (std::size_t i = 0; i < config.cpusvn.size(); ++i) {
     config.cpusvn[i] = static_cast<std::byte>(i == 0 ? 1 : 0);
   }
   section = {kEpcBase, settings.epc_size};
-  profile = arch::cpuid_profile(config, cpuid(0, 0).eax, {&section, 1});
+  profile = arch::cpuid_profile(config, processor.max_leaf, {&section, 1});
   load_secret(settings, config.secret);
 }
 
@@ -153,7 +123,7 @@ void load_secret(const Settings& settings, std::array<std::byte, 32>& secret) {
     secret = settings.secret;
     return;
   }
-  if (settings.secret_file[0] != '\0') {
+  if (!settings.secret_file.empty()) {
     const auto fd = sys::call(__NR_openat, AT_FDCWD, settings.secret_file.data(), O_RDONLY | O_CLOEXEC);
     if (!fd) {
       // `enclume run` could, so it is this program that has lost sight of it (chroot, other user). A

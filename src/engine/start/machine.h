@@ -4,15 +4,16 @@
 
 #include "arch/cpuid/sgx_leaves.h"
 #include "arch/machine.h"
+#include "engine/start/processor.h"
 #include "engine/start/settings.h"
 #include "kernel/shared.h"
 
 namespace enclume::engine {
 
-/// Fills the configuration: XFRM and frame layout from CPUID.0DH and the kernel's signal frame, attributes
-/// from the settings. `frame_features` is the xfeatures word of a signal frame. Once, before CPUID is made to
-/// fault.
-void configure_machine(const Settings& settings, std::uint64_t frame_features);
+/// Fills the configuration: XFRM and frame layout from the processor and the kernel's signal frame,
+/// attributes from the settings. `frame_features` is the xfeatures word of a signal frame. Once.
+void configure_machine(const Settings& settings, const ProcessorFacts& processor,
+                       std::uint64_t frame_features);
 
 [[nodiscard]] arch::MachineConfig& machine_config();
 
@@ -31,8 +32,5 @@ void load_secret(const Settings& settings, std::array<std::byte, 32>& secret);
 
 /// Asks the kernel for a signal frame and returns its xfeatures (0 without XSAVE).
 [[nodiscard]] std::uint64_t probe_frame_features();
-
-/// CPUID.7.0:ECX.OSPKE: the kernel has turned protection keys on.
-bool machine_has_pkeys();
 
 }  // namespace enclume::engine

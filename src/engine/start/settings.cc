@@ -90,7 +90,8 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
     kStrict = 512,
     kTraceInsn = 1024,
     kLoader = 2048,
-    kFront = 4096
+    kFront = 4096,
+    kCache = 8192
   };
   unsigned seen = 0;
   bool first = true;
@@ -164,7 +165,7 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
         s.front = *door;
       } else if (key == "trace") {
         which = kTrace;
-        if (!path(value, s.trace)) {
+        if (!path(value, s.trace.storage())) {
           return Error("ENCLUME_SETTINGS: trace is not a path");
         }
       } else if (key == "trace_format") {
@@ -175,12 +176,17 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
         s.trace_json = value == "json";
       } else if (key == "loader") {
         which = kLoader;
-        if (!path(value, s.loader)) {
+        if (!path(value, s.loader.storage())) {
           return Error("ENCLUME_SETTINGS: loader is not a path");
+        }
+      } else if (key == "cache") {
+        which = kCache;
+        if (!path(value, s.cache.storage())) {
+          return Error("ENCLUME_SETTINGS: cache is not a path");
         }
       } else if (key == "secret_file") {
         which = kFile;
-        if (!path(value, s.secret_file)) {
+        if (!path(value, s.secret_file.storage())) {
           return Error("ENCLUME_SETTINGS: secret_file is not a path");
         }
       } else if (key == "secret") {

@@ -6,12 +6,33 @@
 #include <cstddef>
 #include <cstdint>
 #include <expected>
+#include <span>
 #include <string_view>
 
 #include "engine/start/front_door.h"
 #include "kernel/fixup/design.h"
 
 namespace enclume::engine {
+
+/// A path that ends with a NUL; empty at first. Copied as far as it is written, so that the rest of so large
+/// a thing is never touched.
+class PathSetting {
+ public:
+  PathSetting() { text_[0] = '\0'; }
+  PathSetting(const PathSetting& other) { *this = other; }
+  PathSetting& operator=(const PathSetting& other) {
+    const std::string_view text(other.data());
+    text.copy(text_.data(), text.size());
+    text_[text.size()] = '\0';
+    return *this;
+  }
+  [[nodiscard]] const char* data() const { return text_.data(); }
+  [[nodiscard]] bool empty() const { return text_[0] == '\0'; }
+  [[nodiscard]] std::span<char> storage() { return text_; }
+
+ private:
+  std::array<char, 4096> text_;
+};
 
 struct Settings {
   std::uint64_t epc_size = 256ULL << 20;  ///< bytes
@@ -21,11 +42,12 @@ struct Settings {
   FrontDoor front = FrontDoor::Auto;
   bool benign_faults = true;  ///< the first touch of a page is a fault, and EXITINFO tells of those resolved
   bool strict = false;        ///< enclave code runs an instruction at a time
-  std::array<char, 4096> trace{};        ///< path or "-", empty: none
-  bool trace_json = false;               ///< the trace is for tools, not for people
-  bool trace_instructions = false;       ///< it has each instruction of enclave code; needs `strict`
-  std::array<char, 4096> secret_file{};  ///< path, empty: see has_secret
-  std::array<char, 4096> loader{};  ///< enclume-load's path, empty: static programs run without the engine
+  PathSetting trace;          ///< path or "-", empty: none
+  bool trace_json = false;    ///< the trace is for tools, not for people
+  bool trace_instructions = false;  ///< it has each instruction of enclave code; needs `strict`
+  PathSetting secret_file;          ///< path, empty: see has_secret
+  PathSetting loader;               ///< enclume-load's path, empty: static programs run without the engine
+  PathSetting cache;                ///< path of a directory for what is found out at each start, empty: none
   bool has_secret = false;
   std::array<std::byte, 32> secret{};
 };

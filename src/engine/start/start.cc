@@ -27,6 +27,7 @@
 #include "engine/start/host_code.h"
 #include "engine/start/machine.h"
 #include "engine/start/message.h"
+#include "engine/start/processor.h"
 #include "engine/start/program_notes.h"
 #include "engine/start/settings.h"
 #include "engine/start/trace.h"
@@ -113,27 +114,6 @@ void allocate_keys(Features& features) {
   write_pkru(outside_fence(before, enclume_epc_fence));
 }
 
-bool is_amd() {
-  std::uint32_t eax = 0;
-  std::uint32_t ebx;
-  std::uint32_t ecx = 0;
-  std::uint32_t edx;
-  __asm__("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
-  constexpr std::uint32_t kAuthentic = 0x68747541;  // "Auth"
-  constexpr std::uint32_t kHygon = 0x6f677948;      // "Hygo"
-  return ebx == kAuthentic || ebx == kHygon;
-}
-
-/// XGETBV with ECX = 1: CPUID.(EAX=0DH,ECX=1):EAX[2]
-bool can_read_state_in_use() {
-  std::uint32_t eax = 0xd;
-  std::uint32_t ebx;
-  std::uint32_t ecx = 1;
-  std::uint32_t edx;
-  __asm__("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
-  return (eax & 4) != 0;
-}
-
 /// Valgrind's simulated processor answers this sequence, which changes nothing on any other: its manual, "The
 /// client request mechanism". (VG_USERREQ__RUNNING_ON_VALGRIND in RAX's block; RDX is the answer.)
 bool runs_under_valgrind() {
@@ -181,6 +161,24 @@ void open_front_door(Engine& e, FrontDoor door) {
   }
   e.exempt = libc;
   enclume_host_selector = SELECTOR_BLOCK;
+}
+
+/// What other processes have found out and left in the user's cache.
+struct KeptFacts {
+  CacheDirectory directory;
+  std::uint64_t salt;  ///< of this build of the engine
+  SiteCache sites;
+};
+
+const KeptFacts& kept_facts(const Settings& settings) {
+  static const PathSetting path = settings.cache;
+  static const CacheDirectory directory(path.data());
+  const auto& header = *reinterpret_cast<const Elf64_Ehdr*>(__ehdr_start);
+  const auto* const segments = reinterpret_cast<const Elf64_Phdr*>(__ehdr_start + header.e_phoff);
+  const ObjectImage self(reinterpret_cast<std::uint64_t>(__ehdr_start), {segments, header.e_phnum}, nullptr);
+  const std::uint64_t salt = hash_of(build_id_of(self));
+  static const KeptFacts facts{directory, salt, SiteCache(directory, salt)};
+  return facts;
 }
 
 /// At once in the child: its next thread must not be taken for the only one. (A child made by a raw system
@@ -246,16 +244,20 @@ void start(char** environment) {
   e.features.user_dispatch = probe_user_dispatch();
   const bool finds_calls = settings.front == FrontDoor::Auto && !watches_all(e, environment);
   open_front_door(e, settings.front == FrontDoor::Auto && !finds_calls ? FrontDoor::Raw : settings.front);
-  e.features.pkeys = machine_has_pkeys();
+  const KeptFacts& kept = kept_facts(settings);
+  const ProcessorFacts processor =
+      examine_processor(kept.directory, kept.salt, auxiliary_value(environment, AT_HWCAP),
+                        auxiliary_value(environment, AT_HWCAP2));
+  e.features.pkeys = processor.pkeys;
   enclume_has_pkeys = e.features.pkeys ? 1 : 0;
   if (e.features.pkeys) {
     allocate_keys(e.features);
   }
-  e.features.amd = is_amd();
-  e.features.xgetbv_in_use = can_read_state_in_use();
+  e.features.amd = processor.amd;
+  e.features.xgetbv_in_use = processor.xgetbv_in_use;
   arch::set_crypto_hooks({&enter_crypto, &leave_crypto});
 
-  configure_machine(settings, probe_frame_features());
+  configure_machine(settings, processor, probe_frame_features());
   if (!e.arena.init() || !e.init_fork_detection()) {
     refuse("there is not enough address space for the engine's thread stacks (ulimit -v?)");
   }
@@ -279,7 +281,8 @@ void start(char** environment) {
     start_host_code({.linker_address = auxiliary_value(environment, AT_BASE),
                      .vdso_address = auxiliary_value(environment, AT_SYSINFO_EHDR),
                      .cpuid = !e.features.cpuid_faulting,
-                     .calls = finds_calls});
+                     .calls = finds_calls,
+                     .cache = &kept.sites});
   }
   e.sgx->mm().vdso = install_vdso(environment, settings.fixup);
   e.debug = settings.debug;

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/cpuid/cache_directory.h"
+
+#include <fcntl.h>
+#include <linux/resource.h>
+
+#include "base/format.h"
+#include "base/syscall.h"
+
+namespace enclume::engine {
+namespace {
+
+// A write beyond RLIMIT_FSIZE would be the program's death by SIGXFSZ.
+bool may_write_files() noexcept {
+  struct {
+    std::uint64_t soft, hard;
+  } limit{};
+  return sys::raw(__NR_prlimit64, 0, RLIMIT_FSIZE, 0, sys::arg(&limit)) == 0 &&
+         limit.soft == ~std::uint64_t{0};
+}
+
+bool write_whole(int fd, std::span<const std::byte> data) noexcept {
+  while (!data.empty()) {
+    const long n = sys::raw(__NR_write, fd, sys::arg(data.data()), sys::arg(data.size()));
+    if (n == -EINTR) {
+      continue;
+    }
+    if (n <= 0) {
+      return false;
+    }
+    data = data.subspan(static_cast<std::size_t>(n));
+  }
+  return true;
+}
+
+}  // namespace
+
+bool CacheDirectory::path_of(std::string_view name, std::string_view suffix, Path& out) const noexcept {
+  LineBuffer line(out);
+  line.text(path_).text("/").text(name).text(suffix).text(std::string_view("\0", 1));
+  return !path_.empty() && !line.truncated();
+}
+
+std::size_t CacheDirectory::read(std::string_view name, std::span<std::byte> out) const noexcept {
+  Path path;
+  if (!path_of(name, {}, path)) {
+    return 0;
+  }
+  const auto fd =
+      sys::call(__NR_openat, AT_FDCWD, path.data(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  if (!fd) {
+    return 0;
+  }
+  const long n = sys::raw(__NR_read, *fd, sys::arg(out.data()), sys::arg(out.size()));
+  sys::raw(__NR_close, *fd);
+  return n > 0 ? static_cast<std::size_t>(n) : 0;
+}
+
+void CacheDirectory::write(std::string_view name, std::span<const std::byte> data) const noexcept {
+  Path path;
+  Path temporary;
+  std::array<char, 32> suffix;
+  LineBuffer number(suffix);
+  number.text(".").dec(sys::getpid());
+  if (!path_of(name, {}, path) || !path_of(name, number.view(), temporary) || !may_write_files()) {
+    return;
+  }
+  constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
+  const auto fd = sys::call(__NR_openat, AT_FDCWD, temporary.data(), kFlags, 0600);
+  if (!fd) {
+    return;
+  }
+  const bool whole = write_whole(static_cast<int>(*fd), data);
+  sys::raw(__NR_close, *fd);
+  if (!whole || !sys::call(__NR_renameat, AT_FDCWD, temporary.data(), AT_FDCWD, path.data())) {
+    sys::raw(__NR_unlinkat, AT_FDCWD, sys::arg(temporary.data()), 0);
+  }
+}
+
+}  // namespace enclume::engine

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/cpuid/site_cache.h"
+
+#include <algorithm>
+#include <array>
+#include <type_traits>
+
+#include "base/format.h"
+#include "base/types.h"
+
+namespace enclume::engine {
+namespace {
+
+// Text of this size is scanned in less time than a file is opened and read.
+constexpr std::uint64_t kWorthKeeping = 64U << 10;
+
+// An object with more sites is scanned each time.
+constexpr std::size_t kMostSites = 1024;
+
+constexpr std::uint64_t kMagic = 0x3130'7365'7469'7365;  // "esites01"
+
+// A file: this, then its sites, ascending.
+struct Header {
+  std::uint64_t magic;
+  std::uint64_t key;  // of the object, the request and the engine
+  ScanCounts counts;
+  std::uint32_t sites;
+};
+
+struct Record {
+  std::uint64_t offset;  // from the object's load bias
+  std::uint32_t length;
+  std::uint32_t kind;
+};
+
+struct Entry {
+  Header header;
+  std::array<Record, kMostSites> records;
+
+  [[nodiscard]] std::span<const Record> sites() const { return std::span(records).first(header.sites); }
+};
+static_assert(std::is_trivially_default_constructible_v<Record>, "most of an entry is never touched");
+
+std::uint64_t text_size(const ObjectImage& image) noexcept {
+  std::uint64_t size = 0;
+  image.for_each_executable([&](const CodeRange& segment) { size += segment.size(); });
+  return size;
+}
+
+template <typename T>
+std::uint64_t hash_with(const T& value, std::uint64_t seed) noexcept {
+  return hash_of(std::as_bytes(std::span(&value, 1)), seed);
+}
+
+// Whether an entry says what could be in this object. Then nothing that it makes us do can go wrong: a site
+// is patched only where the bytes are those of the instruction.
+bool is_plausible(const Entry& entry, std::size_t size, std::uint64_t key,
+                  const ObjectImage& image) noexcept {
+  const Header& header = entry.header;
+  if (size < sizeof(Header) || header.magic != kMagic || header.key != key || header.sites > kMostSites ||
+      size != sizeof(Header) + header.sites * sizeof(Record)) {
+    return false;
+  }
+  return std::ranges::is_sorted(entry.sites(), {}, &Record::offset) &&
+         std::ranges::all_of(entry.sites(), [&](const Record& site) {
+           const std::uint64_t address = image.load_bias() + site.offset;
+           const auto segment = image.executable_around(address);
+           return segment && site.length >= 2 && site.length <= decode::kMaxInstructionLength &&
+                  segment->end - address >= site.length &&
+                  site.kind <= static_cast<std::uint32_t>(SiteKind::Syscall);
+         });
+}
+
+class FileName {
+ public:
+  explicit FileName(std::uint64_t key) noexcept : line_(storage_) { line_.text("code-").hex(key, 16); }
+  [[nodiscard]] std::string_view view() const noexcept { return line_.view(); }
+
+ private:
+  std::array<char, 32> storage_{};
+  LineBuffer line_;
+};
+
+}  // namespace
+
+std::uint64_t hash_of(std::span<const std::byte> bytes, std::uint64_t seed) noexcept {
+  for (const std::byte byte : bytes) {
+    seed = (seed ^ std::to_integer<std::uint64_t>(byte)) * 0x100'0000'01b3;
+  }
+  return seed;
+}
+
+std::span<const std::byte> build_id_of(const ObjectImage& image) noexcept {
+  constexpr std::array<char, 4> kOwner = {'G', 'N', 'U', '\0'};
+  for (const Elf64_Phdr& header : image.headers()) {
+    if (header.p_type != PT_NOTE || header.p_align > 4) {
+      continue;
+    }
+    std::uint64_t at = image.load_bias() + header.p_vaddr;
+    const std::uint64_t end = at + header.p_memsz;
+    while (at < end) {
+      const auto note = image.read<Elf64_Nhdr>(at);
+      const auto owner = image.read<std::array<char, 4>>(at + sizeof(Elf64_Nhdr));
+      if (!note || !owner) {
+        break;
+      }
+      const std::uint64_t content = at + sizeof(Elf64_Nhdr) + align_up(std::uint64_t{note->n_namesz}, 4);
+      if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == kOwner.size() && *owner == kOwner &&
+          image.readable(content, note->n_descsz)) {
+        return {reinterpret_cast<const std::byte*>(content), note->n_descsz};
+      }
+      at = content + align_up(std::uint64_t{note->n_descsz}, 4);
+    }
+  }
+  return {};
+}
+
+std::optional<ScanCounts> SiteCache::find(const ObjectImage& image, const ScanRequest& request,
+                                          MappedArray<HostSite>& sites) const noexcept {
+  const auto key = key_of(image, request);
+  if (!key) {
+    return std::nullopt;
+  }
+  Entry entry;
+  const std::size_t size =
+      directory_.read(FileName(*key).view(), std::as_writable_bytes(std::span(&entry, 1)));
+  if (!is_plausible(entry, size, *key, image)) {
+    return std::nullopt;
+  }
+  const std::size_t before = sites.size();
+  for (const Record& site : entry.sites()) {
+    if (!sites.push_back({.address = image.load_bias() + site.offset,
+                          .length = static_cast<std::uint8_t>(site.length),
+                          .kind = static_cast<SiteKind>(site.kind)})) {
+      sites.truncate(before);
+      return std::nullopt;
+    }
+  }
+  return entry.header.counts;
+}
+
+void SiteCache::keep(const ObjectImage& image, const ScanRequest& request, std::span<const HostSite> sites,
+                     const ScanCounts& counts) const noexcept {
+  const auto key = key_of(image, request);
+  if (!key || sites.size() != counts.proven || sites.size() > kMostSites) {
+    return;
+  }
+  Entry entry;
+  entry.header = {.magic = kMagic, .key = *key, .counts = counts, .sites = counts.proven};
+  std::ranges::transform(sites, entry.records.begin(), [&](const HostSite& site) {
+    return Record{.offset = site.address - image.load_bias(),
+                  .length = site.length,
+                  .kind = static_cast<std::uint32_t>(site.kind)};
+  });
+  directory_.write(FileName(*key).view(),
+                   std::as_bytes(std::span(&entry, 1)).first(sizeof(Header) + sites.size() * sizeof(Record)));
+}
+
+std::optional<std::uint64_t> SiteCache::key_of(const ObjectImage& image,
+                                               const ScanRequest& request) const noexcept {
+  const auto id = build_id_of(image);
+  if (!directory_.exists() || id.empty() || text_size(image) < kWorthKeeping) {
+    return std::nullopt;
+  }
+  const std::uint64_t file = hash_of(id, hash_of(std::as_bytes(image.headers()), salt_));
+  return hash_with(request.branches,
+                   hash_with(request.cpuid, hash_with(request.traps_call != nullptr, file)));
+}
+
+}  // namespace enclume::engine

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the engine has to know of the processor underneath.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "arch/machine.h"
+#include "engine/cpuid/cache_directory.h"
+
+namespace enclume::engine {
+
+struct ProcessorFacts {
+  std::uint32_t max_leaf = 0;  ///< CPUID.0:EAX
+  bool amd = false;            ///< AMD or Hygon: see decode::BranchRule
+  bool pkeys = false;          ///< CPUID.7.0:ECX.OSPKE: the kernel has turned protection keys on
+  bool xsave = false;          ///< CPUID.1:ECX.OSXSAVE
+  bool xgetbv_in_use = false;  ///< CPUID.0DH.1:EAX[2]: XGETBV with ECX = 1
+  std::uint64_t xcr0 = 3;      ///< x87 and SSE without XSAVE
+  std::array<arch::XsaveComponent, 64> components{};  ///< CPUID.0DH.n, for n from 2
+};
+
+/// Asks CPUID, of which a hypervisor makes some microseconds each; or takes what another process has kept in
+/// the directory, if this is the same processor by all that can be seen without CPUID: XCR0, the two AT_HWCAP
+/// words, and the leaves that the dynamic linker has read. Once, before CPUID is made to fault.
+[[nodiscard]] ProcessorFacts examine_processor(const CacheDirectory& cache, std::uint64_t salt,
+                                               std::uint64_t hwcap, std::uint64_t hwcap2);
+
+}  // namespace enclume::engine
