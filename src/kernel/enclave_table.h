@@ -52,6 +52,18 @@ class EnclaveTable final : public arch::Epc {
     }
   }
 
+  /// Calls f(Enclave&) on the one with this number, which is not released meanwhile. False if there is none.
+  /// `f` must not call attach() or release(). Takes the table's lock.
+  template <typename F>
+  bool keep(std::uint32_t number, F&& f) noexcept {
+    const OwnerLockGuard guard(lock_, platform_.thread_id());
+    Enclave* enclave = find(number);
+    if (enclave != nullptr) {
+      f(*enclave);
+    }
+    return enclave != nullptr;
+  }
+
   /// arch::Epc: number in bits 63:36, place in the enclave's EPCM below.
   [[nodiscard]] arch::EpcPage page(arch::EpcAddress address) noexcept override;
 

@@ -39,6 +39,9 @@ void drop_backing(const Kernel& kernel, Enclave& enclave, std::uint64_t page) no
 SysResult<void> load_secs(const Kernel& kernel, Enclave& enclave, EpcReservation& epc) noexcept {
   EnclavePage& secs = enclave.shared().secs;
   const std::uint64_t place = enclave.pages();
+  if (secs.va_slot.load() == 0) {
+    return fail(Errno::Fault);  // lost
+  }
   const std::uint64_t slot = secs.va_slot.load() - 1;
   if (!succeeded(Encls(kernel, enclave)
                      .eldu(enclave.secs_page(), LinearAddress(0), true, enclave.backing(place),
@@ -58,6 +61,9 @@ SysResult<void> load_secs(const Kernel& kernel, Enclave& enclave, EpcReservation
 SysResult<void> load_page(const Kernel& kernel, Enclave& enclave, EpcReservation& epc,
                           std::uint64_t number) noexcept {
   EnclavePage& page = enclave.page(number);
+  if (page.va_slot.load() == 0) {
+    return fail(Errno::Fault);  // lost, and taken back by the reclaimer since
+  }
   const std::uint64_t slot = page.va_slot.load() - 1;
   if (!succeeded(Encls(kernel, enclave)
                      .eldu(enclave.epc_page(number), enclave.page_address(number), false,

@@ -280,8 +280,14 @@ struct Dropped {
   Question question;
 };
 
+/// An enclave has lost its EPC, as by a power transition.
+struct EpcLoss {
+  LinearAddress base;  ///< of the enclave
+  int process = 0;     ///< that has asked for it; 0: injected
+};
+
 using What = std::variant<Start, RawCalls, Fork, Open, Close, Mmap, Mprotect, Munmap, Mremap, Ioctl, Enclu,
-                          Aex, Instruction, Fixup, PageFault, Signal, Dropped>;
+                          Aex, Instruction, Fixup, PageFault, Signal, Dropped, EpcLoss>;
 
 struct Event {
   int process = 0;

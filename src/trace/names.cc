@@ -79,6 +79,8 @@ constexpr std::array kIoctls = {
     // include/enclume/uapi/sgx_enclu_handler.h
     Named{0x4010a480, "SGX_IOC_ENCLU_HANDLER_REGISTER"},
     Named{0x4010a481, "SGX_IOC_ENCLU_HANDLER_UNREGISTER"},
+    // include/enclume/uapi/enclume_control.h
+    Named{0x0000ec00, "ENCLUME_IOC_LOSE_EPC"},
 };
 
 // What open, close, the memory calls and the ioctls of SGX can answer.

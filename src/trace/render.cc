@@ -262,6 +262,15 @@ void put(LineBuffer& line, const Dropped& e) {
   line.text(" -> nobody");
 }
 
+void put(LineBuffer& line, const EpcLoss& e) {
+  line.text("EPC lost (enclave ").hex(e.base).text(")");
+  if (e.process != 0) {
+    line.text(": asked for by process ").dec(e.process);
+  } else {
+    line.text(": injected");
+  }
+}
+
 /// 1234567 ns as 0.001234: cut, as clocks do.
 void put_time(LineBuffer& line, std::uint64_t nanoseconds) {
   constexpr std::uint64_t kSecond = 1'000'000'000;

@@ -343,6 +343,17 @@ void put(Elements& to, const Dropped& e) {
   });
 }
 
+void put(Elements& to, const EpcLoss& e) {
+  to.instant("machine", constant("EPC lost"), [&](JsonObject& a) {
+    a.hex("enclave", e.base);
+    if (e.process != 0) {
+      a.number("asked_by", std::int64_t{e.process});
+    } else {
+      a.string("asked_by", "injection");
+    }
+  });
+}
+
 }  // namespace
 
 void render_json(const Event& event, LineBuffer& out) {

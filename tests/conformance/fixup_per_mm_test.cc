@@ -20,6 +20,7 @@
 #include "conformance/fixup_support.h"
 #include "enclume/host/per_mm_enclu.h"
 #include "enclume/host/vdso_enclu.h"
+#include "enclume/uapi/enclume_control.h"
 
 namespace enclume::test {
 namespace {
@@ -146,6 +147,20 @@ TEST_P(PerMmDesignEntryFault, StartsTheHandlerWithAllElseAsItWas) {
 
 INSTANTIATE_TEST_SUITE_P(All, PerMmDesignEntryFault, ::testing::ValuesIn(entry_faults()),
                          [](const auto& tested) { return tested.param.name; });
+
+TEST_F(PerMmDesign, EntryOfAnEnclaveThatHasLostItsEpcStartsTheHandlerWithTheSgxBit) {
+  ASSERT_EQ(ioctl(probe_.fd(), ENCLUME_IOC_LOSE_EPC, ENCLUME_LOSE_ENCLAVE), 1);
+  const SignalCatcher catcher(kFaultSignals, enclume_test_enclu_done);
+  RegisterFile in = register_pattern(), out{};
+  in.rax = static_cast<std::uint64_t>(Leaf::kEenter);
+  in.rbx = probe_.tcs();
+  in.rflags = 0;
+  enclume_test_raw_enclu(&in, &out);
+  EXPECT_EQ(catcher.caught().count, 0);
+  EXPECT_EQ(out.rdi, kVectorPf);
+  EXPECT_EQ(out.rsi, 0x8005u);
+  EXPECT_EQ(out.rdx, probe_.tcs());
+}
 
 class PerMmDesignTrap : public PerMmDesign, public ::testing::WithParamInterface<SoftwareTrap> {};
 

@@ -15,6 +15,7 @@
 
 #include "conformance/fixup_support.h"
 #include "enclume/host/vdso_enclu.h"
+#include "enclume/uapi/enclume_control.h"
 
 namespace enclume::test {
 namespace {
@@ -166,6 +167,19 @@ TEST_P(RegistersDesignEntryFault, IsReturnedWithItsLeafAndAllElseAsItWas) {
 
 INSTANTIATE_TEST_SUITE_P(All, RegistersDesignEntryFault, ::testing::ValuesIn(entry_faults()),
                          [](const auto& tested) { return tested.param.name; });
+
+TEST_F(RegistersDesign, EntryOfAnEnclaveThatHasLostItsEpcIsReturnedWithTheSgxBit) {
+  ASSERT_EQ(ioctl(probe_.fd(), ENCLUME_IOC_LOSE_EPC, ENCLUME_LOSE_ENCLAVE), 1);
+  const SignalCatcher catcher(kFaultSignals, enclume_test_enclu_done);
+  RegisterFile in = register_pattern(), out{};
+  in.rax = kEenter;
+  in.rbx = probe_.tcs();
+  enclume_test_call_enclu(&in, &out, function_);
+  EXPECT_EQ(catcher.caught().count, 0);
+  EXPECT_EQ(out.rdi, kVectorPf);
+  EXPECT_EQ(out.rsi, 0x8005u);
+  EXPECT_EQ(out.rdx, probe_.tcs());
+}
 
 class RegistersDesignTrap : public RegistersDesign, public ::testing::WithParamInterface<SoftwareTrap> {};
 

@@ -7,6 +7,7 @@
 
 #include "conformance/fixup_support.h"
 #include "enclume/host/vdso_enclu.h"
+#include "enclume/uapi/enclume_control.h"
 
 // Weak, and resolved by the dynamic linker before main.
 extern "C" int __vdso_sgx_enter_enclave(unsigned long, unsigned long, unsigned long, unsigned int,
@@ -139,6 +140,21 @@ TEST_P(SignalsDesignEntryFault, IsASignalAtTheEnclu) {
 
 INSTANTIATE_TEST_SUITE_P(All, SignalsDesignEntryFault, ::testing::ValuesIn(entry_faults()),
                          [](const auto& tested) { return tested.param.name; });
+
+TEST(SignalsDesignLoss, EntryOfAnEnclaveThatHasLostItsEpcIsSigsegvWithTheSgxBit) {
+  const ProbeEnclave probe;
+  ASSERT_EQ(ioctl(probe.fd(), ENCLUME_IOC_LOSE_EPC, ENCLUME_LOSE_ENCLAVE), 1);
+  const SignalCatcher catcher(kFaultSignals, enclume_test_enclu_done);
+  RegisterFile in = register_pattern(), out{};
+  in.rax = static_cast<std::uint64_t>(Leaf::kEenter);
+  in.rbx = probe.tcs();
+  in.rflags = 0;
+  enclume_test_raw_enclu(&in, &out);
+  ASSERT_EQ(catcher.caught().count, 1);
+  EXPECT_EQ(catcher.caught().signal, SIGSEGV);
+  EXPECT_EQ(catcher.caught().code, SEGV_ACCERR);
+  EXPECT_EQ(catcher.caught().reg(REG_ERR), 0x8005u);
+}
 
 class SignalsDesignTrap : public ::testing::TestWithParam<SoftwareTrap> {};
 

@@ -11,6 +11,7 @@
 #include "base/syscall.h"
 #include "engine/calls/devices.h"
 #include "engine/calls/pkeys.h"
+#include "engine/control/ioctl.h"
 #include "engine/engine.h"
 #include "engine/pages/native_protection.h"
 #include "engine/pages/process.h"
@@ -363,13 +364,17 @@ SysResult<long> front_mremap(void* address, std::size_t old_size, std::size_t ne
 }
 
 std::optional<SysResult<long>> front_ioctl(int fd, unsigned long command, std::uint64_t argument) {
-  // The magic number of SGX decides; no other device is looked at.
+  // The magic number of SGX, or ours, decides; no other device is looked at.
   kernel::FileIdentity file;
-  if (!engine().active || ((command >> 8) & 0xff) != kSgxMagic || device_of(fd, file) != Device::Enclave) {
+  const auto cmd = static_cast<unsigned>(command);
+  const bool ours = is_control_ioctl(cmd);
+  if (!engine().active || (!ours && ((command >> 8) & 0xff) != kSgxMagic) ||
+      device_of(fd, file) != Device::Enclave) {
     return std::nullopt;
   }
-  const auto cmd = static_cast<unsigned>(command);
-  return traced_ioctl(fd, cmd, argument, [&] { return ioctl_on_enclave(fd, file, cmd, argument); });
+  return traced_ioctl(fd, cmd, argument, [&] {
+    return ours ? control_ioctl(fd, file, cmd, argument) : ioctl_on_enclave(fd, file, cmd, argument);
+  });
 }
 
 }  // namespace enclume::engine

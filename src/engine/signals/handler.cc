@@ -5,6 +5,7 @@
 #include "base/panic.h"
 #include "base/syscall.h"
 #include "engine/abort_page/execute.h"
+#include "engine/control/obey.h"
 #include "engine/cpuid_emulation.h"
 #include "engine/debug_trap.h"
 #include "engine/engine.h"
@@ -176,6 +177,9 @@ void on_nested(int signo, const siginfo_t& info, UContext& uc, ThreadBlock& bloc
     }
   } else if (is_kick(signo, info)) {
     block.deferred.fetch_or(kDeferredKick, std::memory_order_relaxed);
+  } else if (is_request(signo, info)) {
+    keep_request(block, info);
+    block.deferred.fetch_or(kDeferredKick, std::memory_order_relaxed);
   } else if (is_owned(signo)) {
     // One that was there already stands for both, as a pending signal does.
     defer(block, static_cast<std::size_t>(__builtin_ctz(pack_owned(signal_bit(signo)))), info);
@@ -305,6 +309,15 @@ void handle(int signo, siginfo_t* info, UContext* uc, ThreadBlock* block, const 
   if (is_kick(signo, *info)) {
     return;  // this thread is not inside (any more)
   }
+  if (is_request(signo, *info)) {
+    if (facts->enclave == 0 && is_front_door(*uc) && !block->waits_with_mask) {
+      keep_request(*block, *info);
+      wait_for_front_door(*block);
+    } else {
+      obey(*info);
+    }
+    return;
+  }
   if (!fault && facts->enclave == 0 && is_owned(signo) && is_front_door(*uc) && !block->waits_with_mask) {
     hold_for_front_door(*block, report);
     return;
@@ -357,6 +370,12 @@ extern "C" void enclume_on_unregistered_signal(int signo, siginfo_t* info, UCont
     return;
   }
   if (is_kick(signo, *info)) {
+    return;
+  }
+  if (is_request(signo, *info)) {
+    if (e.register_thread(*uc) != nullptr) {
+      requeue(*info);
+    }
     return;
   }
   // From here on nothing nests, or it could make the thread known, and our return forget it again. The mask
@@ -431,6 +450,7 @@ extern "C" void enclume_on_deferred(ThreadBlock* block, ExitPlan* plan) {
       block->deferred.fetch_and(~(kDeferredKick | kDeferredLeave), std::memory_order_relaxed);
   SignalFrame& frame = *plan->frame;
   const bool in_front_door = is_front_door(frame.uc) && plan->enclave == 0;
+  obey_kept_request(*block, in_front_door);
   // As with several signals pending in the kernel, the last that is delivered here runs first. Those that can
   // be blocked go before the owned ones, whose handlers might block them, and among them the one that came
   // first, which is the last that was noted.

@@ -216,6 +216,10 @@ void hold(ThreadBlock& block, const siginfo_t& info) {
 
 void hold_for_front_door(ThreadBlock& block, const siginfo_t& info) {
   hold_for_thread(block, info);
+  wait_for_front_door(block);
+}
+
+void wait_for_front_door(ThreadBlock& block) {
   if (!block.held_for_front_door.exchange(true)) {
     waiting_for_front_doors.fetch_add(1);
   }
@@ -230,6 +234,9 @@ void release_for_front_door() {
     waiting_for_front_doors.fetch_sub(1);
     const AllBlocked blocked;
     release_held(*block);
+    if (block->request_waits.exchange(false)) {
+      requeue(block->request);
+    }
   }
 }
 

@@ -29,6 +29,8 @@ void hold(ThreadBlock& block, const siginfo_t& info);
 /// One that came while a front door had its signals blocked (SignalsBlocked): kept until that is over. Signal
 /// context: safe.
 void hold_for_front_door(ThreadBlock& block, const siginfo_t& info);
+/// The running thread has something else that shall wait until then. Signal context: safe.
+void wait_for_front_door(ThreadBlock& block);
 /// What SignalsBlocked does at its end. Costs a load when there is nothing.
 void release_for_front_door();
 

@@ -92,6 +92,9 @@ struct alignas(64) ThreadBlock {
   std::array<siginfo_t, 6> held;
   std::atomic<bool> held_for_front_door;  ///< one came while a front door had its signals blocked
   std::array<siginfo_t, kDeferredSlots> deferred_signals;  ///< written once the bit in `deferred` is set
+  /// A request of `enclume ctl` that came while the engine or a front door was at work (control/obey.h).
+  std::atomic<bool> request_waits;
+  siginfo_t request;
   CloneRecord* clone;  ///< of the clone that the thread has left the engine for
   int process;         ///< 0, or the process that it is, in this one's address space
   /// For such a process, which has the engine's handlers still: what it has asked for of the owned signals.

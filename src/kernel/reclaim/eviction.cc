@@ -38,9 +38,14 @@ bool write_back(const Kernel& kernel, Enclave& enclave, const arch::EpcPage& epc
   }
   if (!succeeded(result)) {
     free_va_slot(enclave, *slot);
-    return false;
+    if (epc.epcm->load().valid) {
+      return false;
+    }
+    // Lost (see kernel/epc_loss.h). Linux has its EPC page back all the same; what comes of the next touch,
+    // ELDU says (sgx_reclaimer_write()).
+  } else {
+    page.va_slot.store(static_cast<std::uint32_t>(*slot + 1));
   }
-  page.va_slot.store(static_cast<std::uint32_t>(*slot + 1));
   PageState state = page.load();
   state.resident = false;
   state.aged = false;
@@ -108,7 +113,8 @@ unsigned evict_pages(const Kernel& kernel, Enclave& enclave, std::span<const std
   std::size_t in_use_count = 0;
   for (const std::uint64_t page : pages) {
     const auto result = encls.eblock(page);
-    if (succeeded(result) || failed_with(result, arch::LeafCode::BlkState)) {
+    if (succeeded(result) || failed_with(result, arch::LeafCode::BlkState) ||
+        failed_with(result, arch::LeafCode::PgInvld)) {  // lost: EWB's to find out
       blocked[blocked_count++] = page;
       if (!enclave.page(page).load().aged) {
         in_use[in_use_count++] = page;

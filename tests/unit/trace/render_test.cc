@@ -310,6 +310,11 @@ TEST(Calls, WithoutLibc) {
             "system calls without libc: 12 instructions, the first in libfoo.so");
 }
 
+TEST(Machine, EpcLossSaysWhoAskedForIt) {
+  EXPECT_EQ(text_of(EpcLoss{at(0x5000), 42}), "EPC lost (enclave 0x5000): asked for by process 42");
+  EXPECT_EQ(text_of(EpcLoss{at(0x5000), 0}), "EPC lost (enclave 0x5000): injected");
+}
+
 TEST(Calls, Fork) {
   EXPECT_EQ(text_of(Fork{42}), "fork of 42");
 }
