@@ -14,6 +14,7 @@ enum class Errno : int {
   NoEntry = ENOENT,
   Interrupted = EINTR,
   Io = EIO,
+  TooBig = E2BIG,
   NoExec = ENOEXEC,
   BadFile = EBADF,
   Again = EAGAIN,

@@ -4,10 +4,8 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <sys/xattr.h>
+#include <sys/statfs.h>
 
 #include <array>
 #include <cerrno>
@@ -22,7 +20,9 @@
 
 #include "cli/failure.h"
 #include "cli/file_descriptor.h"
+#include "engine/load/privileges.h"
 #include "engine/load/program_file.h"
+#include "engine/load/script_line.h"
 
 namespace enclume::cli {
 namespace {
@@ -166,34 +166,13 @@ ProgramForm check_elf(const std::string& path, int fd, std::span<const std::byte
   return ProgramForm::kDynamic;
 }
 
-// As the kernel reads the first line of a script: the interpreter's path, nothing if there is none.
-std::string script_interpreter(std::span<const std::byte> head) {
-  const std::string_view text(reinterpret_cast<const char*>(head.data()), head.size());
-  auto line = text.substr(2, text.find('\n') - 2);
-  const auto first = line.find_first_not_of(" \t");
-  if (first == std::string_view::npos) return "";
-  line.remove_prefix(first);
-  return std::string(line.substr(0, line.find_first_of(std::string_view(" \t\r\0", 4))));
-}
-
-// The reason why executing the file changes privileges, or nothing; where it does, the kernel sets AT_SECURE.
-// Root gains nothing by capabilities, and nobody gains anything on a nosuid mount or under no_new_privs.
-std::string raised_privileges(const std::string& path, int fd) {
+// What executing the file changes of the rights, in words; empty for nothing.
+std::string_view raised_privileges(int fd) {
   struct stat status {};
-  struct statvfs mount {};
-  if (::fstat(fd, &status) != 0 || ::fstatvfs(fd, &mount) != 0) return "";
-  if ((mount.f_flag & ST_NOSUID) != 0 || ::prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1) return "";
-  if ((status.st_mode & S_ISUID) != 0 && status.st_uid != ::getuid()) return "setuid";
-  const auto setgid_and_executable = S_ISGID | S_IXGRP;
-  if ((status.st_mode & setgid_and_executable) == setgid_and_executable && status.st_gid != ::getgid()) {
-    return "setgid";
-  }
-  const bool has_capabilities = ::getxattr(path.c_str(), "security.capability", nullptr, 0) > 0;
-  if (has_capabilities && ::getuid() != 0) return "file capabilities";
-  return "";
+  struct statfs mount {};
+  if (::fstat(fd, &status) != 0 || ::fstatfs(fd, &mount) != 0) return "";
+  return engine::name_of(engine::raised_privilege(fd, status, mount));
 }
-
-constexpr int kMaxScriptDepth = 5;  // the kernel's limit is as small
 
 ProgramForm check(const std::string& path, int depth) {
   if (const int error = execute_error(path); error == ENOENT || error == ENOTDIR) {
@@ -203,7 +182,7 @@ ProgramForm check(const std::string& path, int depth) {
   }
   const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) return ProgramForm::kDynamic;
-  if (const auto reason = raised_privileges(path, file.get()); !reason.empty()) {
+  if (const auto reason = raised_privileges(file.get()); !reason.empty()) {
     refuse(
         ExitStatus::kCannotRun,
         fmt::format("{} gains privileges when it is executed ({}), so the dynamic loader ignores preloaded "
@@ -211,16 +190,19 @@ ProgramForm check(const std::string& path, int depth) {
                     path, reason));
   }
 
-  const auto head = read_at(file.get(), 256, 0);  // as much as the kernel looks at
+  const auto head = read_at(file.get(), std::tuple_size_v<engine::FileHead>, 0);
   if (head.empty()) refuse(ExitStatus::kCannotRun, fmt::format("{} is empty", path));
   if (head.size() >= SELFMAG && std::memcmp(head.data(), ELFMAG, SELFMAG) == 0) {
     return check_elf(path, file.get(), head);
   }
   if (head.size() >= 2 && std::memcmp(head.data(), "#!", 2) == 0) {
-    const auto interpreter = script_interpreter(head);
-    if (interpreter.empty()) {
+    engine::FileHead line{};
+    std::memcpy(line.data(), head.data(), head.size());
+    const auto parsed = engine::parse_script_line(line);
+    if (!parsed) {
       refuse(ExitStatus::kCannotRun, fmt::format("{} is a script that names no interpreter after #!", path));
     }
+    const std::string interpreter(parsed->interpreter);
     if (depth == 0) refuse(ExitStatus::kCannotRun, fmt::format("{}: too many interpreters in a row", path));
     if (const int error = execute_error(interpreter); error == ENOENT || error == ENOTDIR) {
       refuse(ExitStatus::kNotFound,
@@ -258,7 +240,7 @@ std::string find_program(const std::string& name) {
 }
 
 ProgramForm check_program(const std::string& path) {
-  return check(path, kMaxScriptDepth);
+  return check(path, engine::kMaxScriptDepth);
 }
 
 void check_engine(const std::string& path) {

@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <spawn.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <threads.h>
 #include <unistd.h>
@@ -397,6 +398,26 @@ TEST_P(InheritedMaskTest, AlternateStackOfAThreadWithoutEnclavesIsUsedAndKept) {
       }).join();
     }
   }
+}
+
+// libc hands the mask on while a signal's handler runs and returns, again and again.
+TEST(InheritedMaskTest, HandlersWhileItIsHandedOnDoNotChangeIt) {
+  const int status = start_with(bit(SIGFPE), [](const std::string&) {
+    struct sigaction action {};
+    action.sa_handler = [](int) {};
+    action.sa_flags = SA_RESTART;
+    sigaction(SIGALRM, &action, nullptr);
+    const itimerval often{{0, 50}, {0, 50}};
+    setitimer(ITIMER_REAL, &often, nullptr);
+    int wrong = 0;
+    for (int n = 0; n < 20; ++n) {
+      wrong += spawn_by(&posix_spawn) != 0 ? 1 : 0;
+    }
+    const itimerval never{};
+    setitimer(ITIMER_REAL, &never, nullptr);
+    return wrong;
+  });
+  EXPECT_EQ(status, 0);
 }
 
 }  // namespace

@@ -5,6 +5,8 @@
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cerrno>
 
@@ -120,6 +122,23 @@ TEST(OlderSignals, RefuseWhatIsNoSignal) {
   EXPECT_EQ(sigset(1000, SIG_DFL), SIG_ERR);
   EXPECT_EQ(sighold(1000), -1);
   EXPECT_EQ(sigrelse(0), -1);
+}
+
+// syscall() is a way around libc's functions, whose pointers nobody has to check.
+TEST(SyscallFunctionTest, BadPointersAreEfault) {
+  auto* const bad = reinterpret_cast<void*>(0x10);
+  std::uint64_t set = 0;
+  stack_t stack{};
+  const auto refused = [](long result) { return result == -1 && errno == EFAULT; };
+  EXPECT_TRUE(refused(syscall(SYS_rt_sigprocmask, SIG_BLOCK, bad, nullptr, sizeof set)));
+  EXPECT_TRUE(refused(syscall(SYS_rt_sigprocmask, SIG_BLOCK, &set, bad, sizeof set)));
+  EXPECT_TRUE(refused(syscall(SYS_sigaltstack, bad, nullptr)));
+  EXPECT_TRUE(refused(syscall(SYS_sigaltstack, nullptr, bad)));
+  EXPECT_TRUE(refused(syscall(SYS_rt_sigaction, SIGUSR1, bad, nullptr, sizeof set)));
+  EXPECT_TRUE(refused(syscall(SYS_rt_sigaction, SIGUSR1, nullptr, bad, sizeof set)));
+  EXPECT_TRUE(refused(syscall(SYS_rt_sigpending, bad, sizeof set)));
+  EXPECT_EQ(syscall(SYS_sigaltstack, nullptr, &stack), 0);
+  EXPECT_EQ(syscall(SYS_rt_sigprocmask, SIG_BLOCK, nullptr, &set, sizeof set), 0);
 }
 
 // As libc refuses them: its cancellation and its setuid() for all threads hang on them.

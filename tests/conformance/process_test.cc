@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -273,6 +274,40 @@ TEST(DeviceTest, OtherDirectoriesDoNotListThem) {
     EXPECT_EQ(listed(directory), std::vector<std::string>{}) << path;
     closedir(directory);
   }
+}
+
+TEST(DeviceTest, DescriptorIsTheDeviceByEveryCallAndNumber) {
+  const Fd device(open("/dev/sgx_enclave", O_RDWR));
+  ASSERT_GE(device.get(), 0);
+  const Fd copy(fcntl(device.get(), F_DUPFD, 700));
+  struct stat by_name {
+  }, by_number{}, by_empty_name{};
+  struct statx extended {};
+  ASSERT_EQ(stat("/dev/sgx_enclave", &by_name), 0);
+  ASSERT_EQ(fstat(copy.get(), &by_number), 0);
+  ASSERT_EQ(fstatat(copy.get(), "", &by_empty_name, AT_EMPTY_PATH), 0);
+  ASSERT_EQ(statx(copy.get(), "", AT_EMPTY_PATH, STATX_BASIC_STATS, &extended), 0);
+  EXPECT_TRUE(S_ISCHR(by_number.st_mode));
+  EXPECT_EQ(by_number.st_rdev, by_name.st_rdev);
+  EXPECT_EQ(by_empty_name.st_rdev, by_name.st_rdev);
+  EXPECT_EQ(extended.stx_mode, by_name.st_mode);
+}
+
+TEST(DeviceTest, CannotBeReadOrWrittenByAnyCall) {
+  const Fd device(open("/dev/sgx_enclave", O_RDWR));
+  char byte = 0;
+  const iovec part{&byte, 1};
+  const auto refused = [](ssize_t result) { return result == -1 && errno == EINVAL; };
+  EXPECT_TRUE(refused(read(device.get(), &byte, 1)));
+  EXPECT_TRUE(refused(pread(device.get(), &byte, 1, 0)));
+  EXPECT_TRUE(refused(readv(device.get(), &part, 1)));
+  EXPECT_TRUE(refused(preadv(device.get(), &part, 1, 0)));
+  EXPECT_TRUE(refused(preadv2(device.get(), &part, 1, 0, 0)));
+  EXPECT_TRUE(refused(write(device.get(), &byte, 1)));
+  EXPECT_TRUE(refused(pwrite(device.get(), &byte, 1, 0)));
+  EXPECT_TRUE(refused(writev(device.get(), &part, 1)));
+  EXPECT_TRUE(refused(pwritev(device.get(), &part, 1, 0)));
+  EXPECT_TRUE(refused(pwritev2(device.get(), &part, 1, 0, 0)));
 }
 
 TEST(DeviceTest, TheyAreFilesOfTheirOwnAndNoLinks) {

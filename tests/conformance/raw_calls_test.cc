@@ -4,13 +4,16 @@
 // of having been seen.
 #include <asm/prctl.h>
 #include <asm/unistd.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/futex.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -19,6 +22,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
 #include <cstring>
 #include <thread>
@@ -465,11 +469,11 @@ TEST_F(InterruptedRawCallTest, NoCallIsMadeTwiceUnderManySignals) {
 
 // -- Filters of the program's own
 
-int with_filter(std::uint32_t action, const std::function<int()>& body) {
+int with_filter(std::uint32_t action, const std::function<int()>& body, std::uint32_t number = __NR_getppid) {
   return in_child([&] {
     sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_getppid, 0, 1),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
         BPF_STMT(BPF_RET | BPF_K, action),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
@@ -510,6 +514,142 @@ TEST(RawFilterTest, TrapIsTheProgramsSignal) {
                           return filtered.si_call_addr == reinterpret_cast<void*>(out.rip) ? 0 : 6;
                         }),
             0);
+}
+
+// The call is made elsewhere, on the way out of the engine's handler.
+TEST(RawFilterTest, TrapOfACloneIsTheProgramsSignalToo) {
+  const auto body = [] {
+    if (set_action(SIGSYS, action_for(&emulate)) != 0) return 2;
+    for (int n = 0; n < 600; ++n) {  // more than can be on their way at once
+      if (raw(__NR_clone, CLONE_VM | CLONE_VFORK | SIGCHLD, 0, 0, 0, 0) != 4242) return 3;
+      if (filtered.si_code != 1 || filtered.si_syscall != __NR_clone || filtered_rax != __NR_clone) return 4;
+      if (filtered.si_call_addr != reinterpret_cast<void*>(filtered_rip)) return 5;
+    }
+    const long child = raw(__NR_fork);
+    if (child == 0) raw(__NR_exit, 0);
+    int status = -1;
+    return raw(__NR_wait4, child, &status, 0, nullptr) == child && status == 0 ? 0 : 6;
+  };
+  EXPECT_EQ(with_filter(SECCOMP_RET_TRAP | 7, body, __NR_clone), 0);
+}
+
+// -- Arguments that the kernel refuses
+
+TEST(RawCloneTest, BadArgumentsOfClone3AreRefusedAsTheKernelDoes) {
+  alignas(8) std::array<std::uint64_t, kPage / 8 + 1> arguments{};
+  arguments[4] = SIGCHLD;
+  EXPECT_EQ(raw(__NR_clone3, arguments.data(), 0), -EINVAL);
+  EXPECT_EQ(raw(__NR_clone3, arguments.data(), 63), -EINVAL);
+  EXPECT_EQ(raw(__NR_clone3, arguments.data(), kPage + 8), -E2BIG);
+  EXPECT_EQ(raw(__NR_clone3, nullptr, 88), -EFAULT);
+  arguments[40] = 1;
+  EXPECT_EQ(raw(__NR_clone3, arguments.data(), 400), -E2BIG);
+  arguments[40] = 0;
+  const long child = raw(__NR_clone3, arguments.data(), 400);
+  if (child == 0) raw(__NR_exit_group, 0);
+  int status = -1;
+  EXPECT_EQ(raw(__NR_wait4, child, &status, 0, nullptr), child);
+  EXPECT_EQ(status, 0);
+}
+
+// -- Waiting for a signal that comes to another thread
+
+TEST(RawWaitTest, SignalOfTheProcessThatAnotherThreadBlocksWakesTheOneThatWaits) {
+  EXPECT_EQ(in_child([] {
+              const std::uint64_t set = 1ULL << (SIGFPE - 1);
+              raw(__NR_rt_sigprocmask, SIG_BLOCK, &set, nullptr, 8);
+              std::atomic<bool> waits{false};
+              std::atomic<long> result{0};
+              siginfo_t info{};
+              std::thread waiter([&] {
+                waits = true;
+                const timespec limit{20, 0};
+                result = raw(__NR_rt_sigtimedwait, &set, &info, &limit, 8);
+              });
+              while (!waits) ::sched_yield();
+              ::usleep(20000);
+              ::kill(::getpid(), SIGFPE);
+              waiter.join();
+              return result == SIGFPE && info.si_signo == SIGFPE ? 0 : 1;
+            }),
+            0);
+}
+
+TEST(RawWaitTest, SignalThatIsBlockedDoesNotEndAWaitForAnother) {
+  EXPECT_EQ(in_child([] {
+              const std::uint64_t both = 1ULL << (SIGFPE - 1) | 1ULL << (SIGBUS - 1);
+              const std::uint64_t wanted = 1ULL << (SIGFPE - 1);
+              raw(__NR_rt_sigprocmask, SIG_BLOCK, &both, nullptr, 8);
+              const long tid = raw(__NR_gettid);
+              std::thread sender([tid] {
+                ::usleep(20000);
+                ::syscall(SYS_tgkill, ::getpid(), tid, SIGBUS);
+                ::usleep(20000);
+                ::syscall(SYS_tgkill, ::getpid(), tid, SIGFPE);
+              });
+              const long result = raw(__NR_rt_sigtimedwait, &wanted, nullptr, nullptr, 8);
+              sender.join();
+              return result == SIGFPE ? 0 : 1;
+            }),
+            0);
+}
+
+// -- The other way into the kernel
+
+TEST(RawInt80Test, ThereAreNo32BitCalls) {
+  long result = 20;  // getpid there
+  asm volatile("int $0x80" : "+a"(result) : : "memory", "r8", "r9", "r10", "r11");
+  EXPECT_EQ(result, -ENOSYS);
+}
+
+// -- The device nodes
+
+TEST(RawNodeTest, IsNoLink) {
+  char text[64];
+  EXPECT_EQ(raw(__NR_readlink, "/dev/sgx_enclave", text, sizeof text), -EINVAL);
+  EXPECT_EQ(raw(__NR_readlinkat, AT_FDCWD, "/dev/sgx_provision", text, sizeof text), -EINVAL);
+}
+
+TEST(RawNodeTest, IsListedOnce) {
+  const int directory = static_cast<int>(raw(__NR_open, "/dev", O_RDONLY | O_DIRECTORY, 0));
+  ASSERT_GE(directory, 0);
+  for (int time = 0; time < 2; ++time) {
+    int found = 0;
+    bool null_too = false;
+    alignas(8) char buffer[512];
+    for (long size; (size = raw(__NR_getdents64, directory, buffer, sizeof buffer)) > 0;) {
+      for (long at = 0; at < size;) {
+        const auto* entry = reinterpret_cast<const dirent64*>(buffer + at);
+        found += std::strcmp(entry->d_name, "sgx_enclave") == 0 ||
+                 std::strcmp(entry->d_name, "sgx_provision") == 0;
+        null_too = null_too || std::strcmp(entry->d_name, "null") == 0;
+        at += entry->d_reclen;
+      }
+    }
+    EXPECT_EQ(found, 2);
+    EXPECT_TRUE(null_too);
+    raw(__NR_lseek, directory, 0, SEEK_SET);
+  }
+  raw(__NR_close, directory);
+}
+
+TEST(RawNodeTest, DescriptorLooksTheSameByEveryCallAndNumber) {
+  const int device = static_cast<int>(raw(__NR_open, "/dev/sgx_enclave", O_RDWR, 0));
+  ASSERT_GE(device, 0);
+  const int copy = ::dup2(device, 900);
+  struct stat by_name {
+  }, by_number{}, by_empty_name{};
+  struct statx extended {};
+  EXPECT_EQ(raw(__NR_stat, "/dev/sgx_enclave", &by_name), 0);
+  EXPECT_EQ(raw(__NR_fstat, copy, &by_number), 0);
+  EXPECT_EQ(raw(__NR_newfstatat, copy, "", &by_empty_name, AT_EMPTY_PATH), 0);
+  EXPECT_EQ(raw(__NR_statx, copy, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &extended), 0);
+  EXPECT_TRUE(S_ISCHR(by_number.st_mode));
+  EXPECT_EQ(by_number.st_rdev, by_name.st_rdev);
+  EXPECT_EQ(by_empty_name.st_rdev, by_name.st_rdev);
+  EXPECT_EQ(extended.stx_mode, by_name.st_mode);
+  ::close(copy);
+  raw(__NR_close, device);
 }
 
 }  // namespace

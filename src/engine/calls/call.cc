@@ -10,6 +10,7 @@
 
 #include "base/syscall.h"
 #include "engine/calls/files.h"
+#include "engine/calls/listing.h"
 #include "engine/calls/memory.h"
 #include "engine/calls/memory_file.h"
 #include "engine/calls/pkeys.h"
@@ -84,6 +85,8 @@ Answer own_answer(const Call& call) {
     case __NR_preadv2:
     case __NR_pwritev2:
       return refuse_device(call.as_int(0));
+    case __NR_getdents64:
+      return list_directory(call);
     case __NR_ioctl:
       return front_ioctl(call.as_int(0), call.argument[1], call.argument[2]);
     case __NR_mmap:

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/errno.h"
+#include "base/syscall.h"
 #include "engine/raw/layout.h"
 
 namespace enclume::engine {
@@ -21,6 +22,12 @@ struct Call {
     return reinterpret_cast<T*>(argument[n]);
   }
 };
+
+/// For a front door: its arguments are a system call's.
+template <typename... Arguments>
+[[nodiscard]] Call make_call(std::uint64_t number, Arguments... arguments) {
+  return {{static_cast<std::uint64_t>(sys::arg(arguments))...}, number};
+}
 static_assert(offsetof(Call, argument) == CALL_ARGUMENT(0) && offsetof(Call, number) == CALL_NUMBER);
 
 /// Answers a call that concerns the machine or its enclaves: devices, files, memory. Nothing for all others,

@@ -12,6 +12,7 @@
 #include <atomic>
 #include <string_view>
 
+#include "base/fd_path.h"
 #include "base/format.h"
 #include "base/syscall.h"
 #include "engine/engine.h"
@@ -168,7 +169,6 @@ Device device_of_path(int dirfd, const char* path) {
   if (!name.starts_with("sgx") && !name.starts_with("./") && name != "enclave" && name != "provision") {
     return Device::None;
   }
-  std::array<char, 64> link;
   std::array<char, 128> full;
   std::size_t length;
   if (dirfd == AT_FDCWD) {
@@ -178,8 +178,8 @@ Device device_of_path(int dirfd, const char* path) {
     }
     length = static_cast<std::size_t>(n) - 1;  // without the zero that the kernel counts
   } else {
-    LineBuffer(std::span(link)).text("/proc/self/fd/").dec(dirfd).text(std::string_view("\0", 1));
-    const long n = sys::raw(__NR_readlink, sys::arg(link.data()), sys::arg(full.data()), full.size());
+    const long n =
+        sys::raw(__NR_readlink, sys::arg(FdPath(dirfd).c_str()), sys::arg(full.data()), full.size());
     if (n < 0) {
       return Device::None;
     }
@@ -282,6 +282,14 @@ void pose_as_device(Device device, struct stat& st) {
   st.st_rdev = 10U << 8 | minor_number;
   st.st_size = 0;
   st.st_blocks = 0;
+}
+
+bool pose_if_device(struct stat& st) {
+  const Device device = engine().active ? device_of_status(st) : Device::None;
+  if (device != Device::None) {
+    pose_as_device(device, st);
+  }
+  return device != Device::None;
 }
 
 void release_unused_enclaves() {

@@ -40,6 +40,9 @@ enum class Device : std::uint8_t {
 /// Makes a file's attributes those of the device.
 void pose_as_device(Device device, struct stat& st);
 
+/// The same if they are a device descriptor's. False if not. Signal context: safe.
+bool pose_if_device(struct stat& st);
+
 /// Enclaves that no descriptor and no mapping of this process refers to any more are let go.
 /// Signals are blocked by the caller.
 void release_unused_enclaves();

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <string_view>
 
+#include "base/fd_path.h"
 #include "base/format.h"
 #include "base/syscall.h"
 #include "engine/engine.h"
@@ -31,10 +32,9 @@ std::size_t hint_of(int fd) {
 
 /// Whether the descriptor is open on this process's memory now: a child that inherits one has its parent's.
 bool is_own_memory(int fd) {
-  std::array<char, 64> link;
   std::array<char, 64> target;
-  LineBuffer(std::span(link)).text("/proc/self/fd/").dec(fd).text(std::string_view("\0", 1));
-  const long n = sys::raw(__NR_readlink, sys::arg(link.data()), sys::arg(target.data()), target.size());
+  const long n =
+      sys::raw(__NR_readlink, sys::arg(FdPath(fd).c_str()), sys::arg(target.data()), target.size());
   if (n <= 0) {
     return false;
   }

@@ -38,15 +38,10 @@ Answer stat_by_name(int dirfd, const char* path, std::uint64_t out) {
 }
 
 Answer stat_descriptor(int fd, std::uint64_t out) {
-  if (!may_be_device(fd)) {
-    return std::nullopt;
-  }
-  const Device device = device_of(fd);
   struct stat st;
-  if (device == Device::None || !sys::call(__NR_fstat, fd, &st)) {
+  if (!sys::call(__NR_fstat, fd, &st) || !pose_if_device(st)) {
     return std::nullopt;
   }
-  pose_as_device(device, st);
   return write_user(out, st) ? Answer(0L) : fail(Errno::Fault);
 }
 
@@ -61,7 +56,7 @@ Answer extended_status(const Call& call) {
   const auto* path = call.as_pointer<const char>(1);
   Device device = Device::None;
   if (is_about_descriptor(path, call.as_int(2))) {
-    device = may_be_device(call.as_int(0)) ? device_of(call.as_int(0)) : Device::None;
+    device = device_of(call.as_int(0));
   } else {
     device = device_by_name(call.as_int(0), path);
   }
@@ -83,13 +78,7 @@ Answer extended_status(const Call& call) {
   return write_user(call.argument[4], st) ? Answer(0L) : fail(Errno::Fault);
 }
 
-Answer access_by_name(int dirfd, const char* path, int mode) {
-  const Device device = device_by_name(dirfd, path);
-  return device != Device::None ? Answer(access_device(device, mode)) : std::nullopt;
-}
-
-}  // namespace
-
+/// Everybody may read and write the enclave device, nobody may execute it.
 SysResult<long> access_device(Device device, int mode) {
   if ((mode & ~(R_OK | W_OK | X_OK)) != 0) {
     return fail(Errno::Invalid);
@@ -100,6 +89,18 @@ SysResult<long> access_device(Device device, int mode) {
   }
   return 0L;
 }
+
+Answer access_by_name(int dirfd, const char* path, int mode) {
+  const Device device = device_by_name(dirfd, path);
+  return device != Device::None ? Answer(access_device(device, mode)) : std::nullopt;
+}
+
+/// The devices are no links.
+Answer link_by_name(int dirfd, const char* path) {
+  return device_by_name(dirfd, path) != Device::None ? Answer(fail(Errno::Invalid)) : std::nullopt;
+}
+
+}  // namespace
 
 Answer status_of_device(const Call& call) {
   switch (call.number) {
@@ -114,6 +115,10 @@ Answer status_of_device(const Call& call) {
                  : stat_by_name(call.as_int(0), call.as_pointer<const char>(1), call.argument[2]);
     case __NR_statx:
       return extended_status(call);
+    case __NR_readlink:
+      return link_by_name(AT_FDCWD, call.as_pointer<const char>(0));
+    case __NR_readlinkat:
+      return link_by_name(call.as_int(0), call.as_pointer<const char>(1));
     case __NR_access:
       return access_by_name(AT_FDCWD, call.as_pointer<const char>(0), call.as_int(1));
     case __NR_faccessat:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// stat(2), access(2) and their kin on the SGX devices, as system calls.
+// stat(2), access(2), readlink(2) and their kin on the SGX devices, as system calls.
 #pragma once
 
 #include <optional>
@@ -13,9 +13,5 @@ namespace enclume::engine {
 /// The answer to a call that looks at one of the devices; nothing for other calls and other files.
 /// Signal context: safe.
 [[nodiscard]] std::optional<SysResult<long>> status_of_device(const Call& call);
-
-/// access(2) on a device: everybody may read and write the enclave device, nobody may execute it.
-/// Signal context: safe.
-[[nodiscard]] SysResult<long> access_device(Device device, int mode);
 
 }  // namespace enclume::engine

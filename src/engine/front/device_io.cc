@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // read(), write() and their kin on the SGX devices, whose drivers have none of them (without this they would
-// show the contents of the EPC), and on the process's own memory file (calls/memory_file.h).
+// show the contents of the EPC), and on the process's own memory file: calls/call.h answers.
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include <optional>
-
+#include "engine/calls/call.h"
 #include "engine/calls/devices.h"
 #include "engine/calls/memory_file.h"
 #include "engine/front/real.h"
@@ -14,29 +13,18 @@ namespace enclume::engine {
 
 namespace {
 
-/// Costs a load for descriptors that never were a device's.
-bool refused(int fd) {
-  if (!may_be_device(fd) || device_of(fd) == Device::None) {
-    return false;
+/// The answer to a system call on the descriptor, or else what libc's function gives. Two loads for most
+/// descriptors.
+template <typename Function, typename... Arguments>
+ssize_t own_or(const Call& call, Real<Function>& real, Arguments... arguments) {
+  const int fd = call.as_int(0);
+  if (may_be_device(fd) || may_be_memory_file(fd)) [[unlikely]] {
+    if (const auto own = own_answer(call)) {
+      return libc_result(*own);
+    }
   }
-  errno = EINVAL;
-  return true;
+  return real(arguments...);
 }
-
-/// What the engine answers itself; nothing if libc's function shall. Two loads for most descriptors.
-std::optional<ssize_t> own_answer(int fd, void* data, std::size_t size, std::optional<std::uint64_t> offset,
-                                  Transfer transfer) {
-  if (refused(fd)) {
-    return -1;
-  }
-  if (!may_be_memory_file(fd)) {
-    return std::nullopt;
-  }
-  const auto done = memory_file_io(fd, data, size, offset, transfer);
-  return done ? std::optional<ssize_t>(libc_result(*done)) : std::nullopt;
-}
-
-constexpr std::optional<std::uint64_t> kAtPosition = std::nullopt;
 
 }  // namespace
 
@@ -46,41 +34,71 @@ using namespace enclume::engine;  // the exported names below are C's
 
 ENCLUME_EXPORT ssize_t read(int fd, void* data, size_t size) {
   static Real<ssize_t(int, void*, size_t)> real{"read"};
-  const auto own = own_answer(fd, data, size, kAtPosition, Transfer::Read);
-  return own ? *own : real(fd, data, size);
+  return own_or(make_call(__NR_read, fd, data, size), real, fd, data, size);
 }
 ENCLUME_EXPORT ssize_t write(int fd, const void* data, size_t size) {
   static Real<ssize_t(int, const void*, size_t)> real{"write"};
-  const auto own = own_answer(fd, const_cast<void*>(data), size, kAtPosition, Transfer::Write);
-  return own ? *own : real(fd, data, size);
+  return own_or(make_call(__NR_write, fd, data, size), real, fd, data, size);
 }
 ENCLUME_EXPORT ssize_t pread(int fd, void* data, size_t size, off_t offset) {
   static Real<ssize_t(int, void*, size_t, off_t)> real{"pread"};
-  const auto own = own_answer(fd, data, size, static_cast<std::uint64_t>(offset), Transfer::Read);
-  return own ? *own : real(fd, data, size, offset);
+  return own_or(make_call(__NR_pread64, fd, data, size, offset), real, fd, data, size, offset);
 }
 ENCLUME_EXPORT ssize_t pread64(int fd, void* data, size_t size, off64_t offset) {
   static Real<ssize_t(int, void*, size_t, off64_t)> real{"pread64"};
-  const auto own = own_answer(fd, data, size, static_cast<std::uint64_t>(offset), Transfer::Read);
-  return own ? *own : real(fd, data, size, offset);
+  return own_or(make_call(__NR_pread64, fd, data, size, offset), real, fd, data, size, offset);
 }
 ENCLUME_EXPORT ssize_t pwrite(int fd, const void* data, size_t size, off_t offset) {
   static Real<ssize_t(int, const void*, size_t, off_t)> real{"pwrite"};
-  const auto own =
-      own_answer(fd, const_cast<void*>(data), size, static_cast<std::uint64_t>(offset), Transfer::Write);
-  return own ? *own : real(fd, data, size, offset);
+  return own_or(make_call(__NR_pwrite64, fd, data, size, offset), real, fd, data, size, offset);
 }
 ENCLUME_EXPORT ssize_t pwrite64(int fd, const void* data, size_t size, off64_t offset) {
   static Real<ssize_t(int, const void*, size_t, off64_t)> real{"pwrite64"};
-  const auto own =
-      own_answer(fd, const_cast<void*>(data), size, static_cast<std::uint64_t>(offset), Transfer::Write);
-  return own ? *own : real(fd, data, size, offset);
+  return own_or(make_call(__NR_pwrite64, fd, data, size, offset), real, fd, data, size, offset);
 }
+// What programs built with _FORTIFY_SOURCE call. What is too long for its buffer is libc's to find.
+ENCLUME_EXPORT ssize_t __read_chk(int fd, void* data, size_t size, size_t room) {
+  static Real<ssize_t(int, void*, size_t, size_t)> real{"__read_chk"};
+  return size <= room ? own_or(make_call(__NR_read, fd, data, size), real, fd, data, size, room)
+                      : real(fd, data, size, room);
+}
+ENCLUME_EXPORT ssize_t __pread_chk(int fd, void* data, size_t size, off_t offset, size_t room) {
+  static Real<ssize_t(int, void*, size_t, off_t, size_t)> real{"__pread_chk"};
+  return size <= room
+             ? own_or(make_call(__NR_pread64, fd, data, size, offset), real, fd, data, size, offset, room)
+             : real(fd, data, size, offset, room);
+}
+ENCLUME_EXPORT ssize_t __pread64_chk(int fd, void* data, size_t size, off64_t offset, size_t room) {
+  static Real<ssize_t(int, void*, size_t, off64_t, size_t)> real{"__pread64_chk"};
+  return size <= room
+             ? own_or(make_call(__NR_pread64, fd, data, size, offset), real, fd, data, size, offset, room)
+             : real(fd, data, size, offset, room);
+}
+
 ENCLUME_EXPORT ssize_t readv(int fd, const struct iovec* parts, int count) {
   static Real<ssize_t(int, const struct iovec*, int)> real{"readv"};
-  return refused(fd) ? -1 : real(fd, parts, count);
+  return own_or(make_call(__NR_readv, fd, parts, count), real, fd, parts, count);
 }
 ENCLUME_EXPORT ssize_t writev(int fd, const struct iovec* parts, int count) {
   static Real<ssize_t(int, const struct iovec*, int)> real{"writev"};
-  return refused(fd) ? -1 : real(fd, parts, count);
+  return own_or(make_call(__NR_writev, fd, parts, count), real, fd, parts, count);
 }
+
+#define ENCLUME_VECTORED(name, number)                                                          \
+  ENCLUME_EXPORT ssize_t name(int fd, const struct iovec* parts, int count, off_t offset) {     \
+    static Real<ssize_t(int, const struct iovec*, int, off_t)> real{#name};                     \
+    return own_or(make_call(number, fd, parts, count, offset), real, fd, parts, count, offset); \
+  }
+#define ENCLUME_VECTORED_WITH_FLAGS(name, number)                                                      \
+  ENCLUME_EXPORT ssize_t name(int fd, const struct iovec* parts, int count, off_t offset, int flags) { \
+    static Real<ssize_t(int, const struct iovec*, int, off_t, int)> real{#name};                       \
+    return own_or(make_call(number, fd, parts, count, offset), real, fd, parts, count, offset, flags); \
+  }
+ENCLUME_VECTORED(preadv, __NR_preadv)
+ENCLUME_VECTORED(preadv64, __NR_preadv)
+ENCLUME_VECTORED(pwritev, __NR_pwritev)
+ENCLUME_VECTORED(pwritev64, __NR_pwritev)
+ENCLUME_VECTORED_WITH_FLAGS(preadv2, __NR_preadv2)
+ENCLUME_VECTORED_WITH_FLAGS(preadv64v2, __NR_preadv2)
+ENCLUME_VECTORED_WITH_FLAGS(pwritev2, __NR_pwritev2)
+ENCLUME_VECTORED_WITH_FLAGS(pwritev64v2, __NR_pwritev2)

@@ -15,6 +15,7 @@
 #include "base/lock.h"
 #include "base/syscall.h"
 #include "engine/calls/devices.h"
+#include "engine/calls/listing.h"
 #include "engine/engine.h"
 #include "engine/front/directories.h"
 #include "engine/front/real.h"
@@ -34,18 +35,10 @@ Real<int(DIR*, dirent*, dirent**)> real_readdir_r{"readdir_r"};
 Real<void(DIR*)> real_rewinddir{"rewinddir"};
 Real<void(DIR*, long)> real_seekdir{"seekdir"};
 
-struct Node {
-  const char* path;
-  std::string_view name;
-  Device device;
-};
-constexpr std::array<Node, 2> kNodes = {{{"/dev/sgx_enclave", "sgx_enclave", Device::Enclave},
-                                         {"/dev/sgx_provision", "sgx_provision", Device::Provision}}};
-
 /// A stream on /dev.
 struct Listing {
   DIR* stream = nullptr;  ///< null: a free entry
-  std::size_t next = 0;   ///< of kNodes
+  std::size_t next = 0;   ///< of kDeviceNodes
   dirent entry{};
 };
 
@@ -72,20 +65,6 @@ void with_listing(const DIR* stream, F&& f) {
   }
 }
 
-bool is_dev(int fd) {
-  struct stat here;
-  struct stat dev;
-  return sys::raw(__NR_fstat, fd, sys::arg(&here)) == 0 &&
-         sys::raw(__NR_stat, sys::arg("/dev"), sys::arg(&dev)) == 0 && here.st_dev == dev.st_dev &&
-         here.st_ino == dev.st_ino;
-}
-
-/// Whether the machine has a node of this name itself.
-bool exists(const Node& node) {
-  struct stat st;
-  return sys::raw(__NR_lstat, sys::arg(node.path), sys::arg(&st)) == 0;
-}
-
 DIR* opened(DIR* stream) {
   if (stream != nullptr && engine().active && is_dev(dirfd(stream))) {
     const SignalsBlocked blocked;
@@ -100,13 +79,13 @@ DIR* opened(DIR* stream) {
 
 /// What comes behind the end of the real directory; null at the end of that, too.
 dirent* next_node(Listing& listing) {
-  while (listing.next < kNodes.size() && exists(kNodes[listing.next])) {
+  while (listing.next < kDeviceNodes.size() && is_real(kDeviceNodes[listing.next])) {
     ++listing.next;
   }
-  if (listing.next == kNodes.size()) {
+  if (listing.next == kDeviceNodes.size()) {
     return nullptr;
   }
-  const Node& node = kNodes[listing.next++];
+  const DeviceNode& node = kDeviceNodes[listing.next++];
   struct stat st {};
   pose_as_device(node.device, st);
   dirent& entry = listing.entry;

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "engine/calls/devices.h"
+#include "engine/calls/status.h"
 #include "engine/front/real.h"
 
 namespace enclume::engine {
@@ -23,11 +24,6 @@ char* canonical(const char* path, char* resolved) {
   return resolved != nullptr ? strcpy(resolved, name) : strdup(name);
 }
 
-ssize_t not_a_link() {
-  errno = EINVAL;
-  return -1;
-}
-
 }  // namespace
 
 }  // namespace enclume::engine
@@ -36,11 +32,13 @@ using namespace enclume::engine;  // the exported names below are C's
 
 ENCLUME_EXPORT ssize_t readlink(const char* path, char* buffer, size_t size) noexcept {
   static Real<ssize_t(const char*, char*, size_t)> real{"readlink"};
-  return device_of_path(AT_FDCWD, path) != Device::None ? not_a_link() : real(path, buffer, size);
+  const auto own = status_of_device(make_call(__NR_readlink, path, buffer, size));
+  return own ? libc_result(*own) : real(path, buffer, size);
 }
 ENCLUME_EXPORT ssize_t readlinkat(int dirfd, const char* path, char* buffer, size_t size) noexcept {
   static Real<ssize_t(int, const char*, char*, size_t)> real{"readlinkat"};
-  return device_of_path(dirfd, path) != Device::None ? not_a_link() : real(dirfd, path, buffer, size);
+  const auto own = status_of_device(make_call(__NR_readlinkat, dirfd, path, buffer, size));
+  return own ? libc_result(*own) : real(dirfd, path, buffer, size);
 }
 ENCLUME_EXPORT char* realpath(const char* path, char* resolved) noexcept {
   static Real<char*(const char*, char*)> real{"realpath"};

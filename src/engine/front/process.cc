@@ -14,7 +14,6 @@
 #include <cstring>
 #include <optional>
 #include <string_view>
-#include <utility>
 
 #include "base/syscall.h"
 #include "engine/debugger.h"
@@ -103,6 +102,7 @@ int exec_search(const char* file, char* const* argv, char* const* envp) {
     return finish(exec_or_shell(file, argv, envp));
   }
   bool denied = false;
+  bool decided = false;
   long result = -ENOENT;
   for_each_place(file, [&](const char* path) {
     result = exec_or_shell(path, argv, envp);
@@ -116,11 +116,11 @@ int exec_search(const char* file, char* const* argv, char* const* envp) {
       case ETIMEDOUT:
         return false;
       default:
+        decided = true;
         return true;
     }
   });
-  const bool found_none = result == -ENOENT || result == -ENOTDIR;
-  return finish(denied && found_none ? -EACCES : result);
+  return finish(denied && !decided ? -EACCES : result);
 }
 
 struct SpawnCall {
@@ -145,38 +145,6 @@ int spawn_path(const SpawnCall& s, const char* path, char* const* argv, char* co
   SpawnCall call = s;
   return static_cast<int>(plan_exec(exec_setup(), {AT_FDCWD, path, argv, envp, 0}, &spawn, &call));
 }
-
-/// system() and popen() hand `environ` on by themselves, to a child that libc makes. So it is complete for
-/// the time of the call.
-class CompleteEnviron {
- public:
-  CompleteEnviron() : needs_(measure_for_engine(exec_setup(), environ)), storage_(nullptr, size()) {
-    if (size() == 0 || exec_setup().preload == nullptr || exec_setup().settings == nullptr) {
-      return;
-    }
-    VectorWriter writer(exec_setup(), storage_.bytes(), *needs_);
-    char* const* complete = writer.environment(environ, *needs_);
-    if (writer.good()) {
-      programs_ = std::exchange(environ, const_cast<char**>(complete));
-      ours_ = environ;
-    }
-  }
-  ~CompleteEnviron() {
-    if (ours_ != nullptr && environ == ours_) {
-      environ = programs_;
-    }
-  }
-  CompleteEnviron(const CompleteEnviron&) = delete;
-  CompleteEnviron& operator=(const CompleteEnviron&) = delete;
-
- private:
-  [[nodiscard]] std::size_t size() const { return needs_ && needs_->changes ? needs_->bytes() : 0; }
-
-  std::optional<VectorNeeds> needs_;
-  VectorStorage storage_;
-  char** programs_ = nullptr;
-  char** ours_ = nullptr;
-};
 
 /// The arguments of execl() and its kin, as a vector on the caller's stack.
 std::size_t count_arguments(va_list arguments) {
@@ -308,16 +276,4 @@ ENCLUME_EXPORT int posix_spawnp(pid_t* pid, const char* file, const posix_spawn_
     return result.has_value();
   });
   return result ? *result : spawn_path(call, file, argv, envp);
-}
-ENCLUME_EXPORT int system(const char* command) {
-  static Real<int(const char*)> real{"system"};
-  const CompleteEnviron complete;
-  const HandedMask mask(virtual_mask_of_thread());
-  return real(command);
-}
-ENCLUME_EXPORT FILE* popen(const char* command, const char* mode) {
-  static Real<FILE*(const char*, const char*)> real{"popen"};
-  const CompleteEnviron complete;
-  const HandedMask mask(virtual_mask_of_thread());
-  return real(command, mode);
 }

@@ -110,6 +110,14 @@ int wait_with_mask(const sigset_t* mask, Call&& call) {
   return result;
 }
 
+/// After the wait, or when the thread is cancelled in it.
+void stop_waiting_for(void* raw) {
+  const int error = errno;
+  static_cast<ThreadBlock*>(raw)->waits_for = 0;
+  sys::raw(__NR_rt_sigprocmask, SIG_UNBLOCK, sys::arg(&kOwnedSet), 0, sizeof(kOwnedSet));
+  errno = error;
+}
+
 /// sigtimedwait() for a set with owned signals in it; `call` waits in the kernel.
 template <typename Call>
 int wait_for(SignalSet wanted, siginfo_t& info, Call&& call) {
@@ -129,12 +137,13 @@ int wait_for(SignalSet wanted, siginfo_t& info, Call&& call) {
       const AllBlocked blocked;
       held = take_held(block, wanted, info);
     }
-    const int result = held ? info.si_signo : call(&info);
-    const int error = errno;
-    block->waits_for = 0;
-    sys::raw(__NR_rt_sigprocmask, SIG_UNBLOCK, sys::arg(&kOwnedSet), 0, sizeof(kOwnedSet));
-    errno = error;
-    if (result < 0 && error == EINTR && block->handlers_run == handlers) {
+    int result = info.si_signo;
+    pthread_cleanup_push(&stop_waiting_for, block);
+    if (!held) {
+      result = call(&info);
+    }
+    pthread_cleanup_pop(1);
+    if (result < 0 && errno == EINTR && block->handlers_run == handlers) {
       continue;  // by a signal that the program blocks or ignores
     }
     if (result > 0 && is_kick(result, info)) {

@@ -52,23 +52,6 @@ sighandler_t simple_signal(int signo, sighandler_t handler, int flags) {
   return reinterpret_cast<sighandler_t>(previous.handler);
 }
 
-}  // namespace
-
-SysResult<void> front_sigaction(int signo, const Action* next, Action* previous) {
-  Engine& e = engine();
-  e.sync_after_fork();
-  if (e.in_vfork_child()) {
-    return e.actions.change_in_vfork_child(signo, next, previous);
-  }
-  const auto r = e.actions.change(signo, next, previous);
-  if (r && next != nullptr && next->is_ignored() && is_owned(signo)) {
-    drop_held(signo);
-  }
-  return r;
-}
-
-namespace {
-
 /// sigprocmask(2) on a mask; fails for an unknown `how`.
 SysResult<SignalSet> changed(SignalSet mask, int how, SignalSet set) {
   switch (how) {

@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "base/errno.h"
-#include "engine/signals/actions.h"
+#include "engine/calls/signals.h"
 #include "engine/signals/frame.h"
 
 namespace enclume::engine {
@@ -23,9 +23,8 @@ inline void from_set(SignalSet set, sigset_t& out) {
   std::memcpy(&out, &set, sizeof(set));
 }
 
-/// sigaction(2), rt_sigprocmask(2), sigaltstack(2) with the program's view. Pointers may be null where the
-/// system calls allow it.
-SysResult<void> front_sigaction(int signo, const Action* next, Action* previous);
+/// rt_sigprocmask(2), sigaltstack(2) with the program's view. Pointers may be null where the system calls
+/// allow it.
 SysResult<void> front_sigprocmask(int how, const SignalSet* set, SignalSet* previous);
 SysResult<void> front_sigaltstack(const AltStack* next, AltStack* previous);
 

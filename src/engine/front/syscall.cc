@@ -20,8 +20,46 @@ namespace enclume::engine {
 
 namespace {
 
-SysResult<long> done(const SysResult<void>& r) {
-  return r ? SysResult<long>(0L) : fail(r.error());
+/// A structure of the program's, by a pointer that may be null or lead nowhere.
+template <typename T>
+class Given {
+ public:
+  explicit Given(std::uint64_t pointer)
+      : given_(pointer != 0), good_(!given_ || read_user(value_, pointer)) {}
+  [[nodiscard]] bool good() const { return good_; }
+  [[nodiscard]] const T* get() const { return given_ ? &value_ : nullptr; }
+
+ private:
+  T value_{};
+  bool given_;
+  bool good_;
+};
+
+/// What a call has put out, for a pointer of the same kind.
+template <typename T>
+SysResult<long> put_out(const SysResult<void>& r, std::uint64_t pointer, const T& value) {
+  if (!r) {
+    return fail(r.error());
+  }
+  return pointer == 0 || write_user(pointer, value) ? SysResult<long>(0L) : fail(Errno::Fault);
+}
+
+SysResult<long> change_mask(const Call& call) {
+  const Given<SignalSet> set(call.argument[1]);
+  if (!set.good()) {
+    return fail(Errno::Fault);
+  }
+  SignalSet previous = 0;
+  return put_out(front_sigprocmask(call.as_int(0), set.get(), &previous), call.argument[2], previous);
+}
+
+SysResult<long> change_stack(const Call& call) {
+  const Given<AltStack> stack(call.argument[0]);
+  if (!stack.good()) {
+    return fail(Errno::Fault);
+  }
+  AltStack previous;
+  return put_out(front_sigaltstack(stack.get(), &previous), call.argument[1], previous);
 }
 
 SysResult<long> copy_pending(const Call& call) {
@@ -39,11 +77,7 @@ SysResult<long> copy_pending(const Call& call) {
 std::optional<SysResult<long>> answer(const Call& call) {
   switch (call.number) {
     case __NR_rt_sigprocmask:
-      if (call.argument[3] == sizeof(SignalSet)) {
-        return done(front_sigprocmask(call.as_int(0), call.as_pointer<const SignalSet>(1),
-                                      call.as_pointer<SignalSet>(2)));
-      }
-      return std::nullopt;
+      return call.argument[3] == sizeof(SignalSet) ? std::optional(change_mask(call)) : std::nullopt;
     case __NR_rt_sigaction:
       return raw_sigaction(nullptr, call);
     case __NR_execve:
@@ -60,7 +94,7 @@ std::optional<SysResult<long>> answer(const Call& call) {
       }
       return std::nullopt;
     case __NR_sigaltstack:
-      return done(front_sigaltstack(call.as_pointer<const AltStack>(0), call.as_pointer<AltStack>(1)));
+      return change_stack(call);
     default:
       return own_answer(call);
   }

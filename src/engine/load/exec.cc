@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
@@ -12,9 +11,11 @@
 #include <optional>
 #include <string_view>
 
+#include "base/fd_path.h"
 #include "base/format.h"
 #include "base/syscall.h"
 #include "engine/load/exec_vectors.h"
+#include "engine/load/privileges.h"
 #include "engine/load/program_file.h"
 #include "engine/load/sanitizer_runtime.h"
 #include "engine/load/script_line.h"
@@ -24,9 +25,7 @@ namespace enclume::engine {
 namespace {
 
 constexpr std::size_t kStackForVectors = 32U << 10;
-constexpr int kMaxScriptDepth = 5;  // exec_binprm()
-constexpr long kStatfsNoSuid = 2;   // ST_NOSUID
-constexpr long kStatfsNoExec = 8;   // ST_NOEXEC
+constexpr long kStatfsNoExec = 8;  // ST_NOEXEC
 
 /// An open descriptor, closed at the end of the scope.
 class OpenFile {
@@ -66,10 +65,7 @@ bool open_file(const ExecCall& call, struct stat& status, OpenFile& file) {
   const int no_follow = (call.flags & AT_SYMLINK_NOFOLLOW) != 0 ? O_NOFOLLOW : 0;
   auto fd = sys::call(__NR_openat, call.dirfd, call.path, kFlags | no_follow);
   if (!fd && (call.flags & AT_EMPTY_PATH) != 0) {
-    std::array<char, 32> path;
-    LineBuffer line(path);
-    line.text("/proc/self/fd/").dec(call.dirfd).text(std::string_view("\0", 1));
-    fd = sys::call(__NR_openat, AT_FDCWD, path.data(), kFlags);
+    fd = sys::call(__NR_openat, AT_FDCWD, FdPath(call.dirfd).c_str(), kFlags);
   }
   if (!fd) {
     return false;
@@ -78,31 +74,11 @@ bool open_file(const ExecCall& call, struct stat& status, OpenFile& file) {
   return true;
 }
 
-/// Whether the new program would have other rights than this one: it runs without the engine then, as on any
-/// machine, since what is put into it by us would have to be none of its.
-bool raises_privileges(int fd, const struct stat& status, const struct statfs& mount) {
-  if ((mount.f_flags & kStatfsNoSuid) != 0 || sys::raw(__NR_prctl, PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1) {
-    return false;
-  }
-  if ((status.st_mode & S_ISUID) != 0 && static_cast<long>(status.st_uid) != sys::raw(__NR_getuid)) {
-    return true;
-  }
-  constexpr mode_t kSetgid = S_ISGID | S_IXGRP;
-  if ((status.st_mode & kSetgid) == kSetgid && static_cast<long>(status.st_gid) != sys::raw(__NR_getgid)) {
-    return true;
-  }
-  return sys::raw(__NR_getuid) != 0 &&
-         sys::raw(__NR_fgetxattr, fd, sys::arg("security.capability"), 0, 0) > 0;
-}
-
 bool may_execute(int fd) {
   constexpr int kFaccessat2 = 439;
   long r = sys::raw(kFaccessat2, fd, sys::arg(""), X_OK, AT_EACCESS | AT_EMPTY_PATH);
   if (r == -ENOSYS || r == -EPERM) {  // before Linux 5.8; refused by older filters of containers
-    std::array<char, 32> path;
-    LineBuffer line(path);
-    line.text("/proc/self/fd/").dec(fd).text(std::string_view("\0", 1));
-    r = sys::raw(__NR_faccessat, AT_FDCWD, sys::arg(path.data()), X_OK);
+    r = sys::raw(__NR_faccessat, AT_FDCWD, sys::arg(FdPath(fd).c_str()), X_OK);
   }
   return r == 0;
 }
@@ -116,7 +92,8 @@ std::optional<ProgramKind> look_at(const ExecCall& call, Inspection& found) {
     return std::nullopt;
   }
   if (!sys::call(__NR_fstatfs, found.open.get(), &mount) || (mount.f_flags & kStatfsNoExec) != 0 ||
-      !may_execute(found.open.get()) || raises_privileges(found.open.get(), status, mount)) {
+      !may_execute(found.open.get()) ||
+      raised_privilege(found.open.get(), status, mount) != Privilege::None) {
     return std::nullopt;
   }
   return found.file.kind;

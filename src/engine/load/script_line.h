@@ -8,6 +8,9 @@
 
 namespace enclume::engine {
 
+/// So many scripts can be each other's interpreters before the kernel gives up (exec_binprm()).
+inline constexpr int kMaxScriptDepth = 5;
+
 struct ScriptLine {
   const char* interpreter;
   const char* argument;  ///< null: none. There is never more than one

@@ -4,6 +4,7 @@
 #include <asm/unistd.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 
@@ -23,6 +24,7 @@ namespace enclume::engine {
 namespace {
 
 constexpr std::uint64_t kStubSize = 16;
+constexpr int kSysSeccomp = 1;                        // SYS_SECCOMP, of SIGSYS
 constexpr std::uint64_t kClearSighand = 0x100000000;  // CLONE_CLEAR_SIGHAND
 
 std::uint64_t address_of(const char* label) {
@@ -44,26 +46,32 @@ void drop_record(CloneRecord& record) {
   record.users.fetch_sub(1, std::memory_order_release);
 }
 
-/// The arguments of clone3 as the kernel takes them: short ones are made longer by zeros, and long ones may
-/// be if the rest is zero (copy_struct_from_user()). False if it will refuse them.
-bool read_arguments(clone_args& arguments, const Call& call) {
+/// The arguments of clone3 as the kernel takes them (copy_clone_args_from_user()): short ones are made longer
+/// by zeros, and long ones may be if the rest is zero.
+SysResult<void> read_arguments(clone_args& arguments, const Call& call) {
   const std::uint64_t from = call.argument[0];
   const std::uint64_t size = call.argument[1];
-  if (size < CLONE_ARGS_SIZE_VER0 || size > kPageSize) {
-    return false;
+  if (size > kPageSize) {
+    return fail(Errno::TooBig);
+  }
+  if (size < CLONE_ARGS_SIZE_VER0) {
+    return fail(Errno::Invalid);
   }
   arguments = clone_args{};
   const std::size_t known = size < sizeof(arguments) ? size : sizeof(arguments);
   if (enclume_guarded_copy(&arguments, reinterpret_cast<const void*>(from), known) != 0) {
-    return false;
+    return fail(Errno::Fault);
   }
   for (std::uint64_t at = known; at < size; ++at) {
     char byte;
-    if (!read_user(byte, from + at) || byte != 0) {
-      return false;
+    if (!read_user(byte, from + at)) {
+      return fail(Errno::Fault);
+    }
+    if (byte != 0) {
+      return fail(Errno::TooBig);
     }
   }
-  return true;
+  return {};
 }
 
 /// Linux kernel_clone() and its callers: what flags a call amounts to.
@@ -112,12 +120,11 @@ void return_to_program(Interruption& it, const CloneRecord& record) {
   }
 }
 
-void finish_parent(Interruption& it, CloneRecord& record) {
-  const auto result = static_cast<long>(it.uc.mcontext.rcx);
+/// `result` is that of the call, negative if there is no child.
+void finish_parent(Interruption& it, CloneRecord& record, long result) {
   it.block.selector.store(enclume_host_selector, std::memory_order_relaxed);
   it.block.clone = nullptr;
   return_to_program(it, record);
-  it.uc.mcontext.rax = static_cast<std::uint64_t>(result);
   // A child of vfork has ended, or is another program: it does not need its slot any more. One that was not
   // made never did.
   if (record.child != nullptr && (record.vfork || result < 0)) {
@@ -152,15 +159,17 @@ void finish_child(Interruption& it, CloneRecord& record) {
 
 }  // namespace
 
-CloneStart start_clone(Interruption& it, const Call& call) {
+SysResult<void> start_clone(Interruption& it, const Call& call) {
   SigContext& m = it.uc.mcontext;
   CloneRecord* record = take_record();
   if (record == nullptr) {
-    return CloneStart::NoRoom;
+    return fail(Errno::Again);
   }
-  if (call.number == __NR_clone3 && !read_arguments(record->arguments, call)) {
-    drop_record(*record);
-    return CloneStart::MakeInPlace;
+  if (call.number == __NR_clone3) {
+    if (const auto read = read_arguments(record->arguments, call); !read) {
+      drop_record(*record);
+      return read;
+    }
   }
   const std::uint64_t flags = flags_of(call, *record);
   const bool clears =
@@ -179,7 +188,7 @@ CloneStart start_clone(Interruption& it, const Call& call) {
     ThreadBlock* child = engine().reserve_thread(it.block);
     if (child == nullptr) {
       drop_record(*record);
-      return CloneStart::NoRoom;
+      return fail(Errno::Again);
     }
     if (record->vfork) {
       child->program_stack = it.block.program_stack;  // Linux copy_process(): else there is none
@@ -194,41 +203,47 @@ CloneStart start_clone(Interruption& it, const Call& call) {
       record->arguments.flags &= ~kClearSighand;
     }
     m.rdi = reinterpret_cast<std::uint64_t>(&record->arguments);
-    m.rsi = sizeof(record->arguments);
+    m.rsi = std::min<std::uint64_t>(call.argument[1], sizeof(record->arguments));
   }
   it.block.clone = record;
   it.uc.sigmask |= kBlockable;
   it.block.selector.store(SELECTOR_ALLOW, std::memory_order_relaxed);
   m.rip = address_of(enclume_clone_stubs) +
           static_cast<std::uint64_t>(record - enclume_clone_records.data()) * kStubSize;
-  return CloneStart::Sent;
+  return {};
 }
 
 bool is_new_clone(const SigContext& m) {
   return m.rip >= address_of(enclume_clone_stubs) && m.rip < address_of(enclume_clone_stubs_end);
 }
 
-bool finish_clone(int signo, Interruption& it) {
+CloneEnd finish_clone(int signo, Interruption& it) {
   SigContext& m = it.uc.mcontext;
   if (!is_new_clone(m)) {
-    return false;
+    return CloneEnd::NotThere;
   }
   CloneRecord* record = it.block.clone;
+  if (signo == SIGSYS && it.info.si_code == kSysSeccomp && record != nullptr) {
+    finish_parent(it, *record, negative(Errno::NoSys));  // RAX is the number, as the kernel has left it
+    return CloneEnd::Filtered;
+  }
   if (signo == SIGILL && it.info.si_code > 0 && record != nullptr) {
     if (m.rip == address_of(enclume_clone_parent)) {
-      finish_parent(it, *record);
-      return true;
+      const auto result = static_cast<long>(m.rcx);
+      finish_parent(it, *record, result);
+      m.rax = static_cast<std::uint64_t>(result);
+      return CloneEnd::Settled;
     }
     if (m.rip == address_of(enclume_clone_child)) {
       finish_child(it, *record);
-      return true;
+      return CloneEnd::Settled;
     }
   }
   // All else that comes here was sent, or is a step that nobody can see the place of.
   if (it.info.si_code <= 0 && !is_kick(signo, it.info)) {
     hold(it.block, it.info);
   }
-  return true;
+  return CloneEnd::Settled;
 }
 
 }  // namespace enclume::engine

@@ -45,18 +45,18 @@ extern const char enclume_clone_parent[];
 extern const char enclume_clone_child[];
 }
 
-/// Sends the thread to make the call. Where that can't be, an error for it; or nothing, if the call is one
-/// that the kernel will refuse anyhow and may be made in the handler. Signal context: safe.
-enum class CloneStart : std::uint8_t {
-  Sent,
-  NoRoom,
-  MakeInPlace
-};
-[[nodiscard]] CloneStart start_clone(Interruption& it, const Call& call);
+/// Sends the thread to make the call. An error is for the program: Again if there is no room for another one
+/// on its way, or Linux copy_clone_args_from_user()'s. Signal context: safe.
+[[nodiscard]] SysResult<void> start_clone(Interruption& it, const Call& call);
 
 /// Whether the thread was on its way there and back. If it has come to the end, parent or child goes on as
 /// behind a SYSCALL of its own; a signal that was sent meanwhile waits for that. Signal context: safe.
-[[nodiscard]] bool finish_clone(int signo, Interruption& it);
+enum class CloneEnd : std::uint8_t {
+  NotThere,
+  Settled,
+  Filtered,  ///< the program's own filter has refused the call by the signal at hand, which is the program's
+};
+[[nodiscard]] CloneEnd finish_clone(int signo, Interruption& it);
 
 /// A new thread, in whose stub a signal has arrived before it had a place for its frame: the signal is to
 /// wait. False if this is something else. Signal context: safe.

@@ -66,35 +66,4 @@ enclume_execute_filtered:
         .cfi_endproc
         .size   enclume_execute, . - enclume_execute
 
-/* long enclume_execute_compat(uint64_t registers[7]): EAX, EBX, ECX, EDX, ESI, EDI, EBP of INT 0x80. */
-        .p2align 4
-        .globl  enclume_execute_compat
-        .hidden enclume_execute_compat
-        .type   enclume_execute_compat, @function
-enclume_execute_compat:
-        .cfi_startproc
-        pushq   %rbx
-        .cfi_adjust_cfa_offset 8
-        .cfi_rel_offset rbx, 0
-        pushq   %rbp
-        .cfi_adjust_cfa_offset 8
-        .cfi_rel_offset rbp, 0
-        movq    0(%rdi), %rax
-        movq    8(%rdi), %rbx
-        movq    16(%rdi), %rcx
-        movq    24(%rdi), %rdx
-        movq    32(%rdi), %rsi
-        movq    48(%rdi), %rbp
-        movq    40(%rdi), %rdi
-        int     $0x80
-        popq    %rbp
-        .cfi_adjust_cfa_offset -8
-        .cfi_restore rbp
-        popq    %rbx
-        .cfi_adjust_cfa_offset -8
-        .cfi_restore rbx
-        ret
-        .cfi_endproc
-        .size   enclume_execute_compat, . - enclume_execute_compat
-
         .section .note.GNU-stack, "", @progbits

@@ -17,8 +17,6 @@ struct Execution {
 extern "C" {
 
 Execution enclume_execute(const Call* call, const ThreadBlock* block);
-/// The same by INT 0x80, with the registers of that ABI.
-long enclume_execute_compat(std::uint64_t* registers);
 
 // Addresses in the assembly.
 extern const char enclume_execute_begin[];

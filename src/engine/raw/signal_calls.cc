@@ -3,12 +3,14 @@
 
 #include <asm/unistd.h>
 
+#include <cerrno>
 #include <cstring>
 
 #include "base/syscall.h"
+#include "engine/calls/signals.h"
 #include "engine/calls/user_memory.h"
 #include "engine/engine.h"
-#include "engine/front/signals.h"
+#include "engine/raw/execute.h"
 #include "engine/signals/alternate_stack.h"
 #include "engine/signals/held.h"
 #include "engine/signals/mask.h"
@@ -17,7 +19,6 @@ namespace enclume::engine {
 
 namespace {
 
-constexpr std::uint64_t kSaRestorer = 0x04000000;
 constexpr std::uint64_t kSaExposeTagbits = 0x800;
 
 /// Linux UAPI_SA_FLAGS and x86's own: the kernel clears all others, so that programs can probe for them.
@@ -169,23 +170,71 @@ SysResult<long> raw_sigpending(Interruption& it, const Call& call) {
                                                                              : fail(Errno::Fault);
 }
 
-std::optional<SysResult<long>> raw_sigtimedwait(Interruption& it, const Call& call) {
+namespace {
+
+/// Whether what has interrupted a wait is anything to the program: a handler of its that runs now, or its
+/// end. What it blocks or ignores is not.
+bool concerns_program(const ThreadBlock& block) {
+  const std::uint32_t deferred = block.deferred.load(std::memory_order_relaxed);
+  for (std::size_t n = 0; n < kDeferredSlots; ++n) {
+    if ((deferred & kDeferredSignal << n) != 0) {
+      const int signo = block.deferred_signals[n].si_signo;
+      const bool blocked = (unpack_owned(block.virtual_mask) & signal_bit(signo)) != 0;
+      if (!blocked && !engine().actions.get(signo).is_ignored()) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+bool raw_sigtimedwait(Interruption& it, Call call, siginfo_t& report) {
+  SigContext& m = it.uc.mcontext;
+  const std::uint64_t out = call.argument[1];
+  const auto finish = [&](const SysResult<long>& result) {
+    m.rax = static_cast<std::uint64_t>(result ? *result : negative(result.error()));
+    return true;
+  };
+  const auto hand_over = [&](const siginfo_t& info) {
+    return out != 0 && !write_user(out, info) ? finish(fail(Errno::Fault))
+                                              : finish(static_cast<long>(info.si_signo));
+  };
   SignalSet wanted;
   if (call.argument[3] != sizeof(wanted) || !read_user(wanted, call.argument[0]) ||
       (wanted & kOwnedSet) == 0) {
-    return std::nullopt;
+    return execute(it, call, report);
   }
-  siginfo_t info;
+  siginfo_t info{};
+  // From here on one that comes to another thread is sent here. One that comes before the kernel waits has
+  // the call made once more, and is found here then.
+  it.block.waits_for = pack_owned(wanted);
+  bool held;
   {
     const AllBlocked blocked;
-    if (!take_held(&it.block, wanted, info)) {
-      return std::nullopt;  // one that comes from now on wakes the kernel's wait, or this call is made again
-    }
+    held = take_held(&it.block, wanted, info);
   }
-  if (call.argument[1] != 0 && !write_user(call.argument[1], info)) {
-    return fail(Errno::Fault);
+  if (held) {
+    it.block.waits_for = 0;
+    return hand_over(info);
   }
-  return static_cast<long>(info.si_signo);
+  call.argument[1] = reinterpret_cast<std::uint64_t>(&info);
+  const std::uint64_t rip = m.rip;
+  const bool settled = execute(it, call, report);
+  it.block.waits_for = 0;
+  if (!settled || m.rip != rip) {
+    return settled;
+  }
+  const auto result = static_cast<long>(m.rax);
+  if (result > 0 && !is_kick(static_cast<int>(result), info)) {
+    return hand_over(info);
+  }
+  // The engine's own, for an enclave that the thread has left by itself; or nothing that the program sees.
+  if (result > 0 || (result == -EINTR && !concerns_program(it.block))) {
+    make_again(m, call.number);
+  }
+  return true;
 }
 
 bool begin_wait(ThreadBlock& block, const UContext& uc, SignalSet mask) {

@@ -15,10 +15,12 @@ namespace enclume::engine {
 [[nodiscard]] SysResult<long> raw_sigprocmask(Interruption& it, const Call& call);
 [[nodiscard]] SysResult<long> raw_sigaltstack(Interruption& it, const Call& call);
 
-/// The owned signals among those that are pending, or waited for: they may be the engine's to give. Nothing
-/// if the kernel is to answer. Signal context: safe.
+/// The owned signals among those that are pending: they may be the engine's to tell of. Signal context: safe.
 [[nodiscard]] SysResult<long> raw_sigpending(Interruption& it, const Call& call);
-[[nodiscard]] std::optional<SysResult<long>> raw_sigtimedwait(Interruption& it, const Call& call);
+
+/// rt_sigtimedwait(2). While the thread waits, owned signals that come to other threads of the process are
+/// sent here. As trapped_call() otherwise. Signal context: safe.
+[[nodiscard]] bool raw_sigtimedwait(Interruption& it, Call call, siginfo_t& report);
 
 /// Around a call that waits with a mask: what that means for the owned signals. begin_wait() is false if one
 /// that is held ends the wait at once. A signal that has `interrupted` it is given to the program when the

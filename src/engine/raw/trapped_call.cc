@@ -75,16 +75,6 @@ SysResult<long> allocate_pkey(Interruption& it, const Call& call) {
   return key;
 }
 
-/// INT 0x80: the registers of that ABI, which the handler's frame has zeroed R8 to R11 of where the kernel
-/// does.
-void execute_compat(Interruption& it) {
-  SigContext& m = it.uc.mcontext;
-  std::uint64_t registers[7] = {m.rax, m.rbx, m.rcx, m.rdx, m.rsi, m.rdi, m.rbp};
-  it.block.selector.store(SELECTOR_ALLOW, std::memory_order_relaxed);  // no address in libc will do for it
-  m.rax = static_cast<std::uint64_t>(enclume_execute_compat(registers));
-  it.block.selector.store(SELECTOR_BLOCK, std::memory_order_relaxed);
-}
-
 /// The calls that are about the thread's own signals, registers or rights.
 std::optional<SysResult<long>> answer_for_thread(Interruption& it, const Call& call) {
   switch (call.number) {
@@ -94,8 +84,6 @@ std::optional<SysResult<long>> answer_for_thread(Interruption& it, const Call& c
       return raw_sigprocmask(it, call);
     case __NR_rt_sigpending:
       return raw_sigpending(it, call);
-    case __NR_rt_sigtimedwait:
-      return raw_sigtimedwait(it, call);
     case __NR_sigaltstack:
       return raw_sigaltstack(it, call);
     case __NR_pkey_alloc:
@@ -140,7 +128,7 @@ bool trapped_call(Interruption& it, siginfo_t& report) {
   SigContext& m = it.uc.mcontext;
   it.block.trapped_calls.fetch_add(1, std::memory_order_relaxed);
   if (it.info.si_signo == SIGSYS && it.info.si_arch == AUDIT_ARCH_I386) {
-    execute_compat(it);
+    m.rax = as_register(fail(Errno::NoSys));  // INT 0x80, of a kernel without 32-bit programs
     return true;
   }
   // Linux do_syscall_64() looks at the lower half of RAX only.
@@ -163,19 +151,15 @@ bool trapped_call(Interruption& it, siginfo_t& report) {
     case __NR_clone3:
     case __NR_fork:
     case __NR_vfork:
-      switch (start_clone(it, call)) {
-        case CloneStart::Sent:
-          return true;
-        case CloneStart::NoRoom:
-          m.rax = as_register(fail(Errno::Again));
-          return true;
-        case CloneStart::MakeInPlace:
-          return execute(it, call, report);
+      if (const auto started = start_clone(it, call); !started) {
+        m.rax = as_register(fail(started.error()));
       }
-      break;
+      return true;
     case __NR_execve:
     case __NR_execveat:
       return raw_exec(it, call, report);
+    case __NR_rt_sigtimedwait:
+      return raw_sigtimedwait(it, call, report);
     default:
       break;
   }

@@ -9,8 +9,6 @@ namespace enclume::engine {
 
 namespace {
 
-constexpr std::uint64_t kSaRestorer = 0x04000000;
-
 // Flags whose meaning the kernel keeps; the rest the engine plays itself.
 constexpr std::uint64_t kKernelFlags = SA_NOCLDSTOP | SA_NOCLDWAIT | SA_RESTART | SA_NODEFER;
 

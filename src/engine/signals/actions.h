@@ -25,6 +25,9 @@ struct Action {
 };
 static_assert(sizeof(Action) == 32);
 
+/// In Action::flags, as the kernel has it: `restorer` counts.
+inline constexpr std::uint64_t kSaRestorer = 0x04000000;
+
 /// In Action::flags: by a system call of the program's own, so that its restorer counts. The kernel has no
 /// such flag.
 inline constexpr std::uint64_t kSetWithoutLibc = 1ULL << 63;

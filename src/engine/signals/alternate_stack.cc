@@ -11,9 +11,9 @@ SysResult<void> change_alternate_stack(ThreadBlock& block, const AltStack* next,
   const bool on = (current.flags & SS_DISABLE) == 0 && sp > current.sp && sp - current.sp <= current.size;
   const AltStack before = current;
   if (next != nullptr) {
-    constexpr int kAutodisarm = static_cast<int>(1U << 31);
-    const int mode = next->flags & ~kAutodisarm;
-    if (on && (current.flags & kAutodisarm) == 0) {
+    constexpr int kDisarms = static_cast<int>(kAutodisarm);
+    const int mode = next->flags & ~kDisarms;
+    if (on && (current.flags & kDisarms) == 0) {
       return fail(Errno::Perm);
     }
     if (mode != SS_DISABLE && mode != SS_ONSTACK && mode != 0) {

@@ -27,14 +27,12 @@ bool on_stack(const AltStack& stack, std::uint64_t sp) {
   return sp > stack.sp && sp - stack.sp <= stack.size;
 }
 
-/// In a word of the frame that the kernel never reads: what the interrupted code waits for, above six bits.
-constexpr std::uint64_t kWaitMark = 0x656e636c77616900;
-
-constexpr std::uint32_t kAutodisarm = 1U << 31;
+/// In a word of the frame that the kernel never reads: what the interrupted code waits for, and what it hands
+/// on, in a byte each below this mark.
+constexpr std::uint64_t kWaitMark = 0x656e636c77610000;
+constexpr std::uint64_t kWaitMarkBits = ~std::uint64_t{0xffff};
 
 constexpr std::size_t kOwnerWord = 1;  // of SigContext::reserved: see owner_of()
-
-constexpr std::uint64_t kSaRestorer = 0x04000000;
 
 /// Whether the rt_sigreturn of a restorer comes in. If only patched instructions do, it has to be one of
 /// them: behind MOV of the number to EAX or RAX, with ENDBR64 before that or not.
@@ -75,7 +73,7 @@ std::uint64_t write_frame(std::uint64_t sp, const SignalFrame& kernel_frame, con
   out.uc.stack = shown;
   out.uc.sigmask = shown_mask;
   out.uc.mcontext.fpstate = reinterpret_cast<std::byte*>(fpstate);
-  out.uc.mcontext.reserved[0] = kWaitMark | block.waits_for;
+  out.uc.mcontext.reserved[0] = kWaitMark | std::uint64_t{block.handed_mask} << 8 | block.waits_for;
   out.uc.mcontext.reserved[kOwnerWord] = reinterpret_cast<std::uint64_t>(&block);
   out.info = info;
   if (enclume_guarded_copy(reinterpret_cast<void*>(address), &out, sizeof(out)) != 0) {
@@ -191,6 +189,7 @@ void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Caus
 
   block.waits_with_mask = false;
   block.waits_for = 0;
+  block.handed_mask = 0;
   block.handlers_run.fetch_add(1);
   SignalSet handler_mask = (current_mask & ~kOwnedSet) | action.mask;
   if ((action.flags & SA_NODEFER) == 0) {
@@ -257,9 +256,11 @@ extern "C" void enclume_before_sigreturn(SignalFrame* frame) {
       block->program_stack = restored;
     }
     uc.stack = e.signal_stack(*block);
-    const std::uint64_t mark = uc.mcontext.reserved[0];
-    const auto waits_for = static_cast<std::uint8_t>(mark);
-    block->waits_for = (mark & ~std::uint64_t{0xff}) == kWaitMark ? waits_for : std::uint8_t{0};
+    const std::uint64_t word = uc.mcontext.reserved[0];
+    const std::uint64_t mark = (word & kWaitMarkBits) == kWaitMark ? word : 0;
+    block->waits_for = static_cast<std::uint8_t>(mark);
+    block->handed_mask = static_cast<std::uint8_t>(mark >> 8);
+    uc.sigmask |= unpack_owned(block->handed_mask);
     if (anything_to_release(*block) || (held_pending(block) & unpack_owned(block->waits_for)) != 0) {
       // All together, when rt_sigreturn unblocks them.
       const SignalSet all = ~SignalSet{0};

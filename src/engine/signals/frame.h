@@ -27,6 +27,9 @@ struct AltStack {
 };
 static_assert(sizeof(AltStack) == 24);
 
+/// SS_AUTODISARM: while a handler runs on the stack there is none.
+inline constexpr std::uint32_t kAutodisarm = 1U << 31;
+
 /// struct sigcontext_64
 struct SigContext {
   std::uint64_t r8, r9, r10, r11, r12, r13, r14, r15;

@@ -204,6 +204,9 @@ SignalSet mask_at_entry(const ThreadBlock& block) {
 /// A fault of host code. True if it is dealt with and the program sees nothing.
 bool handle_host_fault(int signo, Interruption& it, siginfo_t& report) {
   SigContext& m = it.uc.mcontext;
+  if (signo == SIGSYS) {
+    return false;  // no exception: vector and error code are those of the thread's last one
+  }
   if (signo == SIGTRAP) {
     return is_watchpoint_in_front_door(signo, it.info, it.uc);
   }
@@ -249,8 +252,17 @@ void handle(int signo, siginfo_t* info, UContext* uc, ThreadBlock* block, const 
   }
   plan->flags = 0x202 | (uc->mcontext.flags & (arch::rflags::kId | arch::rflags::kNt));
   Interruption it{*block, *uc, *info, *facts, *plan};
-  if (finish_clone(signo, it)) {
-    return;
+  switch (finish_clone(signo, it)) {
+    case CloneEnd::NotThere:
+      break;
+    case CloneEnd::Settled:
+      return;
+    case CloneEnd::Filtered: {
+      siginfo_t refused = *info;
+      refused.si_call_addr = reinterpret_cast<void*>(uc->mcontext.rip);
+      deliver(*block, *plan->frame, refused, Cause::Fault, uc->sigmask);
+      return;
+    }
   }
   block->stop_in_handler = false;
   switch (debugger_mark(*info)) {

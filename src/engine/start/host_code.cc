@@ -9,7 +9,7 @@
 #include <cstring>
 #include <optional>
 
-#include "base/format.h"
+#include "base/fd_path.h"
 #include "engine/calls/call.h"
 #include "engine/cpuid/text_writer.h"
 #include "engine/decode/decoder.h"
@@ -149,12 +149,10 @@ bool start_host_code(const HostCodeRequest& request) {
 }
 
 void adopt_static_program(std::uint64_t bias, std::span<const Elf64_Phdr> headers, int fd) {
-  std::array<char, 32> path;
-  LineBuffer line(path);
-  line.text("/proc/self/fd/").dec(fd).text(std::string_view("\0", 1));
+  const FdPath path(fd);
   static_program = {};
   static_program.dlpi_addr = bias;
-  static_program.dlpi_name = path.data();
+  static_program.dlpi_name = path.c_str();
   static_program.dlpi_phdr = headers.data();
   static_program.dlpi_phnum = static_cast<Elf64_Half>(headers.size());
   static_program.dlpi_adds = 1;

@@ -12,6 +12,7 @@
 #include <csignal>
 #include <cstring>
 
+#include "base/fd_path.h"
 #include "base/format.h"
 #include "base/syscall.h"
 #include "engine/bases.h"
@@ -92,11 +93,8 @@ int open_program(const Order& order) {
 }
 
 void remember_path(int fd, bool kernel_knows) {
-  std::array<char, 32> storage;
-  LineBuffer link(storage);
-  link.text("/proc/self/fd/").dec(fd).text(std::string_view("\0", 1));
   std::array<char, 4096> path;
-  const auto n = sys::call(__NR_readlinkat, AT_FDCWD, storage.data(), path.data(), path.size() - 1);
+  const auto n = sys::call(__NR_readlinkat, AT_FDCWD, FdPath(fd).c_str(), path.data(), path.size() - 1);
   set_loaded_program({path.data(), n ? static_cast<std::size_t>(*n) : 0}, kernel_knows);
 }
 

@@ -61,7 +61,6 @@ __attribute__((naked)) void probe_restorer() {
 }  // namespace
 
 std::uint64_t probe_frame_features() {
-  constexpr std::uint64_t kSaRestorer = 0x04000000;
   const Action probe{reinterpret_cast<std::uint64_t>(&probe_handler), SA_SIGINFO | kSaRestorer,
                      reinterpret_cast<std::uint64_t>(&probe_restorer), 0};
   Action before;

@@ -86,6 +86,8 @@ struct alignas(64) ThreadBlock {
   SignalSet mask_after_wait;
   /// The owned signals that it waits for with sigtimedwait.
   std::atomic<std::uint8_t> waits_for;
+  /// What the kernel has blocked of the owned signals while libc hands the mask on (front/handed_mask.h).
+  std::atomic<std::uint8_t> handed_mask;
   std::atomic<std::uint32_t> handlers_run;  ///< counts the program's handlers as they start
   /// Owned signals that were sent to this thread while it blocks them; see signals/held.h.
   std::atomic<std::uint8_t> held_bits;
