@@ -102,7 +102,7 @@ bool map_0f_writes(const Instruction& in) noexcept {
       break;
   }
   if (in.encoding != Encoding::Legacy) {
-    return in.opcode == 0x91;  // KMOV m, k
+    return in.opcode == 0x91 || (in.opcode == 0xae && in.modrm_reg() == 3);  // KMOV m, k; VSTMXCSR
   }
   switch (in.opcode) {
     case 0xa4:
@@ -119,13 +119,36 @@ bool map_0f_writes(const Instruction& in) noexcept {
     case 0xc3:
       return true;
     case 0xae:
-      return in.modrm_reg() == 0 || in.modrm_reg() == 3 || in.modrm_reg() == 4 || in.modrm_reg() == 6;
+      // FXSAVE, STMXCSR, XSAVE (PTWRITE with F3), XSAVEOPT and CLWB
+      return in.modrm_reg() == 0 || in.modrm_reg() == 3 || (in.modrm_reg() == 4 && !in.rep) ||
+             in.modrm_reg() == 6;
     case 0xba:
       return in.modrm_reg() >= 5;
     case 0xc7:
-      return true;
+      return in.modrm_reg() != 3;  // XRSTORS
     default:
       return in.opcode >= 0x90 && in.opcode <= 0x9f;  // SETcc
+  }
+}
+
+bool map_0f38_writes(const Instruction& in) noexcept {
+  switch (in.encoding) {
+    case Encoding::Legacy:
+      // MOVBE (F1 with F2 is CRC32), WRSS (F6 with another prefix is ADCX, ADOX), MOVDIRI, AADD and its kin
+      return (in.opcode == 0xf1 && !in.repne) ||
+             (in.opcode == 0xf6 && !in.operand_size_override && !in.rep) || in.opcode == 0xf9 ||
+             in.opcode == 0xfc;
+    case Encoding::Vex:
+      // VMASKMOV, VPMASKMOV; STTILECFG, TILESTORED; CMPccXADD
+      return in.opcode == 0x2e || in.opcode == 0x2f || in.opcode == 0x8e ||
+             (in.opcode == 0x49 && in.operand_size_override) || (in.opcode == 0x4b && in.rep) ||
+             (in.opcode >= 0xe0 && in.opcode <= 0xef);
+    case Encoding::Evex:
+      // VPCOMPRESS, VCOMPRESS; with F3 VPMOV with and without saturation
+      return in.opcode == 0x63 || in.opcode == 0x8a || in.opcode == 0x8b ||
+             (in.rep && in.opcode >= 0x10 && in.opcode < 0x40 && (in.opcode & 0xf) <= 5);
+    default:
+      return false;
   }
 }
 
@@ -136,17 +159,13 @@ bool writes_operand(const Instruction& in) noexcept {
     case OpcodeMap::Map0F:
       return map_0f_writes(in);
     case OpcodeMap::Map0F38:
-      // MOVBE; VMASKMOV, VPMASKMOV, VPCOMPRESS, WRSS
-      // (F6 is ADCX and ADOX with a prefix, F1 is CRC32)
-      return (in.encoding == Encoding::Legacy &&
-              ((in.opcode == 0xf1 && !in.repne) ||
-               (in.opcode == 0xf6 && !in.operand_size_override && !in.rep))) ||
-             in.opcode == 0x2e || in.opcode == 0x2f || in.opcode == 0x8e || in.opcode == 0x8a ||
-             in.opcode == 0x8b || in.opcode == 0x63;
+      return map_0f38_writes(in);
     case OpcodeMap::Map0F3A:
       // PEXTR, EXTRACTPS, VEXTRACT
       return (in.opcode >= 0x14 && in.opcode <= 0x17) || in.opcode == 0x19 || in.opcode == 0x1b ||
              in.opcode == 0x1d || in.opcode == 0x39 || in.opcode == 0x3b;
+    case OpcodeMap::Map5:
+      return in.opcode == 0x11 || in.opcode == 0x7e;  // VMOVSH, VMOVW
     default:
       return false;
   }
@@ -163,7 +182,7 @@ void add_implied(const Instruction& in, const arch::CpuState& cpu, MemoryAccesse
   switch (in.cls) {
     case InstructionClass::CallRelative:
     case InstructionClass::CallIndirect:
-      return push();
+      return out.add(rsp - 8, true);  // near branches don't look at 66 (SDM vol. 2, CALL, 64-bit mode)
     case InstructionClass::RetNear:
       return pop();
     default:
