@@ -326,7 +326,9 @@ SysResult<long> ioctl_on_enclave(int fd, kernel::FileIdentity file, unsigned cmd
     }
   }
   const auto result = kernel::sgx_ioctl(kernel, **enclave, cmd, LinearAddress(argument));
-  if (engine().trace_instructions && cmd == static_cast<unsigned>(kernel::uapi::Command::AddPages)) {
+  // Of a call that failed, `count` may be what the program left there.
+  if (result && engine().trace_instructions &&
+      cmd == static_cast<unsigned>(kernel::uapi::Command::AddPages)) {
     kernel::uapi::EnclaveAddPages pages;
     if (caller.copy_from_user(&pages, LinearAddress(argument), sizeof(pages)) && pages.count != 0) {
       const LinearAddress begin((*enclave)->base() + pages.offset);

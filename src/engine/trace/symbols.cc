@@ -18,7 +18,8 @@ namespace enclume::engine {
 
 namespace {
 
-constexpr std::uint64_t kLargestFile = 1ULL << 30;
+/// It is read whole, in a handler. Larger ones have no names.
+constexpr std::uint64_t kLargestFile = 128ULL << 20;
 constexpr std::uint32_t kNoFile = ~0U;
 
 struct File {
@@ -81,7 +82,9 @@ std::span<const std::byte> load(const char* path) {
       }
       done += static_cast<std::size_t>(n);
     }
-    if (memory) {
+    if (memory && done < size) {
+      sys::raw(__NR_munmap, *memory, static_cast<long>(size));
+    } else if (memory) {
       content = {reinterpret_cast<const std::byte*>(*memory), done};
     }
   }
@@ -122,6 +125,12 @@ void add(LinearRange range, std::uint32_t file, std::uint64_t offset) {
     }
   }
   if (count == sources.size()) {
+    // No name is better than the name of what was there before.
+    for (Source& source : sources) {
+      if (source.begin < range.end && range.begin.value() < source.end.load(std::memory_order_relaxed)) {
+        source.end.store(source.begin.value(), std::memory_order_release);
+      }
+    }
     return;
   }
   Source& source = sources[count];
