@@ -294,7 +294,8 @@ void put(Elements& to, const Instruction& e) {
                                                                                {"target_symbol", e.target}};
     for (const auto& [name_of, symbol] : names) {
       if (symbol) {
-        a.text(name_of, [&](LineBuffer& l) { l.text(symbol->name).text("+").hex(symbol->offset); });
+        a.text(name_of,
+               [&symbol = symbol](LineBuffer& l) { l.text(symbol->name).text("+").hex(symbol->offset); });
       }
     }
     a.text("bytes", [&](LineBuffer& l) { put_bytes(l, e.code); });
