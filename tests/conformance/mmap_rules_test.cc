@@ -311,6 +311,13 @@ TEST(LifeTest, TwentyEnclavesAtOnceKeepTheirMemoryApart) {
   for (std::uint64_t i = 0; i < 20; ++i) EXPECT_EQ(probes[i]->read(probes[i]->scratch()), i);
 }
 
+TEST(LifeTest, EnclaveOfHundredsOfGibibytesWorks) {
+  ProbeOptions options;
+  options.minimum_size = 512ULL << 30;
+  const ProbeEnclave probe(options);
+  EXPECT_EQ(probe.call(PROBE_OP_SUM, {40, 2}).args.out[0], 42u);
+}
+
 TEST(LifeTest, EnclaveWhoseRangeBeginsAtZeroWorks) {
   // Gramine does this; the pages below vm.mmap_min_addr are simply not used.
   ProbeOptions options;

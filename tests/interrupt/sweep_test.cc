@@ -8,7 +8,9 @@
 // takes all of them.
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <cstdlib>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -60,24 +62,28 @@ constexpr unsigned kEvents[] = {0, 1, 2, 3, 6, 7};
 
 class SweepTest : public ::testing::TestWithParam<Injection> {
  protected:
+  explicit SweepTest(Mode mode = Mode::kEnclave, const std::string& options = "") {
+    tracer_.emplace(mode, options);
+  }
+
   void inject() {
-    auto& expected = tracer_.page().expected;
+    auto& expected = tracer_->page().expected;
     const auto expect_one = [&](Sent kind) { ++expected[static_cast<unsigned>(kind)]; };
     const Injection what = GetParam();
     if (what == Injection::kUser || what == Injection::kAll) {
       expect_one(Sent::kUser);
-      tracer_.send(SIGUSR1);
+      tracer_->send(SIGUSR1);
     }
     if (what == Injection::kTrap || what == Injection::kTrapAndFloat || what == Injection::kAll) {
       expect_one(Sent::kTrap);
-      tracer_.send(SIGTRAP);
+      tracer_->send(SIGTRAP);
     }
     if (what == Injection::kTrapAndFloat || what == Injection::kAll) {
       expect_one(Sent::kFloat);
-      tracer_.send(SIGFPE);
+      tracer_->send(SIGFPE);
     }
     if (what == Injection::kKick || what == Injection::kAll) {
-      tracer_.send_queued(SIGSYS, SI_QUEUE, kKickMagic);
+      tracer_->send_queued(SIGSYS, SI_QUEUE, kKickMagic);
     }
     if (what == Injection::kRealTimePair || what == Injection::kAll) {
       for (int count = 0; count < 3; ++count) send_payload();
@@ -85,14 +91,14 @@ class SweepTest : public ::testing::TestWithParam<Injection> {
   }
 
   void send_payload() {
-    ++tracer_.page().expected[static_cast<unsigned>(Sent::kRealTime)];
-    tracer_.send_queued(SIGRTMIN, SI_QUEUE, ++payload_);
+    ++tracer_->page().expected[static_cast<unsigned>(Sent::kRealTime)];
+    tracer_->send_queued(SIGRTMIN, SI_QUEUE, ++payload_);
   }
 
   // Steps `count` instructions; false if that leads out of [begin, end).
   bool step_within(unsigned count, std::uint64_t begin, std::uint64_t end) {
     for (unsigned i = 0; i < count; ++i) {
-      if (!tracer_.step() || tracer_.rip() < begin || tracer_.rip() >= end) return false;
+      if (!tracer_->step() || tracer_->rip() < begin || tracer_->rip() >= end) return false;
     }
     return true;
   }
@@ -102,9 +108,9 @@ class SweepTest : public ::testing::TestWithParam<Injection> {
   std::vector<std::uint64_t> record_path() {
     std::vector<std::uint64_t> path;
     std::set<std::uint64_t> known;
-    for (std::uint64_t rip = tracer_.rip(); tracer_.in_engine(rip); rip = tracer_.rip()) {
+    for (std::uint64_t rip = tracer_->rip(); tracer_->in_engine(rip); rip = tracer_->rip()) {
       if (known.insert(rip).second) path.push_back(rip);
-      if (!tracer_.step()) break;
+      if (!tracer_->step()) break;
     }
     return path;
   }
@@ -120,7 +126,7 @@ class SweepTest : public ::testing::TestWithParam<Injection> {
     for (std::size_t index = event % every; index < path.size(); index += every) {
       begin();
       ++tried;
-      if (tracer_.run_to(path[index])) {
+      if (tracer_->run_to(path[index])) {
         ++reached;
         inject();
       }
@@ -134,56 +140,70 @@ class SweepTest : public ::testing::TestWithParam<Injection> {
   void finish(const char* place, unsigned event, unsigned index) {
     payload_ = 0;
     try {
-      tracer_.finish();
+      tracer_->finish();
     } catch (const VictimError& error) {
       throw VictimError(std::string(error.what()) + " (" + place + ", fault " + std::to_string(event) +
                         ", instruction " + std::to_string(index) + ")");
     }
   }
 
-  Tracer tracer_;
+  void sweep_entry() {
+    const std::uint64_t begin = tracer_->symbol("enclume_signal_entry");
+    const std::uint64_t end = tracer_->symbol("enclume_exit_begin");
+    for (const unsigned event : kEvents) {
+      unsigned index = 0;
+      for (;; ++index) {
+        tracer_->run_to_handler(event);
+        const bool there = step_within(index, begin, end);
+        if (there) inject();
+        finish("entry", event, index);
+        if (!there) break;
+      }
+      EXPECT_GE(index, 20u) << "fault " << event;
+    }
+  }
+
+  void sweep_exit() {
+    const std::uint64_t begin = tracer_->symbol("enclume_exit_begin");
+    for (const unsigned event : kEvents) {
+      unsigned index = 0;
+      for (;; ++index) {
+        tracer_->run_to_handler(event);
+        ASSERT_TRUE(tracer_->run_to(begin));
+        const bool there = step_within(index, begin, tracer_->symbol("enclume_exit_end"));
+        if (there) inject();
+        finish("exit", event, index);
+        if (!there) break;
+      }
+      EXPECT_GE(index, 10u) << "fault " << event;
+    }
+  }
+
+  void sweep_handler() {
+    for (const unsigned event : {0U, 1U, 7U}) {
+      sweep_path("handler", event, stride(), [&] { tracer_->run_to_handler(event); });
+    }
+  }
+
+  std::optional<Tracer> tracer_;
   std::uint64_t payload_ = 0;
 };
 
 TEST_P(SweepTest, EntryInstructions) {
-  const std::uint64_t begin = tracer_.symbol("enclume_signal_entry");
-  const std::uint64_t end = tracer_.symbol("enclume_exit_begin");
-  for (const unsigned event : kEvents) {
-    unsigned index = 0;
-    for (;; ++index) {
-      tracer_.run_to_handler(event);
-      const bool there = step_within(index, begin, end);
-      if (there) inject();
-      finish("entry", event, index);
-      if (!there) break;
-    }
-    EXPECT_GE(index, 20u) << "fault " << event;
-  }
+  sweep_entry();
 }
 
 TEST_P(SweepTest, ExitInstructions) {
-  const std::uint64_t begin = tracer_.symbol("enclume_exit_begin");
-  for (const unsigned event : kEvents) {
-    unsigned index = 0;
-    for (;; ++index) {
-      tracer_.run_to_handler(event);
-      ASSERT_TRUE(tracer_.run_to(begin));
-      const bool there = step_within(index, begin, tracer_.symbol("enclume_exit_end"));
-      if (there) inject();
-      finish("exit", event, index);
-      if (!there) break;
-    }
-    EXPECT_GE(index, 10u) << "fault " << event;
-  }
+  sweep_exit();
 }
 
 // A signal just before the exit gives it work to do first; more come while it does.
 TEST_P(SweepTest, ExitWithDeferredWork) {
   for (const unsigned event : {0U, 1U}) {
     sweep_path("deferred work", event, (stride() + 3) / 4, [&] {
-      tracer_.run_to_handler(event);
-      ASSERT_TRUE(tracer_.run_to(tracer_.symbol("enclume_exit_begin")));
-      tracer_.send_queued(SIGSYS, SI_QUEUE, kKickMagic);
+      tracer_->run_to_handler(event);
+      ASSERT_TRUE(tracer_->run_to(tracer_->symbol("enclume_exit_begin")));
+      tracer_->send_queued(SIGSYS, SI_QUEUE, kKickMagic);
     });
   }
 }
@@ -192,32 +212,113 @@ TEST_P(SweepTest, ExitWithDeferredWork) {
 TEST_P(SweepTest, NestedHandler) {
   for (const unsigned event : {0U, 1U}) {
     sweep_path("nested handler", event, (stride() + 3) / 4, [&] {
-      tracer_.run_to_handler(event);
-      ASSERT_TRUE(step_within(8, tracer_.page().engine_begin, tracer_.page().engine_end));
+      tracer_->run_to_handler(event);
+      ASSERT_TRUE(step_within(8, tracer_->page().engine_begin, tracer_->page().engine_end));
       send_payload();
       send_payload();
-      while (tracer_.rip() != tracer_.symbol("enclume_signal_entry")) ASSERT_TRUE(tracer_.step());
+      while (tracer_->rip() != tracer_->symbol("enclume_signal_entry")) ASSERT_TRUE(tracer_->step());
     });
   }
 }
 
 TEST_P(SweepTest, Handler) {
-  for (const unsigned event : {0U, 1U, 7U}) {
-    sweep_path("handler", event, stride(), [&] { tracer_.run_to_handler(event); });
-  }
+  sweep_handler();
 }
 
 TEST_P(SweepTest, ReturnFromTheProgramsHandler) {
   sweep_path("restorer", 0, (stride() + 3) / 4, [&] {
-    ASSERT_TRUE(tracer_.run_to(tracer_.symbol("enclume_restorer")));
-    tracer_.page().may_see_engine = true;
+    ASSERT_TRUE(tracer_->run_to(tracer_->symbol("enclume_restorer")));
+    tracer_->page().may_see_engine = true;
   });
+}
+
+// Every system call of the victim's own comes to the engine, whose own ones are made in libc.
+class RawSweepTest : public SweepTest {
+ protected:
+  RawSweepTest() : SweepTest(Mode::kEnclaveClone, "--front raw") {}
+};
+
+TEST_P(RawSweepTest, EntryInstructions) {
+  sweep_entry();
+}
+
+TEST_P(RawSweepTest, ExitInstructions) {
+  sweep_exit();
+}
+
+TEST_P(RawSweepTest, Handler) {
+  sweep_handler();
+}
+
+TEST_P(RawSweepTest, SystemCall) {
+  for (const unsigned event : {0U, 4U}) {
+    sweep_path("system call", event, stride(), [&] { tracer_->run_to_signal(SIGSYS, event); });
+  }
+}
+
+// On the way to a call that can't be made in a handler, and back: on the program's own stack.
+TEST_P(RawSweepTest, Clone) {
+  const std::uint64_t begin = tracer_->symbol("enclume_clone_stubs");
+  const std::uint64_t end = tracer_->symbol("enclume_clone_stubs_end");
+  unsigned index = 0;
+  for (;; ++index) {
+    ASSERT_TRUE(tracer_->run_to(begin));
+    const bool there = step_within(index, begin, end);
+    if (there) inject();
+    finish("clone", 0, index);
+    if (!there) break;
+  }
+  EXPECT_GE(index, 5u);
+}
+
+// A thread that the engine has not met: the program's handler runs on the frame that the kernel has made.
+class UnknownThreadSweepTest : public SweepTest {
+ protected:
+  UnknownThreadSweepTest() : SweepTest(Mode::kNoEnclave) {}
+
+  void begin() {
+    tracer_->run_to_signal(SIGUSR2, 0);
+    // What comes now runs on the same stack, above the engine's code.
+    tracer_->page().may_see_engine = true;
+  }
+};
+
+TEST_P(UnknownThreadSweepTest, Handler) {
+  sweep_path("unknown thread", 0, 3, [&] { begin(); });
+}
+
+// The first signal of such a thread whose handler needs more: the frame moves to the engine's stack. That is
+// once in a process.
+TEST_P(UnknownThreadSweepTest, FrameThatMoves) {
+  std::vector<std::uint64_t> path;
+  for (std::size_t index = 0; index == 0 || index < path.size(); index += 8 * stride()) {
+    tracer_.emplace(Mode::kMaskedHandler);
+    begin();
+    const std::uint64_t engine = tracer_->page().engine_begin;
+    if (path.empty()) {
+      path = record_path();
+      for (std::uint64_t& address : path) address -= engine;
+      ASSERT_GE(path.size(), 100u);
+    } else if (tracer_->run_to(engine + path[index])) {
+      inject();
+    }
+    finish("frame that moves", 0, static_cast<unsigned>(index));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Interrupt, SweepTest,
                          ::testing::Values(Injection::kUser, Injection::kTrap, Injection::kKick,
                                            Injection::kTrapAndFloat, Injection::kRealTimePair,
                                            Injection::kAll),
+                         [](const auto& given) { return name_of(given.param); });
+INSTANTIATE_TEST_SUITE_P(Interrupt, RawSweepTest,
+                         ::testing::Values(Injection::kUser, Injection::kTrap, Injection::kKick,
+                                           Injection::kAll),
+                         [](const auto& given) { return name_of(given.param); });
+// No SIGTRAP: the engine blocks all there, and the kernel makes the tracer's steps through that the end of
+// the victim's handler for it.
+INSTANTIATE_TEST_SUITE_P(Interrupt, UnknownThreadSweepTest,
+                         ::testing::Values(Injection::kUser, Injection::kRealTimePair),
                          [](const auto& given) { return name_of(given.param); });
 
 }  // namespace

@@ -27,11 +27,11 @@ constexpr std::uint8_t kPopf = 0x9d;
 
 // What `enclume run` would hand to the engine. Without benign page faults, so that the victim's events are
 // the same in each iteration.
-std::string engine_settings() {
-  FILE* pipe = popen("'" ENCLUME_TEST_ENCLUME
-                     "' run --epc-size 32M --machine-seed sweep --benign-faults off "
-                     "-- printenv ENCLUME_SETTINGS",
-                     "r");
+std::string engine_settings(const std::string& options) {
+  const std::string command = "'" ENCLUME_TEST_ENCLUME
+                              "' run --epc-size 32M --machine-seed sweep --benign-faults off " +
+                              options + " -- printenv ENCLUME_SETTINGS";
+  FILE* pipe = popen(command.c_str(), "r");
   std::string text = "ENCLUME_SETTINGS=";
   for (int c = 0; pipe != nullptr && (c = std::fgetc(pipe)) != EOF && c != '\n';) {
     text += static_cast<char>(c);
@@ -79,12 +79,13 @@ void start_victim(int fd, std::string settings) {
 
 }  // namespace
 
-Tracer::Tracer() : symbols_(read_symbols(ENCLUME_TEST_ENGINE)) {
+Tracer::Tracer(Mode mode, const std::string& options) : symbols_(read_symbols(ENCLUME_TEST_ENGINE)) {
   const int fd = memfd_create("victim", 0);
   if (fd < 0 || ftruncate(fd, sizeof(VictimPage)) != 0) throw VictimError("memfd_create");
   page_ =
       static_cast<VictimPage*>(mmap(nullptr, sizeof(VictimPage), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
-  const std::string settings = engine_settings();
+  page_->mode = mode;
+  const std::string settings = engine_settings(options);
   pid_ = fork();
   if (pid_ == 0) start_victim(fd, settings);
   close(fd);
@@ -124,6 +125,9 @@ void Tracer::find_engine() {
     }
   }
   if (page_->engine_end == 0) give_up("the engine is not loaded");
+  errno = 0;
+  gate_ = static_cast<std::uint64_t>(ptrace(PTRACE_PEEKDATA, pid_, symbol("enclume_system_call"), nullptr));
+  if (errno != 0) give_up("the engine has no system call");
 }
 
 std::uint64_t Tracer::symbol(const std::string& name) const {
@@ -209,16 +213,25 @@ bool Tracer::step() {
   return true;
 }
 
-void Tracer::run_to_handler(unsigned event) {
+template <typename Wanted>
+void Tracer::run_until(unsigned event, Wanted&& wanted) {
   for (;;) {
     resume(PTRACE_CONT, pending_);
     const Stop stop = wait();
-    if (stop.signal == SIGSTOP) give_up("the iteration has not that many faults");
+    if (stop.signal == SIGSTOP) give_up("the iteration has not that many of these");
     pending_ = stop.is_trap ? 0 : stop.signal;
-    if ((stop.signal == SIGSEGV || stop.signal == SIGILL) && event-- == 0) break;
+    if (wanted(stop.signal) && event-- == 0) break;
   }
   step();
-  if (rip() != symbol("enclume_signal_entry")) give_up("a fault does not lead to the engine");
+  if (rip() != symbol("enclume_signal_entry")) give_up("a signal does not lead to the engine");
+}
+
+void Tracer::run_to_handler(unsigned event) {
+  run_until(event, [](int signal) { return signal == SIGSEGV || signal == SIGILL; });
+}
+
+void Tracer::run_to_signal(int signal, unsigned event) {
+  run_until(event, [signal](int number) { return number == signal; });
 }
 
 bool Tracer::run_to(std::uint64_t address) {

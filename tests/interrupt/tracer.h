@@ -23,8 +23,9 @@ class VictimError : public std::runtime_error {
 
 class Tracer {
  public:
-  // Starts the victim and brings it to the stop before its first iteration.
-  Tracer();
+  // Starts the victim, with more options of `enclume run`, and brings it to the stop before its first
+  // iteration.
+  explicit Tracer(Mode mode = Mode::kEnclave, const std::string& options = "");
   ~Tracer();
   Tracer(const Tracer&) = delete;
   Tracer& operator=(const Tracer&) = delete;
@@ -32,13 +33,16 @@ class Tracer {
   VictimPage& page() { return *page_; }
   // A symbol of the engine's library, hidden ones too.
   std::uint64_t symbol(const std::string& name) const;
+  // In its code, or at the SYSCALL that it uses, wherever that is.
   bool in_engine(std::uint64_t address) const {
-    return address >= page_->engine_begin && address < page_->engine_end;
+    return (address >= page_->engine_begin && address < page_->engine_end) || address - gate_ < 3;
   }
 
   // From the stop before an iteration: on until the fault number `event` (0: the first EENTER) is about to be
   // delivered, then to the first instruction of the engine's handler.
   void run_to_handler(unsigned event);
+  // The same for the signal number `event` of the kind: one that the victim sends itself, or SIGSYS.
+  void run_to_signal(int signal, unsigned event);
   // On until the instruction at `address` is next; false if the iteration ended before.
   bool run_to(std::uint64_t address);
   // One instruction. False if the iteration is over.
@@ -57,6 +61,8 @@ class Tracer {
     bool is_trap;  // A step or a breakpoint, not a signal.
   };
   Stop wait();
+  template <typename Wanted>
+  void run_until(unsigned event, Wanted&& wanted);
   void resume(int request, int signal);
   void set_breakpoint(std::uint64_t address);
   void find_engine();
@@ -65,6 +71,7 @@ class Tracer {
   pid_t pid_ = 0;
   VictimPage* page_ = nullptr;
   std::uint64_t engine_base_ = 0;
+  std::uint64_t gate_ = 0;
   int pending_ = 0;  // A signal to hand over when the victim next runs.
   bool at_end_ = false;
   std::map<std::string, std::uint64_t> symbols_;

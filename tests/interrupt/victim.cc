@@ -4,9 +4,11 @@
 // iteration enters, takes an exception, looks at it, resumes, and takes a signal of its own; all registers
 // and bases are compared with what they must be, and each signal that the tracer sent must have come once.
 #include <asm/prctl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -14,6 +16,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <optional>
 
 #include "enclaves/probe_enclave.h"
 #include "interrupt/victim_abi.h"
@@ -71,9 +74,11 @@ void check_context(const ucontext_t& context) {
   if (rip >= g_page->engine_begin && rip < g_page->engine_end && !g_page->may_see_engine) {
     fail("a handler sees the engine's code at offset", rip - g_page->engine_begin, 0);
   }
-  const auto& enclave = const_cast<ProbeEnclave*>(g_probe)->enclave();
-  if (rip >= enclave.base() && rip < enclave.base() + enclave.size())
-    fail("a handler sees the enclave", rip, 0);
+  if (g_probe != nullptr) {
+    const auto& enclave = const_cast<ProbeEnclave*>(g_probe)->enclave();
+    if (rip >= enclave.base() && rip < enclave.base() + enclave.size())
+      fail("a handler sees the enclave", rip, 0);
+  }
   check_host("bases in a handler");
   if (std::memcmp(reinterpret_cast<const void*>(rip), "\x0f\x01\xd7", 3) == 0 &&
       reg(REG_RAX) == static_cast<std::uint64_t>(Leaf::kEresume)) {
@@ -126,6 +131,36 @@ int on_exit(long, long, long, long, long, long, sgx_enclave_run* run) {
   return static_cast<int>(Leaf::kEresume);
 }
 
+void signal_itself() {
+  g_own = 0;
+  system_call(SYS_tgkill, static_cast<std::uint64_t>(getpid()), static_cast<std::uint64_t>(gettid()),
+              SIGUSR2);
+  expect("signals to itself", g_own, 1);
+  check_host("bases after a signal");
+}
+
+// A child in this address space, on this very stack, that ends at once.
+void clone_by_itself() {
+  long child = SYS_clone;
+  asm volatile(
+      "syscall\n\t"
+      "test %%rax, %%rax\n\t"
+      "jnz 1f\n\t"
+      "xor %%edi, %%edi\n\t"
+      "mov $60, %%eax\n\t"  // exit
+      "syscall\n"
+      "1:"
+      : "+a"(child)
+      : "D"(static_cast<long>(CLONE_VM | CLONE_VFORK)), "S"(0L), "d"(0L)
+      : "rcx", "r11", "memory");
+  if (child <= 0) fail("clone", static_cast<std::uint64_t>(child), 1);
+  int status = -1;
+  expect("the child", static_cast<std::uint64_t>(waitpid(static_cast<pid_t>(child), &status, __WALL)),
+         static_cast<std::uint64_t>(child));
+  expect("the child's status", static_cast<unsigned>(status), 0);
+  check_host("bases after a clone");
+}
+
 void iterate(const ProbeEnclave& probe, std::uint64_t number) {
   // Registers go into the enclave, through an exception and out again.
   const RegisterFile set = pattern(number);
@@ -157,14 +192,11 @@ void iterate(const ProbeEnclave& probe, std::uint64_t number) {
   expect("FS of the enclave", result.args.out[0], PROBE_FS_MAGIC);
   expect("GS of the enclave", result.args.out[1], PROBE_GS_MAGIC);
 
-  g_own = 0;
-  system_call(SYS_tgkill, static_cast<std::uint64_t>(getpid()), static_cast<std::uint64_t>(gettid()),
-              SIGUSR2);
-  expect("signals to itself", g_own, 1);
-  check_host("bases after a signal");
+  signal_itself();
 
   result = probe.call(PROBE_OP_SUM, {number, 5});
   expect("the enclave's sum", result.args.out[0], number + 5);
+  if (g_page->mode == Mode::kEnclaveClone) clone_by_itself();
 }
 
 void handle(int signal) {
@@ -172,14 +204,17 @@ void handle(int signal) {
   action.sa_sigaction = on_signal;
   action.sa_flags = SA_SIGINFO;
   sigemptyset(&action.sa_mask);
+  if (g_page->mode == Mode::kMaskedHandler) sigaddset(&action.sa_mask, SIGILL);
   if (sigaction(signal, &action, nullptr) != 0) fail("sigaction", static_cast<unsigned>(errno), 0);
 }
 
 void run() {
   ProbeOptions options;
   options.frames = 4;
-  const ProbeEnclave probe(options);
-  g_probe = &probe;
+  std::optional<ProbeEnclave> probe;
+  if (g_page->mode == Mode::kEnclave || g_page->mode == Mode::kEnclaveClone) {
+    g_probe = &probe.emplace(options);
+  }
   for (const int signal : {SIGUSR1, SIGUSR2, SIGTRAP, SIGFPE, SIGRTMIN}) handle(signal);
   system_call(SYS_arch_prctl, ARCH_SET_GS, kHostGs);
   for (std::uint64_t i = 0;; ++i) {
@@ -188,7 +223,11 @@ void run() {
     g_page->iterations = static_cast<std::uint32_t>(i);
     raise(SIGSTOP);
     if (g_page->quit) return;
-    iterate(probe, i);
+    if (probe) {
+      iterate(*probe, i);
+    } else {
+      signal_itself();
+    }
     raise(SIGSTOP);
     static const char* const kNames[] = {"SIGUSR1 seen", "SIGTRAP seen", "SIGFPE seen", "SIGRTMIN seen"};
     for (unsigned kind = 0; kind < kSentKinds; ++kind)

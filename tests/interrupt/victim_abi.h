@@ -20,7 +20,16 @@ enum class Sent : unsigned {
 };
 inline constexpr unsigned kSentKinds = static_cast<unsigned>(Sent::kCount);
 
+// What an iteration does.
+enum class Mode : unsigned {
+  kEnclave,       // enters an enclave and leaves it in each way
+  kEnclaveClone,  // and makes a process by a system call of its own
+  kNoEnclave,     // sends itself a signal, on a thread that the engine has not met
+  kMaskedHandler  // the same, with a handler that makes the engine meet the thread: once in a process
+};
+
 struct VictimPage {
+  Mode mode;  // set before the victim starts
   // The tracer writes these while the victim stands still.
   std::uint64_t engine_begin;
   std::uint64_t engine_end;

@@ -683,6 +683,32 @@ class Cache(StaticTest):
             self.run_both()
             self.assertEqual(self.kept(), kept)
 
+    def test_cpuid_says_the_same_with_it(self):
+        program = self.cc("cpuid", """
+            #include <cpuid.h>
+            #include <stdio.h>
+            static void say(unsigned leaf, unsigned subleaf) {
+              unsigned a, b, c, d;
+              __cpuid_count(leaf, subleaf, a, b, c, d);
+              if (leaf == 1) b &= 0xffffff;  // the core's number is above
+              printf("%x.%x %x %x %x %x\\n", leaf, subleaf, a, b, c, d);
+            }
+            int main(void) {
+              for (unsigned leaf = 0; leaf <= 0x14; ++leaf)
+                for (unsigned subleaf = 0; subleaf < 5; ++subleaf)
+                  if (leaf != 0xb) say(leaf, subleaf);
+              for (unsigned leaf = 0x80000000; leaf <= 0x8000001d; ++leaf)
+                for (unsigned subleaf = 0; subleaf < 5; ++subleaf) say(leaf, subleaf);
+              return 0;
+            }""")
+        first = self.under(program)  # which keeps the answers
+        second = self.under(program)
+        self.environment["XDG_CACHE_HOME"] = "/nonexistent"
+        without = self.under(program)
+        self.assertEqual((without.returncode, second.returncode), (0, 0))
+        self.assertEqual(second.stdout, without.stdout)
+        self.assertEqual(first.stdout, without.stdout)
+
     def test_one_that_is_read_only_does_no_harm(self):
         self.run_both()
         for path in self.directory.iterdir():
