@@ -16,7 +16,14 @@ namespace enclume::engine {
 
 namespace {
 
+constinit std::span<const CpuidLeaf> known;
+
 arch::CpuidResult execute_cpuid(std::uint32_t leaf, std::uint32_t subleaf) {
+  for (const CpuidLeaf& entry : known) {
+    if (entry.leaf == leaf && (entry.subleaf == subleaf || entry.subleaf == CpuidLeaf::kAnySubleaf)) {
+      return entry.result;
+    }
+  }
   // Where CPUID faults, it has to be let through for this thread for a moment.
   const bool faulting = engine().features.cpuid_faulting;
   if (faulting) {
@@ -44,6 +51,10 @@ void emulate(UContext& uc, std::uint64_t length) {
 }
 
 }  // namespace
+
+void know_cpuid(std::span<const CpuidLeaf> leaves) {
+  known = leaves;
+}
 
 bool emulate_patched_cpuid(UContext& uc) {
   const auto site = host_patcher().site_at(uc.mcontext.rip);

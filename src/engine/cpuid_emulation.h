@@ -2,9 +2,25 @@
 // CPUID in host code: the machine's answers with SGX added.
 #pragma once
 
+#include <cstdint>
+#include <span>
+
+#include "arch/cpuid/sgx_leaves.h"
 #include "engine/signals/frame.h"
 
 namespace enclume::engine {
+
+/// What the processor answers, where it always answers the same.
+struct CpuidLeaf {
+  std::uint32_t leaf;
+  std::uint32_t subleaf;  ///< kAnySubleaf: ECX does not matter
+  arch::CpuidResult result;
+
+  static constexpr std::uint32_t kAnySubleaf = ~0U;
+};
+
+/// From now on these are not asked for: a hypervisor makes some microseconds of each CPUID. They must stay.
+void know_cpuid(std::span<const CpuidLeaf> leaves);
 
 /// If the instruction at RIP is a CPUID that this engine patched: executes it on the frame. Signal context:
 /// safe.

@@ -40,6 +40,7 @@ void random_bytes(std::span<std::byte> out) {
 }
 
 std::uint64_t probed_features = 0;
+bool probes_rights = false;
 
 void probe_handler(int signo, siginfo_t* info, void* context) {
   (void)signo;
@@ -49,7 +50,7 @@ void probe_handler(int signo, siginfo_t* info, void* context) {
       fpx_sw(uc.mcontext.fpstate).magic1 == kFpXstateMagic1) {
     probed_features = fpx_sw(uc.mcontext.fpstate).xfeatures;
   }
-  if (engine().features.pkeys) {
+  if (probes_rights) {
     engine().default_pkru = read_pkru();
   }
 }
@@ -60,7 +61,8 @@ __attribute__((naked)) void probe_restorer() {
 
 }  // namespace
 
-std::uint64_t probe_frame_features() {
+std::uint64_t probe_frame_features(bool pkeys) {
+  probes_rights = pkeys;
   const Action probe{reinterpret_cast<std::uint64_t>(&probe_handler), SA_SIGINFO | kSaRestorer,
                      reinterpret_cast<std::uint64_t>(&probe_restorer), 0};
   Action before;
@@ -92,8 +94,7 @@ const arch::CpuidProfile& cpuid_view() {
   return profile;
 }
 
-void configure_machine(const Settings& settings, const ProcessorFacts& processor,
-                       std::uint64_t frame_features) {
+void configure_machine(const Settings& settings, const ProcessorFacts& processor) {
   config.sgx2 = settings.sgx2;
   config.misc_supported = 1;
   config.attributes_supported = arch::attribute::kDebug | arch::attribute::kMode64Bit |
@@ -104,7 +105,7 @@ void configure_machine(const Settings& settings, const ProcessorFacts& processor
   }
   config.xcr0 = processor.xcr0;
   xstate = processor.xsave ? config.xcr0 : 0;
-  config.xfrm_supported = arch::offered_xfrm(config.xcr0, frame_features);
+  config.xfrm_supported = arch::offered_xfrm(config.xcr0, processor.frame_features);
   config.max_size_log2_32 = 31;
   config.max_size_log2_64 = 46;
   config.xsave = processor.components;

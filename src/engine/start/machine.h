@@ -10,10 +10,8 @@
 
 namespace enclume::engine {
 
-/// Fills the configuration: XFRM and frame layout from the processor and the kernel's signal frame,
-/// attributes from the settings. `frame_features` is the xfeatures word of a signal frame. Once.
-void configure_machine(const Settings& settings, const ProcessorFacts& processor,
-                       std::uint64_t frame_features);
+/// Fills the configuration: XFRM and frame layout from the processor, attributes from the settings. Once.
+void configure_machine(const Settings& settings, const ProcessorFacts& processor);
 
 [[nodiscard]] arch::MachineConfig& machine_config();
 
@@ -30,7 +28,8 @@ void configure_machine(const Settings& settings, const ProcessorFacts& processor
 /// The machine secret: from the settings, from the file that they name, or random.
 void load_secret(const Settings& settings, std::array<std::byte, 32>& secret);
 
-/// Asks the kernel for a signal frame and returns its xfeatures (0 without XSAVE).
-[[nodiscard]] std::uint64_t probe_frame_features();
+/// Asks the kernel for a signal frame and returns its xfeatures (0 without XSAVE). With protection keys also
+/// learns what rights a handler begins with.
+[[nodiscard]] std::uint64_t probe_frame_features(bool pkeys);
 
 }  // namespace enclume::engine

@@ -2,6 +2,7 @@
 #include "engine/start/processor.h"
 
 #include <dlfcn.h>
+#include <sys/utsname.h>
 
 #include <algorithm>
 #include <cstring>
@@ -9,6 +10,8 @@
 #include <span>
 
 #include "arch/cpuid/sgx_leaves.h"
+#include "base/syscall.h"
+#include "engine/cpuid/site_cache.h"
 
 namespace enclume::engine {
 
@@ -25,6 +28,7 @@ struct Identity {
   std::uint64_t hwcap = 0;
   std::uint64_t hwcap2 = 0;
   std::uint64_t xcr0 = 0;
+  std::uint64_t kernel = 0;
   std::array<std::uint32_t, 4> leaf1{};  ///< without EBX, where the current core's number is
   std::array<std::uint32_t, 4> leaf7{};
   friend bool operator==(const Identity&, const Identity&) = default;
@@ -73,6 +77,79 @@ ProcessorFacts ask_processor() {
   return facts;
 }
 
+/// Gathers answers that are the same on each core and at each time.
+class Leaves {
+ public:
+  explicit Leaves(ProcessorFacts& facts) : facts_(facts) {}
+
+  void add_all() {
+    const std::uint32_t basic = std::min(cpuid(0, 0).eax, kLastBasic);
+    for (std::uint32_t leaf = 0; leaf <= basic; ++leaf) {
+      add_basic(leaf);
+    }
+    const std::uint32_t extended = std::min(cpuid(kFirstExtended, 0).eax, kLastExtended);
+    for (std::uint32_t leaf = kFirstExtended; leaf <= extended && leaf >= kFirstExtended; ++leaf) {
+      if (leaf == kAmdCaches) {
+        add_caches(leaf);
+      } else {
+        add(leaf, CpuidLeaf::kAnySubleaf);
+      }
+    }
+  }
+
+ private:
+  static constexpr std::uint32_t kLastBasic = 0x0a;  ///< from 0BH on there are core numbers
+  static constexpr std::uint32_t kFirstExtended = 0x80000000;
+  static constexpr std::uint32_t kLastExtended = 0x8000001d;  ///< the next one has core numbers
+  static constexpr std::uint32_t kAmdCaches = 0x8000001d;
+
+  void add_basic(std::uint32_t leaf) {
+    switch (leaf) {
+      case 1:  // EBX has the core's number
+        break;
+      case 4:
+        add_caches(leaf);
+        break;
+      case 7:
+        for (std::uint32_t i = 0; i <= std::min(cpuid(leaf, 0).eax, 2U); ++i) {
+          add(leaf, i);
+        }
+        break;
+      default:
+        add(leaf, CpuidLeaf::kAnySubleaf);
+        break;
+    }
+  }
+
+  /// Deterministic cache parameters: a list that ends with type 0.
+  void add_caches(std::uint32_t leaf) {
+    constexpr std::uint32_t kMostCaches = 8;
+    for (std::uint32_t i = 0; i < kMostCaches; ++i) {
+      if ((add(leaf, i).eax & 0x1f) == 0) {
+        break;
+      }
+    }
+  }
+
+  arch::CpuidResult add(std::uint32_t leaf, std::uint32_t subleaf) {
+    const auto result = cpuid(leaf, subleaf == CpuidLeaf::kAnySubleaf ? 0 : subleaf);
+    if (facts_.leaf_count < facts_.leaves.size()) {
+      facts_.leaves[facts_.leaf_count++] = {leaf, subleaf, result};
+    }
+    return result;
+  }
+
+  ProcessorFacts& facts_;
+};
+
+/// The kernel's release and version, which says when it was built.
+std::uint64_t hash_of_kernel() {
+  utsname name{};
+  sys::raw(__NR_uname, sys::arg(&name));
+  return hash_of(std::as_bytes(std::span(&name.release, 1)),
+                 hash_of(std::as_bytes(std::span(&name.version, 1))));
+}
+
 /// glibc's <sys/platform/x86.h>, since 2.33: EAX to EDX as the processor gave them, and as they are usable.
 struct CpuidFeature {
   std::array<std::uint32_t, 4> given;
@@ -93,6 +170,7 @@ std::optional<Identity> identify(std::uint64_t salt, std::uint64_t hwcap, std::u
   identity.leaf1 = get(kLeaf1)->given;
   identity.leaf7 = get(kLeaf7)->given;
   identity.leaf1[kEbx] = 0;
+  identity.kernel = hash_of_kernel();
   if ((identity.leaf1[kEcx] & kOsxsave) != 0) {
     identity.xcr0 = read_xcr0();
   }
@@ -101,28 +179,35 @@ std::optional<Identity> identify(std::uint64_t salt, std::uint64_t hwcap, std::u
 
 bool is_plausible(const ProcessorFacts& facts) {
   constexpr std::uint64_t kLargestArea = 1U << 16;
-  return std::ranges::all_of(facts.components, [](const arch::XsaveComponent& component) {
-    return std::uint64_t{component.offset} + component.size <= kLargestArea;
-  });
+  return facts.leaf_count <= facts.leaves.size() &&
+         std::ranges::all_of(facts.components, [](const arch::XsaveComponent& component) {
+           return std::uint64_t{component.offset} + component.size <= kLargestArea;
+         });
 }
 
 }  // namespace
 
-ProcessorFacts examine_processor(const CacheDirectory& cache, std::uint64_t salt, std::uint64_t hwcap,
-                                 std::uint64_t hwcap2) {
+const ProcessorFacts& examine_processor(const CacheDirectory& cache, std::uint64_t salt, std::uint64_t hwcap,
+                                        std::uint64_t hwcap2, std::uint64_t (*probe)(bool pkeys)) {
+  static Kept kept;
+  ProcessorFacts& facts = kept.facts;
   const auto identity = cache.exists() ? identify(salt, hwcap, hwcap2) : std::nullopt;
-  if (!identity) {
-    return ask_processor();
+  const std::size_t size = identity ? cache.read(kFile, std::as_writable_bytes(std::span(&kept, 1))) : 0;
+  if (size == sizeof(kept) && kept.identity == *identity && is_plausible(facts)) {
+    if (facts.pkeys) {
+      facts.frame_features = probe(true);  // for the rights in it, which are the kernel's to change
+    }
+    return facts;
   }
-  Kept kept;
-  const std::size_t size = cache.read(kFile, std::as_writable_bytes(std::span(&kept, 1)));
-  if (size != sizeof(kept) || kept.identity != *identity || !is_plausible(kept.facts)) {
-    std::memset(static_cast<void*>(&kept), 0, sizeof(kept));  // the padding, too
+  std::memset(static_cast<void*>(&kept), 0, sizeof(kept));  // the padding, too
+  facts = ask_processor();
+  facts.frame_features = probe(facts.pkeys);
+  if (identity) {
+    Leaves(facts).add_all();
     kept.identity = *identity;
-    kept.facts = ask_processor();
     cache.write(kFile, std::as_bytes(std::span(&kept, 1)));
   }
-  return kept.facts;
+  return facts;
 }
 
 }  // namespace enclume::engine

@@ -7,6 +7,7 @@
 
 #include "arch/machine.h"
 #include "engine/cpuid/cache_directory.h"
+#include "engine/cpuid_emulation.h"
 
 namespace enclume::engine {
 
@@ -18,12 +19,19 @@ struct ProcessorFacts {
   bool xgetbv_in_use = false;  ///< CPUID.0DH.1:EAX[2]: XGETBV with ECX = 1
   std::uint64_t xcr0 = 3;      ///< x87 and SSE without XSAVE
   std::array<arch::XsaveComponent, 64> components{};  ///< CPUID.0DH.n, for n from 2
+  std::uint64_t frame_features = 0;                   ///< the xfeatures word of a signal frame
+  /// Leaves whose answers never change; only gathered if they are kept.
+  static constexpr std::size_t kMaxLeaves = 80;
+  std::array<CpuidLeaf, kMaxLeaves> leaves{};
+  std::uint32_t leaf_count = 0;
 };
 
 /// Asks CPUID, of which a hypervisor makes some microseconds each; or takes what another process has kept in
 /// the directory, if this is the same processor by all that can be seen without CPUID: XCR0, the two AT_HWCAP
-/// words, and the leaves that the dynamic linker has read. Once, before CPUID is made to fault.
-[[nodiscard]] ProcessorFacts examine_processor(const CacheDirectory& cache, std::uint64_t salt,
-                                               std::uint64_t hwcap, std::uint64_t hwcap2);
+/// words, and the leaves that the dynamic linker has read, under the same kernel. Once, before CPUID is made
+/// to fault. `probe` asks the kernel for a signal frame; not called if nothing of it has to be known anew.
+[[nodiscard]] const ProcessorFacts& examine_processor(const CacheDirectory& cache, std::uint64_t salt,
+                                                      std::uint64_t hwcap, std::uint64_t hwcap2,
+                                                      std::uint64_t (*probe)(bool pkeys));
 
 }  // namespace enclume::engine

@@ -16,6 +16,7 @@
 #include "base/panic.h"
 #include "base/syscall.h"
 #include "engine/bases.h"
+#include "engine/cpuid_emulation.h"
 #include "engine/debugger.h"
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
@@ -245,9 +246,10 @@ void start(char** environment) {
   const bool finds_calls = settings.front == FrontDoor::Auto && !watches_all(e, environment);
   open_front_door(e, settings.front == FrontDoor::Auto && !finds_calls ? FrontDoor::Raw : settings.front);
   const KeptFacts& kept = kept_facts(settings);
-  const ProcessorFacts processor =
+  const ProcessorFacts& processor =
       examine_processor(kept.directory, kept.salt, auxiliary_value(environment, AT_HWCAP),
-                        auxiliary_value(environment, AT_HWCAP2));
+                        auxiliary_value(environment, AT_HWCAP2), &probe_frame_features);
+  know_cpuid(std::span(processor.leaves).first(processor.leaf_count));
   e.features.pkeys = processor.pkeys;
   enclume_has_pkeys = e.features.pkeys ? 1 : 0;
   if (e.features.pkeys) {
@@ -257,7 +259,7 @@ void start(char** environment) {
   e.features.xgetbv_in_use = processor.xgetbv_in_use;
   arch::set_crypto_hooks({&enter_crypto, &leave_crypto});
 
-  configure_machine(settings, processor, probe_frame_features());
+  configure_machine(settings, processor);
   if (!e.arena.init() || !e.init_fork_detection()) {
     refuse("there is not enough address space for the engine's thread stacks (ulimit -v?)");
   }
