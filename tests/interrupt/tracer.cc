@@ -154,11 +154,14 @@ Tracer::Stop Tracer::wait() {
   const int signal = WSTOPSIG(status);
   siginfo_t info{};
   ptrace(PTRACE_GETSIGINFO, pid_, nullptr, &info);
-  // Steps and breakpoints have codes above zero; one sent by kill or tgkill has not.
-  return {.signal = signal, .is_trap = signal == SIGTRAP && info.si_code > 0};
+  // Our steps and breakpoints have codes above zero; one sent by kill or tgkill has not. A step while we
+  // don't step is the engine's own: it has enclave code run an instruction at a time in places.
+  const bool ours = stepping_ ? info.si_code > 0 : info.si_code == TRAP_HWBKPT;
+  return {.signal = signal, .is_trap = signal == SIGTRAP && ours};
 }
 
 void Tracer::resume(int request, int signal) {
+  stepping_ = request == PTRACE_SINGLESTEP;
   if (ptrace(static_cast<__ptrace_request>(request), pid_, nullptr, signal) != 0) give_up("ptrace");
 }
 
@@ -193,6 +196,8 @@ bool Tracer::step() {
     ptrace(PTRACE_SETREGS, pid_, nullptr, &registers);
     return true;
   }
+  // The engine steps as well; not where the step ends at a handler's first instruction.
+  const bool stepped = (registers.eflags & kTrapFlag) != 0 && pending_ == 0;
   resume(PTRACE_SINGLESTEP, pending_);
   pending_ = 0;
   const Stop stop = wait();
@@ -204,6 +209,7 @@ bool Tracer::step() {
     }
     return !at_end_;
   }
+  if (stepped) pending_ = SIGTRAP;
   if (pushf) {
     // What it pushed has the tracer's TF in it, and POPF would make it the program's own.
     const std::uint64_t where = registers.rsp - 8;

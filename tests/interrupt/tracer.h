@@ -74,6 +74,7 @@ class Tracer {
   std::uint64_t gate_ = 0;
   int pending_ = 0;  // A signal to hand over when the victim next runs.
   bool at_end_ = false;
+  bool stepping_ = false;
   std::map<std::string, std::uint64_t> symbols_;
 };
 
