@@ -70,7 +70,7 @@ const Manual& CtlVerb::manual() const {
                            "yours, or it did not "
                            "answer."},
                           {"2", "A bad command line."}}},
-                        {"SEE ALSO", {{"", "enclume-run(1), docs/memory.md"}}}},
+                        {"SEE ALSO", {{"", "enclume-run(1), enclume-mem(1), docs/memory.md"}}}},
   };
   return manual;
 }
@@ -78,13 +78,10 @@ const Manual& CtlVerb::manual() const {
 void CtlVerb::add_options(CLI::App& app) {
   app.add_option("pid", pid_, "The process.")->type_name("");
   app.add_option("command", command_, "lose-epc.")->type_name("");
-  enclave_option_ =
-      app.add_option(
-             "--enclave", enclave_,
-             "The enclave, by its number: from 1, in the order in which the machine's processes opened them. "
-             "Default: all of them.")
-          ->type_name("N")
-          ->check(CLI::Range(1U, (1U << 28) - 1));
+  enclave_option_ = app.add_option("--enclave", enclave_,
+                                   "The enclave, by the number that enclume mem shows. Default: all of them.")
+                        ->type_name("N")
+                        ->check(CLI::Range(1U, (1U << 28) - 1));
 }
 
 void CtlVerb::check_command() const {
@@ -108,12 +105,9 @@ ExitStatus CtlVerb::lose_epc() const {
     case 0:
       break;
     case ENOENT:
-      throw Failure(
-          ExitStatus::kNegative,
-          fmt::format(
-              "process {} has no enclave {}; they have numbers from 1 in the order in which they were "
-              "opened",
-              target.pid, enclave_));
+      throw Failure(ExitStatus::kNegative,
+                    fmt::format("process {} has no enclave {}; enclume mem {} shows those it has", target.pid,
+                                enclave_, target.pid));
     case EINVAL:
       throw Failure(ExitStatus::kNegative,
                     fmt::format("enclave {} of process {} has no EPC yet: it was opened and not created",

@@ -67,7 +67,7 @@ class BadInput(WatchedTest):
 
     def test_unknown_enclave(self):
         program = self.start()
-        self.refused(1, ["has no enclave 7"], "ctl", program.pid, "lose-epc", "--enclave", 7)
+        self.refused(1, ["has no enclave 7", "enclume mem"], "ctl", program.pid, "lose-epc", "--enclave", 7)
 
     def test_not_a_number(self):
         self.refused(2, ["'self' is not the number of a process"], "ctl", "self", "lose-epc")

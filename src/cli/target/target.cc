@@ -2,6 +2,7 @@
 #include "cli/target/target.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -77,6 +78,11 @@ std::string status_field(pid_t pid, const std::string& field) {
     }
   }
   return "";
+}
+
+bool has_ended(const Target& target) {
+  pollfd ended{target.handle.get(), POLLIN, 0};
+  return ::poll(&ended, 1, 0) > 0;
 }
 
 Target find_target(const std::string& text) {

@@ -23,6 +23,9 @@ struct Target {
 // own for processes (a container).
 [[nodiscard]] Target find_target(const std::string& pid);
 
+// Whether it has ended. The number may be another process's by now.
+[[nodiscard]] bool has_ended(const Target& target);
+
 // A line of /proc/PID/status, without its name; empty if there is none. `field` is "State", "Uid", …
 [[nodiscard]] std::string status_field(pid_t pid, const std::string& field);
 
