@@ -15,6 +15,7 @@
 
 #include "cli/failure.h"
 #include "cli/nearest.h"
+#include "engine/inject/plan.h"
 
 namespace enclume::cli {
 namespace {
@@ -59,6 +60,22 @@ std::optional<bool> parse_bool(std::string_view text) {
   return std::nullopt;
 }
 
+// Throws what is wrong with it, without its origin.
+void check_injections(const std::string& text) {
+  const auto plan = engine::parse_injections(text);
+  if (plan) return;
+  const auto& [part, remedy, is_event] = plan.error();
+  if (!is_event) {
+    throw Failure(ExitStatus::kUsage,
+                  fmt::format("'{}' is wrong in '{}'; it must be {}", part, text, remedy));
+  }
+  const auto nearest = nearest_word(part, engine::kInjectionEvents);
+  throw Failure(ExitStatus::kUsage,
+                fmt::format("there is no event '{}' ({})", part,
+                            nearest ? fmt::format("did you mean '{}'?", *nearest)
+                                    : fmt::format("known: {}", fmt::join(engine::kInjectionEvents, ", "))));
+}
+
 // Puts one value into place; false if it is not allowed.
 bool apply(Resolved& resolved, std::string_view key, const std::string& text) {
   Settings& settings = resolved.settings;
@@ -90,6 +107,14 @@ bool apply(Resolved& resolved, std::string_view key, const std::string& text) {
     const auto door = engine::front_door(text);
     if (!door) return false;
     settings.front = *door;
+  } else if (key == "inject") {
+    check_injections(text);
+    settings.inject = text;
+  } else if (key == "inject-seed") {
+    std::uint64_t seed = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seed);
+    if (error != std::errc{} || end != text.data() + text.size() || seed > kMaxInjectSeed) return false;
+    settings.inject_seed = seed;
   } else if (key == "trace-format") {
     if (text != "text" && text != "json") return false;
     settings.trace_format = text == "json" ? TraceFormat::kJson : TraceFormat::kText;
@@ -192,7 +217,14 @@ Resolved resolve(std::span<const Layer> layers) {
       const auto found = layer.find(setting.key);
       if (found == layer.end()) continue;
       const auto& [text, origin] = found->second;
-      if (!apply(resolved, setting.key, text)) {
+      const bool is_allowed = [&] {
+        try {
+          return apply(resolved, setting.key, text);
+        } catch (const Failure& failure) {
+          throw Failure(failure.status(), fmt::format("{}: {}", origin, failure.what()));
+        }
+      }();
+      if (!is_allowed) {
         throw Failure(ExitStatus::kUsage, fmt::format("{}: '{}' is not a value for {}; allowed: {}", origin,
                                                       text, setting.key, setting.allowed));
       }
@@ -202,6 +234,12 @@ Resolved resolve(std::span<const Layer> layers) {
   if (Settings& settings = resolved.settings; settings.trace_instructions) {
     settings.strict = true;
     if (!settings.trace) settings.trace = "-";
+  }
+  if (Settings& settings = resolved.settings; !settings.inject.empty()) {
+    const auto plan = engine::parse_injections(settings.inject);
+    settings.strict = settings.strict || plan->has(engine::Injection::Event::Interrupt);
+  } else {
+    settings.inject_seed = 0;
   }
   return resolved;
 }

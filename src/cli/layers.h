@@ -23,7 +23,7 @@ struct SettingName {
   std::string_view allowed;
 };
 
-inline constexpr std::array<SettingName, 11> kSettingNames = {{
+inline constexpr std::array<SettingName, 13> kSettingNames = {{
     {"epc-size", "ENCLUME_EPC_SIZE",
      "a size from 1M to 1T, a multiple of 4096 bytes; K, M, G and T may follow"},
     {"sgx", "ENCLUME_SGX", "1 or 2"},
@@ -36,6 +36,8 @@ inline constexpr std::array<SettingName, 11> kSettingNames = {{
     {"strict", "ENCLUME_STRICT", "yes, no, true, false, on, off, 1 or 0"},
     {"trace-insn", "ENCLUME_TRACE_INSN", "yes, no, true, false, on, off, 1 or 0"},
     {"front", "ENCLUME_FRONT", "auto, libc or raw"},
+    {"inject", "ENCLUME_INJECT", "EVENT@WHEN, several with commas between; see docs/injecting.md"},
+    {"inject-seed", "ENCLUME_INJECT_SEED", "a number from 0 to 999999999999999999"},
 }};
 
 struct RawValue {

@@ -234,11 +234,12 @@ const Manual& RunVerb::manual() const {
                {{"enclume run -- ./app", ""},
                 {"enclume run --epc-size 8M --trace - -- ./app --an-option-of-the-app", ""},
                 {"ENCLUME_SGX=1 enclume run ./app", ""},
-                {"enclume run --machine-seed ci -- make test", ""}}},
+                {"enclume run --machine-seed ci -- make test", ""},
+                {"enclume run --inject lose-epc@3,interrupt@every:100 --trace - ./app", ""}}},
               {"ENVIRONMENT",
                {{"ENCLUME_EPC_SIZE, ENCLUME_SGX, ENCLUME_MACHINE_SEED, ENCLUME_DEBUG, ENCLUME_TRACE, "
                  "ENCLUME_FIXUP, ENCLUME_TRACE_FORMAT, ENCLUME_BENIGN_FAULTS, ENCLUME_STRICT, "
-                 "ENCLUME_TRACE_INSN, ENCLUME_FRONT",
+                 "ENCLUME_TRACE_INSN, ENCLUME_FRONT, ENCLUME_INJECT, ENCLUME_INJECT_SEED",
                  "The settings, as the options of the same names. Those without a value are yes or no here. "
                  "An empty value "
                  "counts as none."},
@@ -319,6 +320,17 @@ void RunVerb::add_options(CLI::App& app) {
       "instruction outside libc as well, for programs and libraries that talk to the kernel by themselves; "
       "such a call then costs a signal, and one of libc's about a fifth more. auto: raw for programs of Go, "
       "else libc. Static programs are always run as by raw. Default: auto.");
+  add(11, "EVENT@WHEN,…",
+      "Make happen what is hard to meet. EVENT is lose-epc, eenter=#GP (or #UD, #PF: EENTER faults), "
+      "einit=CODE (EINIT "
+      "fails), eaug (no page is left for EAUG), page-fault=OFFSET or bus-error=OFFSET (the next touch of "
+      "that page of "
+      "the enclave that is entered), or interrupt (an asynchronous exit; implies --strict). WHEN is N (the "
+      "N-th "
+      "EENTER, EINIT, added page or instruction of enclave code), every:N, random:N (one in N), or for "
+      "lose-epc a "
+      "time such as 500ms. docs/injecting.md tells more.");
+  add(12, "NUMBER", "Which ones of random:N are hit. The same number gives the same. Default: 0.");
   app.add_option("--config", config_, "Read FILE instead of the usual configuration file.")
       ->type_name("FILE");
 }

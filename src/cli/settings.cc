@@ -7,6 +7,8 @@
 #include <charconv>
 #include <map>
 
+#include "engine/inject/plan.h"
+
 namespace enclume::cli {
 namespace {
 
@@ -97,6 +99,10 @@ std::string serialise(const Settings& settings) {
   if (settings.strict) out += ";strict=1";
   if (settings.front != engine::FrontDoor::Auto)
     out += fmt::format(";front={}", engine::name_of(settings.front));
+  if (!settings.inject.empty()) {
+    out += ";inject=" + escape(settings.inject);
+    if (settings.inject_seed != 0) out += fmt::format(";inject_seed={}", settings.inject_seed);
+  }
   if (settings.trace) {
     out += ";trace=" + escape(*settings.trace);
     out += settings.trace_format == TraceFormat::kJson ? ";trace_format=json" : ";trace_format=text";
@@ -152,6 +158,17 @@ std::optional<Settings> parse_settings(std::string_view text) {
     const auto door = engine::front_door(*name);
     if (!door) return std::nullopt;
     settings.front = *door;
+  }
+
+  if (const auto inject = take(*fields, "inject")) {
+    const auto plan = engine::parse_injections(*inject);
+    if (!plan || (plan->has(engine::Injection::Event::Interrupt) && !settings.strict)) return std::nullopt;
+    settings.inject = *inject;
+  }
+  if (const auto digits = take(*fields, "inject_seed")) {
+    const auto seed = parse_integer<std::uint64_t>(*digits);
+    if (!seed || *seed == 0 || *seed > kMaxInjectSeed || settings.inject.empty()) return std::nullopt;
+    settings.inject_seed = *seed;
   }
 
   if (const auto trace = take(*fields, "trace")) {

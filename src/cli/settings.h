@@ -20,6 +20,7 @@ inline constexpr std::string_view kSettingsVariable = "ENCLUME_SETTINGS";
 inline constexpr std::uint64_t kPageSize = 4096;
 inline constexpr std::uint64_t kMinEpcSize = std::uint64_t{1} << 20;
 inline constexpr std::uint64_t kMaxEpcSize = std::uint64_t{1} << 40;
+inline constexpr std::uint64_t kMaxInjectSeed = 999'999'999'999'999'999;
 inline constexpr std::uint64_t kDefaultEpcSize = std::uint64_t{256} << 20;
 
 // The root of every key of the machine: either its bytes, or the file that holds exactly those 32 bytes.
@@ -44,6 +45,8 @@ struct Settings {
   bool benign_faults = true;  // page faults that the kernel resolves happen, and EXITINFO tells of them
   bool strict = false;        // enclave code runs an instruction at a time
   engine::FrontDoor front = engine::FrontDoor::Auto;
+  std::string inject;                             // as engine/inject/plan.h has it; empty: nothing
+  std::uint64_t inject_seed = 0;                  // counts if there is something
   std::optional<std::string> trace;               // absolute path, or "-" for standard error
   TraceFormat trace_format = TraceFormat::kText;  // counts if there is a trace
   bool trace_instructions = false;                // likewise; needs `strict`

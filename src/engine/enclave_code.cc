@@ -234,6 +234,9 @@ bool Sgx::after_step(Interruption& it, CpuState& cpu, siginfo_t& report, const S
   if (end.enclave_tf) {
     return raise(it, cpu, {Vector::DB, 0, {}}, true, {}, report, arch::dr6::kSingleStep);
   }
+  if (interrupt_due(it.block)) {
+    return interrupt_here(it, cpu);
+  }
   if (const auto vma = vmas_.find(end.page); vma && rip.page() == end.page) {
     if (end.again || step_on_held(it.block, end.page, cpu.rip)) {
       return step_on_page(it, cpu, report, *vma, end.page, false);

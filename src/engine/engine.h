@@ -9,6 +9,7 @@
 
 #include "arch/machine.h"
 #include "base/types.h"
+#include "engine/inject/injector.h"
 #include "engine/signals/actions.h"
 #include "engine/signals/held.h"
 #include "engine/signals/pkru.h"
@@ -45,6 +46,7 @@ class Engine {
   bool active = false;                                  ///< set up; front doors pass through until then
   Sgx* sgx = nullptr;                                   ///< the machine; see sgx.h
   trace::Stream events;                                 ///< told by trace/hooks.h
+  Injector injector;                                    ///< what `--inject` asks for
   bool trace_instructions = false;                      ///< events has each instruction of enclave code
   LinearRange exempt;  ///< system calls from here never trap; see start/gate.h
 

@@ -150,6 +150,11 @@ void Sgx::finish(Interruption& it, CpuState& cpu) {
 
 bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report) {
   ThreadBlock& block = it.block;
+  if (!block.lp.enclave_mode) {
+    if (const auto fault = inject_at_entry(cpu)) {
+      return raise(it, cpu, *fault, false, {}, report);
+    }
+  }
   bool resolved = false;  // a page fault of this very instruction, or of the one before it
   for (;;) {
     const bool was_inside = block.lp.enclave_mode;
@@ -289,7 +294,9 @@ bool Sgx::raise(Interruption& it, CpuState& cpu, Fault fault, bool trap_class,
     const TracedPageFault traced(kernel_, fault);
     trap.page_fault =
         resolution ? *resolution
-                   : traced.decided(kernel::handle_enclave_fault(kernel_, fault.address, fault.error_code));
+        : engine().injector.takes_bus_error(fault.address)
+            ? kernel::FaultResolution::Bus
+            : traced.decided(kernel::handle_enclave_fault(kernel_, fault.address, fault.error_code));
     if (inside && trap.page_fault == kernel::FaultResolution::Resolved && !kernel_.maps_on_touch) {
       // The user does not want benign faults to be told from interrupts.
       arch::gprsgx_of(frame).exitinfo = 0;

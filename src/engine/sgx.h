@@ -91,6 +91,9 @@ class Sgx {
                                                 const decode::Instruction& instruction);
   [[nodiscard]] std::size_t fetchable_bytes(const ThreadBlock& block, LinearAddress rip,
                                             std::byte (&code)[decode::kMaxInstructionLength]) const;
+  std::optional<arch::Fault> inject_at_entry(const arch::CpuState& cpu);
+  bool interrupt_due(ThreadBlock& block);
+  bool interrupt_here(Interruption& it, arch::CpuState& cpu);
   void release_site(ThreadBlock& block);
   bool step_on_held(ThreadBlock& block, LinearAddress page, std::uint64_t rip);
   arch::CpuState load_enclave_state(const UContext& uc, std::uint64_t fs, std::uint64_t gs,

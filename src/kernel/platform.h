@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "arch/fault.h"
 #include "base/types.h"
 
 namespace enclume::kernel {
@@ -88,6 +89,12 @@ class Platform {
   [[nodiscard]] virtual bool alive(int id) noexcept = 0;
   /// Whether the calling thread has a signal to take before it goes on.
   [[nodiscard]] virtual bool signal_pending() noexcept = 0;
+  // -- Faults on demand (`enclume run --inject`) -----------------------------------------------------------
+  /// What an EINIT that is about to be executed shall leave in RAX instead; nothing, as a rule.
+  [[nodiscard]] virtual std::optional<arch::LeafCode> injected_einit_code() noexcept { return std::nullopt; }
+  /// Whether a page that is about to be added finds the EPC full, and no page to be had.
+  [[nodiscard]] virtual bool injected_full_epc() noexcept { return false; }
+
   /// Whether the program's descriptor is open on /dev/sgx_provision.
   [[nodiscard]] virtual bool is_provision_device(int fd) noexcept = 0;
 

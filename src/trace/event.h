@@ -280,6 +280,12 @@ struct Dropped {
   Question question;
 };
 
+/// Something that `--inject` asked for happens now.
+struct Injected {
+  std::string_view what;     ///< as it was given: "eenter=#GP@3"
+  std::uint64_t number = 0;  ///< the how-manieth opportunity this is
+};
+
 /// An enclave has lost its EPC, as by a power transition.
 struct EpcLoss {
   LinearAddress base;  ///< of the enclave
@@ -287,7 +293,7 @@ struct EpcLoss {
 };
 
 using What = std::variant<Start, RawCalls, Fork, Open, Close, Mmap, Mprotect, Munmap, Mremap, Ioctl, Enclu,
-                          Aex, Instruction, Fixup, PageFault, Signal, Dropped, EpcLoss>;
+                          Aex, Instruction, Fixup, PageFault, Signal, Dropped, Injected, EpcLoss>;
 
 struct Event {
   int process = 0;

@@ -262,6 +262,10 @@ void put(LineBuffer& line, const Dropped& e) {
   line.text(" -> nobody");
 }
 
+void put(LineBuffer& line, const Injected& e) {
+  line.text("injected ").text(e.what).text(" at ").dec(e.number);
+}
+
 void put(LineBuffer& line, const EpcLoss& e) {
   line.text("EPC lost (enclave ").hex(e.base).text(")");
   if (e.process != 0) {

@@ -344,6 +344,11 @@ void put(Elements& to, const Dropped& e) {
   });
 }
 
+void put(Elements& to, const Injected& e) {
+  to.instant("injection", constant("injected"),
+             [&](JsonObject& a) { a.string("what", e.what).number("at", e.number); });
+}
+
 void put(Elements& to, const EpcLoss& e) {
   to.instant("machine", constant("EPC lost"), [&](JsonObject& a) {
     a.hex("enclave", e.base);

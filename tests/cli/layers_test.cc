@@ -104,6 +104,29 @@ TEST(Resolve, TakesEachDesignByItsName) {
   }
 }
 
+TEST(Resolve, SaysWhichPartOfAnInjectionIsWrongAndWhatItShouldBe) {
+  const auto complaint = [](const char* text) {
+    const std::array<Layer, 1> layers = {Layer{{"inject", {text, "option --inject"}}}};
+    return failure_of([&] { (void)resolve(layers); });
+  };
+  EXPECT_EQ(complaint("lose-ecp@3"),
+            "option --inject: there is no event 'lose-ecp' (did you mean 'lose-epc'?)");
+  EXPECT_EQ(
+      complaint("eenter=#XX@3"),
+      "option --inject: '#XX' is wrong in 'eenter=#XX@3'; it must be an exception: eenter=#GP, eenter=#UD or "
+      "eenter=#PF");
+  EXPECT_EQ(complaint("eaug@2,lose-epc"),
+            "option --inject: 'lose-epc' is wrong in 'eaug@2,lose-epc'; it must be when it shall happen, "
+            "behind an @: "
+            "lose-epc@3");
+}
+
+TEST(Resolve, InterruptsAreInjectedInStrictMode) {
+  const std::array<Layer, 1> layers = {Layer{{"inject", {"interrupt@every:10", "o"}}}};
+  EXPECT_TRUE(resolve(layers).settings.strict);
+  EXPECT_FALSE(resolve({}).settings.strict);
+}
+
 TEST(Resolve, SaysWhereABadValueCameFromAndWhatIsAllowed) {
   const std::array<Layer, 1> layers = {Layer{{"sgx", {"3", "f:7"}}}};
   EXPECT_EQ(failure_of([&] { (void)resolve(layers); }), "f:7: '3' is not a value for sgx; allowed: 1 or 2");

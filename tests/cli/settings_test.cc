@@ -34,6 +34,9 @@ TEST(SettingsText, HasTheDocumentedForm) {
       "trace_insn=1;loader=/lib/enclume-load;cache=/home/me/.cache/enclume;secret_file=/home/me/secret");
   settings.trace_format = TraceFormat::kJson;
   EXPECT_NE(serialise(settings).find(";trace_format=json;"), std::string::npos);
+  settings.inject = "eenter=#GP@3";
+  settings.inject_seed = 7;
+  EXPECT_NE(serialise(settings).find(";inject=eenter=#GP@3;inject_seed=7;"), std::string::npos);
   settings.trace.reset();
   EXPECT_EQ(serialise(settings).find("trace"), std::string::npos);
 }
@@ -52,6 +55,9 @@ TEST(SettingsText, SurvivesTheRoundTrip) {
     settings.fixup = design;
     EXPECT_EQ(parse_settings(serialise(settings)), settings);
   }
+  settings.inject = "interrupt@every:100,einit=INVALID_SIGNATURE@random:2";
+  settings.inject_seed = kMaxInjectSeed;
+  EXPECT_EQ(parse_settings(serialise(settings)), settings);
   settings.trace = "/with;semicolon/and%percent/and=equals/and\nnewline/\xff";
   settings.loader = "/usr/lib/a;b/enclume-load";
   settings.cache = "/home/me/.cache/enclume";
@@ -107,6 +113,11 @@ TEST(SettingsText, RefusesEachWrongField) {
            good + secret + ";benign_faults=2",
            good + secret + ";front=back",
            good + secret + ";strict=2",
+           good + secret + ";inject=",
+           good + secret + ";inject=lose-epc",
+           good + secret + ";inject=interrupt@1",
+           good + secret + ";inject_seed=1",
+           good + secret + ";inject=lose-epc@1;inject_seed=-1",
            good + secret + ";strict=1;strict=1",
            good + secret + ";trace_insn=1",
            good + secret + ";trace=/a;trace_insn=1",

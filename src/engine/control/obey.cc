@@ -41,15 +41,18 @@ void answer(int process, ControlAnswer a) {
 }  // namespace
 
 bool is_request(int signo, const siginfo_t& info) {
-  return signo == SIGSYS && info.si_code == SI_QUEUE && control::request(value_of(info)).has_value();
+  return signo == SIGSYS && (info.si_code == SI_QUEUE || info.si_code == SI_TIMER) &&
+         control::request(value_of(info)).has_value();
 }
 
 void obey(const siginfo_t& info) {
   const auto request = control::request(value_of(info));
-  const LossCause cause{info.si_pid};
+  // A timer of the engine's own sends it as well, for `--inject`: nobody waits for an answer.
+  const int sender = info.si_code == SI_TIMER ? 0 : info.si_pid;
+  const LossCause cause{sender};
   switch (request ? request->what : ControlRequest::What{}) {
     case ControlRequest::What::LoseEpc:
-      answer(info.si_pid, lose(request->enclave, cause));
+      answer(sender, lose(request->enclave, cause));
       return;
     case ControlRequest::What::LoseOwnEpc:
       (void)lose_own_epc(cause);

@@ -258,6 +258,19 @@ std::uint64_t ProcessPlatform::load_from_user(kernel::FileHandle file, std::uint
   return n;
 }
 
+std::optional<arch::LeafCode> ProcessPlatform::injected_einit_code() noexcept {
+  std::optional<arch::LeafCode> code;
+  engine().injector.at(Opportunity::Einit,
+                       [&](const Injection& i) { code = static_cast<arch::LeafCode>(i.value); });
+  return code;
+}
+
+bool ProcessPlatform::injected_full_epc() noexcept {
+  bool full = false;
+  engine().injector.at(Opportunity::Eaug, [&](const Injection&) { full = true; });
+  return full;
+}
+
 bool ProcessPlatform::is_provision_device(int fd) noexcept {
   return device_of(fd) == Device::Provision;
 }

@@ -29,6 +29,8 @@ class ProcessPlatform : public kernel::Platform {
   [[nodiscard]] bool alive(int id) noexcept override;
   [[nodiscard]] bool signal_pending() noexcept override;
   [[nodiscard]] bool is_provision_device(int fd) noexcept override;
+  [[nodiscard]] std::optional<arch::LeafCode> injected_einit_code() noexcept override;
+  [[nodiscard]] bool injected_full_epc() noexcept override;
 
  protected:
   ~ProcessPlatform() = default;

@@ -91,7 +91,9 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
     kTraceInsn = 1024,
     kLoader = 2048,
     kFront = 4096,
-    kCache = 8192
+    kCache = 8192,
+    kInject = 16384,
+    kInjectSeed = 32768
   };
   unsigned seen = 0;
   bool first = true;
@@ -163,6 +165,22 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
           return Error("ENCLUME_SETTINGS: front is no front door that this engine has");
         }
         s.front = *door;
+      } else if (key == "inject") {
+        which = kInject;
+        const auto plan = parse_injections(value);
+        if (!plan) {
+          return Error("ENCLUME_SETTINGS: inject is no list of events that this engine knows");
+        }
+        const std::uint64_t seed = s.injections.seed;
+        s.injections = *plan;
+        s.injections.seed = seed;
+      } else if (key == "inject_seed") {
+        which = kInjectSeed;
+        const auto n = number(value);
+        if (!n) {
+          return Error("ENCLUME_SETTINGS: inject_seed is no number");
+        }
+        s.injections.seed = *n;
       } else if (key == "trace") {
         which = kTrace;
         if (!path(value, s.trace.storage())) {
@@ -217,6 +235,9 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
   }
   if (s.trace_instructions && !s.strict) {
     return Error("ENCLUME_SETTINGS: trace_insn needs strict");
+  }
+  if (s.injections.has(Injection::Event::Interrupt) && !s.strict) {
+    return Error("ENCLUME_SETTINGS: inject with an interrupt needs strict");
   }
   return s;
 }

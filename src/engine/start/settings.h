@@ -9,6 +9,7 @@
 #include <span>
 #include <string_view>
 
+#include "engine/inject/plan.h"
 #include "engine/start/front_door.h"
 #include "kernel/fixup/design.h"
 
@@ -48,6 +49,7 @@ struct Settings {
   PathSetting secret_file;          ///< path, empty: see has_secret
   PathSetting loader;               ///< enclume-load's path, empty: static programs run without the engine
   PathSetting cache;                ///< path of a directory for what is found out at each start, empty: none
+  InjectionPlan injections;         ///< none: nothing is injected
   bool has_secret = false;
   std::array<std::byte, 32> secret{};
 };

@@ -287,6 +287,7 @@ void start(char** environment) {
                      .cache = &kept.sites});
   }
   e.sgx->mm().vdso = install_vdso(environment, settings.fixup);
+  e.injector.start(settings.injections);
   e.debug = settings.debug;
   if (settings.debug) {
     tell_start(e, settings);

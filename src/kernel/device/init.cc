@@ -49,7 +49,11 @@ SysResult<void> init(const Kernel& kernel, Enclave& enclave, const arch::Sigstru
   const EnclaveLock lock(kernel, enclave);
   arch::LeafResult result;
   for (unsigned i = 0; i < kEinitSpins * kEinitSleeps; ++i) {
-    result = Encls(kernel, enclave).einit(mrsigner, reinterpret_cast<const std::byte*>(&sigstruct), token);
+    const auto injected = kernel.platform.injected_einit_code();
+    result =
+        injected
+            ? arch::leaf_failure(*injected)
+            : Encls(kernel, enclave).einit(mrsigner, reinterpret_cast<const std::byte*>(&sigstruct), token);
     if (!failed_with(result, arch::LeafCode::UnmaskedEvent)) {
       break;
     }

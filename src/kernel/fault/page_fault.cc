@@ -43,6 +43,9 @@ bool met_the_reclaimer(const Enclave& enclave, LinearAddress address, std::uint3
 /// sgx_encl_eaug_page()
 FaultResolution augment(const Kernel& kernel, Enclave& enclave, std::uint64_t number) noexcept {
   EnclaveShared& s = enclave.shared();
+  if (kernel.platform.injected_full_epc()) {
+    return FaultResolution::Bus;
+  }
   EpcReservation epc(kernel, enclave);
   EnclaveLock lock(kernel, enclave);
   for (;;) {

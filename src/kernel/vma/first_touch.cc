@@ -3,6 +3,10 @@
 
 #include <algorithm>
 
+#include "kernel/enclave_lock.h"
+#include "kernel/reclaim/eviction.h"
+#include "kernel/resident_page.h"
+
 namespace enclume::kernel {
 
 namespace {
@@ -57,6 +61,16 @@ void map_touched(Enclave& enclave, std::uint64_t page) noexcept {
     map_all(enclave);
     s.protection_epoch.fetch_add(1);  // so that all of it gets its native permissions in few calls
   }
+}
+
+bool unmap_page(const Kernel& kernel, Enclave& enclave, std::uint64_t page) noexcept {
+  const EnclaveLock lock(kernel, enclave);
+  if (!is_resident(enclave, page)) {
+    return false;
+  }
+  update(enclave.page(page), [](PageState& state) { state.untouched = true; });
+  revoke_pages(kernel, enclave, {&page, 1});
+  return true;
 }
 
 void unmap_touched(const Kernel& kernel, LinearRange range) noexcept {

@@ -20,6 +20,10 @@ inline constexpr std::uint64_t kMaxIslands = 4096;
 /// The page has a PTE from now on. Under the enclave's lock; the page is resident. Signal context: safe.
 void map_touched(Enclave& enclave, std::uint64_t page) noexcept;
 
+/// The page loses its PTE, whatever --benign-faults says: the next touch is a page fault. False if the
+/// enclave has no such page in the EPC. Takes the enclave's lock; signal context: as OwnerLock.
+bool unmap_page(const Kernel& kernel, Enclave& enclave, std::uint64_t page) noexcept;
+
 /// The program unmaps the range. Before the VMAs are gone. Signal context: safe.
 void unmap_touched(const Kernel& kernel, LinearRange range) noexcept;
 

@@ -15,6 +15,7 @@
 #include <mutex>
 #include <optional>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "kernel/enclave.h"
@@ -43,6 +44,8 @@ class FakePlatform final : public kernel::Platform {
   std::optional<int> signal_after;
   std::function<std::optional<kernel::SourceMapping>(LinearAddress)> mapping_of;
   std::set<int> dead;
+  std::optional<arch::LeafCode> einit_code;
+  bool full_epc = false;
   int provision_fd = 77;
   int pid = getpid();
   /// Called by kick(), unless empty.
@@ -136,6 +139,10 @@ class FakePlatform final : public kernel::Platform {
   int process_id() noexcept override { return pid; }
   bool alive(int id) noexcept override { return id != 0 && !dead.contains(id); }
   bool signal_pending() noexcept override { return signal_after && (*signal_after)-- <= 0; }
+  std::optional<arch::LeafCode> injected_einit_code() noexcept override {
+    return std::exchange(einit_code, std::nullopt);
+  }
+  bool injected_full_epc() noexcept override { return std::exchange(full_epc, false); }
   bool is_provision_device(int fd) noexcept override { return fd == provision_fd; }
 
  private:

@@ -48,6 +48,17 @@ TEST_F(FirstTouchTest, CostsOneExitAndTellsItLikeAPageThatIsNotThere) {
   EXPECT_EQ(exits_of(thread, part::kData + kPage), 1);
 }
 
+TEST_F(FirstTouchTest, UnmappedPageFaultsOnce) {
+  Enclave& e = w.load(test_image());
+  EnclaveThread thread(w, e);
+  EXPECT_EQ(exits_of(thread, part::kData), 1);
+  EXPECT_TRUE(kernel::unmap_page(w.kernel, e, part::kData / kPage));
+  EXPECT_EQ(native(e, part::kData), kernel::kProtNone);
+  EXPECT_EQ(exits_of(thread, part::kData), 1);
+  EXPECT_EQ(exits_of(thread, part::kData), 0);
+  EXPECT_FALSE(kernel::unmap_page(w.kernel, e, 0x80000 / kPage)) << "no such page";
+}
+
 TEST_F(FirstTouchTest, IsASilentFaultAtEenter) {
   Enclave& e = w.load(test_image());
   EnclaveThread thread(w, e);

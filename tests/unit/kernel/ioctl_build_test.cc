@@ -368,6 +368,24 @@ TEST(InitTest, FaultsAndStates) {
   EXPECT_EQ(w.ioctl(e, Command::Init, arg), fail(Errno::Fault));
 }
 
+TEST(InitTest, InjectedEinitCodeIsEperm) {
+  KernelWorld w;
+  const EnclaveImage image = test_image();
+  Enclave& e = w.build(image);
+  w.platform.einit_code = arch::LeafCode::InvalidCpusvn;
+  EXPECT_EQ(w.init(e, image), fail(Errno::Perm));
+  EXPECT_FALSE(e.initialized());
+  EXPECT_EQ(w.init(e, image), 0);
+}
+
+TEST(InitTest, EinitThatWasInterruptedIsTriedAgain) {
+  KernelWorld w;
+  const EnclaveImage image = test_image();
+  Enclave& e = w.build(image);
+  w.platform.einit_code = arch::LeafCode::UnmaskedEvent;
+  EXPECT_EQ(w.init(e, image), 0);
+}
+
 /// PROVISIONKEY and EINITTOKENKEY, with and without leave.
 class AttributesTest : public ::testing::Test {
  protected:

@@ -124,6 +124,13 @@ TEST_F(PageFaultTest, FirstTouchAddsAPendingPage) {
   w.expect_consistent();
 }
 
+TEST_F(PageFaultTest, AugmentingFindsTheInjectedFullEpc) {
+  w.load(image);
+  w.platform.full_epc = true;
+  EXPECT_EQ(fault(0x80000, pfec::kWrite), Outcome::Bus);
+  EXPECT_EQ(fault(0x80000, pfec::kWrite), Outcome::Resolved);
+}
+
 TEST_F(PageFaultTest, NoPageIsAddedWithoutSgx2) {
   arch::MachineConfig config = default_config();
   config.sgx2 = false;

@@ -310,6 +310,10 @@ TEST(Calls, WithoutLibc) {
             "system calls without libc: 12 instructions, the first in libfoo.so");
 }
 
+TEST(Machine, InjectedEventsAreMarkedAsSuch) {
+  EXPECT_EQ(text_of(Injected{"eenter=#GP@every:3", 6}), "injected eenter=#GP@every:3 at 6");
+}
+
 TEST(Machine, EpcLossSaysWhoAskedForIt) {
   EXPECT_EQ(text_of(EpcLoss{at(0x5000), 42}), "EPC lost (enclave 0x5000): asked for by process 42");
   EXPECT_EQ(text_of(EpcLoss{at(0x5000), 0}), "EPC lost (enclave 0x5000): injected");
