@@ -115,6 +115,12 @@ bool apply(Resolved& resolved, std::string_view key, const std::string& text) {
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seed);
     if (error != std::errc{} || end != text.data() + text.size() || seed > kMaxInjectSeed) return false;
     settings.inject_seed = seed;
+  } else if (key == "stats") {
+    if (text.empty()) return false;
+    resolved.stats = text;
+  } else if (key == "stats-format") {
+    if (text != "text" && text != "json") return false;
+    resolved.stats_as_json = text == "json";
   } else if (key == "trace-format") {
     if (text != "text" && text != "json") return false;
     settings.trace_format = text == "json" ? TraceFormat::kJson : TraceFormat::kText;

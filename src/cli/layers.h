@@ -23,7 +23,7 @@ struct SettingName {
   std::string_view allowed;
 };
 
-inline constexpr std::array<SettingName, 13> kSettingNames = {{
+inline constexpr std::array<SettingName, 15> kSettingNames = {{
     {"epc-size", "ENCLUME_EPC_SIZE",
      "a size from 1M to 1T, a multiple of 4096 bytes; K, M, G and T may follow"},
     {"sgx", "ENCLUME_SGX", "1 or 2"},
@@ -38,6 +38,8 @@ inline constexpr std::array<SettingName, 13> kSettingNames = {{
     {"front", "ENCLUME_FRONT", "auto, libc or raw"},
     {"inject", "ENCLUME_INJECT", "EVENT@WHEN, several with commas between; see docs/injecting.md"},
     {"inject-seed", "ENCLUME_INJECT_SEED", "a number from 0 to 999999999999999999"},
+    {"stats", "ENCLUME_STATS", "the name of a file, or - for standard error"},
+    {"stats-format", "ENCLUME_STATS_FORMAT", "text or json"},
 }};
 
 struct RawValue {
@@ -69,6 +71,8 @@ using Environment = std::function<std::optional<std::string>(std::string_view na
 struct Resolved {
   Settings settings;
   std::optional<std::string> machine_seed;
+  std::optional<std::string> stats;  // where the figures go at the end: a file, or "-" for standard error
+  bool stats_as_json = false;
 };
 
 // `layers` in falling precedence. Throws Failure (usage) that names the value, its origin and what is

@@ -12,9 +12,11 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <system_error>
 
 #include "cli/engine_location.h"
@@ -22,6 +24,8 @@
 #include "cli/layers.h"
 #include "cli/machine_secret.h"
 #include "cli/program.h"
+#include "cli/stats/figures.h"
+#include "cli/stats/supervise.h"
 #include "cli/user_directories.h"
 #include "cli/verb.h"
 #include "engine/load/exec.h"
@@ -43,8 +47,7 @@ void write_all(int fd, std::string_view text, const std::string& name) {
     const auto written = ::write(fd, text.data(), text.size());
     if (written < 0 && errno == EINTR) continue;
     if (written <= 0) {
-      throw Failure(ExitStatus::kInternal,
-                    fmt::format("cannot write the trace to {}: {}", name, std::strerror(errno)));
+      throw Failure(ExitStatus::kInternal, fmt::format("cannot write to {}: {}", name, std::strerror(errno)));
     }
     text.remove_prefix(static_cast<std::size_t>(written));
   }
@@ -178,6 +181,44 @@ std::size_t copy_memory(void* to, const void* from, std::size_t size) {
                 fmt::format("cannot execute {}: {}", path, std::strerror(error)));
 }
 
+// Makes the file or empties it, so that a mistake shows now and not when the program has run for a day.
+std::string prepare_figures(const std::string& name) {
+  if (name == "-") return name;
+  auto path = fs::absolute(name).string();
+  const FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0666));
+  if (!file) {
+    throw Failure(ExitStatus::kInternal, fmt::format("cannot write to {}: {}", path, std::strerror(errno)));
+  }
+  return path;
+}
+
+// The child returns, to become the program; the parent waits for it, writes the figures and ends as it has
+// ended.
+void stay_and_count(const StatsCollection& collection, const std::string& name, bool as_json) {
+  std::fflush(nullptr);
+  const sigset_t mask = hold_signals();
+  const pid_t child = ::fork();
+  if (child < 0) throw Failure(ExitStatus::kInternal, fmt::format("cannot fork: {}", std::strerror(errno)));
+  if (child == 0) {
+    ::sigprocmask(SIG_SETMASK, &mask, nullptr);
+    return;
+  }
+  const int status = wait_for_program(child);
+  const auto figures = collection.figures();
+  const auto text = as_json ? to_json(figures).dump(2) + "\n" : to_text(figures);
+  try {
+    if (name == "-") {
+      write_all(STDERR_FILENO, text, "standard error");
+    } else {
+      const FileDescriptor file(::open(name.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOCTTY));
+      write_all(file.get(), text, name);
+    }
+  } catch (const Failure& failure) {
+    fmt::print(stderr, "enclume: {}\n", failure.what());
+  }
+  end_alike(status);
+}
+
 class RunVerb final : public Verb {
  public:
   const Manual& manual() const override;
@@ -239,7 +280,8 @@ const Manual& RunVerb::manual() const {
               {"ENVIRONMENT",
                {{"ENCLUME_EPC_SIZE, ENCLUME_SGX, ENCLUME_MACHINE_SEED, ENCLUME_DEBUG, ENCLUME_TRACE, "
                  "ENCLUME_FIXUP, ENCLUME_TRACE_FORMAT, ENCLUME_BENIGN_FAULTS, ENCLUME_STRICT, "
-                 "ENCLUME_TRACE_INSN, ENCLUME_FRONT, ENCLUME_INJECT, ENCLUME_INJECT_SEED",
+                 "ENCLUME_TRACE_INSN, ENCLUME_FRONT, ENCLUME_INJECT, ENCLUME_INJECT_SEED, ENCLUME_STATS, "
+                 "ENCLUME_STATS_FORMAT",
                  "The settings, as the options of the same names. Those without a value are yes or no here. "
                  "An empty value "
                  "counts as none."},
@@ -330,6 +372,12 @@ void RunVerb::add_options(CLI::App& app) {
       "EENTER, EINIT, added page or instruction of enclave code), every:N, random:N (one in N), or for "
       "lose-epc a "
       "time such as 500ms. docs/injecting.md tells more.");
+  values_.at(13).option = app.add_flag(
+      "--stats{-}", values_.at(13).text,
+      "At the end, say what PROGRAM and its children have done: entries, exits and asynchronous exits by "
+      "vector, faults, pages, time. On standard error, or with --stats=FILE in FILE. enclume then stays "
+      "as PROGRAM's parent and passes signals on, so PROGRAM's process id is another one.");
+  add(14, "text|json", "The form of these figures. Default: text.");
   add(12, "NUMBER", "Which ones of random:N are hit. The same number gives the same. Default: 0.");
   app.add_option("--config", config_, "Read FILE instead of the usual configuration file.")
       ->type_name("FILE");
@@ -364,7 +412,8 @@ ExitStatus RunVerb::run(const std::vector<std::string>& rest) {
   const auto environment = process_environment();
   const std::array<Layer, 3> layers = {layer_from_options(), layer_from_environment(environment),
                                        layer_from_file(config_, environment)};
-  auto [settings, seed] = resolve(layers);
+  auto [settings, seed, stats, stats_as_json] = resolve(layers);
+  if (stats) stats = prepare_figures(*stats);
 
   const auto program = find_program(arguments.front());
   const auto kind = check_program(program);
@@ -381,6 +430,9 @@ ExitStatus RunVerb::run(const std::vector<std::string>& rest) {
   settings.secret = choose_secret(seed);
   settings.cache = cache_directory();
 
+  std::optional<StatsCollection> collection;
+  if (stats) settings.stats = collection.emplace().path();
+
   set_variable(std::string(kSettingsVariable), serialise(settings));
   const std::string zydis = settings.trace_instructions ? disassembler() : std::string();
   if (settings.trace_instructions && zydis.empty()) {
@@ -390,6 +442,7 @@ ExitStatus RunVerb::run(const std::vector<std::string>& rest) {
         "has instructions as bytes alone\n");
   }
   set_variable("LD_PRELOAD", preload_list(engine, zydis));
+  if (collection) stay_and_count(*collection, *stats, stats_as_json);
   become(program, kind, arguments, engine, settings.loader);
 }
 

@@ -99,6 +99,7 @@ std::string serialise(const Settings& settings) {
   if (settings.strict) out += ";strict=1";
   if (settings.front != engine::FrontDoor::Auto)
     out += fmt::format(";front={}", engine::name_of(settings.front));
+  if (!settings.stats.empty()) out += ";stats=" + escape(settings.stats);
   if (!settings.inject.empty()) {
     out += ";inject=" + escape(settings.inject);
     if (settings.inject_seed != 0) out += fmt::format(";inject_seed={}", settings.inject_seed);
@@ -160,6 +161,11 @@ std::optional<Settings> parse_settings(std::string_view text) {
     settings.front = *door;
   }
 
+  if (const auto stats = take(*fields, "stats")) {
+    const auto path = unescape(*stats);
+    if (!path || !path->starts_with('/') || path->size() >= 64) return std::nullopt;
+    settings.stats = *path;
+  }
   if (const auto inject = take(*fields, "inject")) {
     const auto plan = engine::parse_injections(*inject);
     if (!plan || (plan->has(engine::Injection::Event::Interrupt) && !settings.strict)) return std::nullopt;

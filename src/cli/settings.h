@@ -45,9 +45,10 @@ struct Settings {
   bool benign_faults = true;  // page faults that the kernel resolves happen, and EXITINFO tells of them
   bool strict = false;        // enclave code runs an instruction at a time
   engine::FrontDoor front = engine::FrontDoor::Auto;
-  std::string inject;                             // as engine/inject/plan.h has it; empty: nothing
-  std::uint64_t inject_seed = 0;                  // counts if there is something
-  std::optional<std::string> trace;               // absolute path, or "-" for standard error
+  std::string stats;                 // the counters' file, /proc/PID/fd/N; empty: nothing is counted
+  std::string inject;                // as engine/inject/plan.h has it; empty: nothing
+  std::uint64_t inject_seed = 0;     // counts if there is something
+  std::optional<std::string> trace;  // absolute path, or "-" for standard error
   TraceFormat trace_format = TraceFormat::kText;  // counts if there is a trace
   bool trace_instructions = false;                // likewise; needs `strict`
   std::optional<std::string> loader;  // absolute path of enclume-load, which starts static programs

@@ -223,6 +223,7 @@ void Engine::after_fork() {
     host_patcher().reset_in_child();
     forget_held_after_fork();
     symbols_after_fork();
+    stats.after_fork();
     if (sgx != nullptr) {
       sgx->after_fork();
     }

@@ -13,6 +13,7 @@
 #include "engine/signals/actions.h"
 #include "engine/signals/held.h"
 #include "engine/signals/pkru.h"
+#include "engine/stats/stats.h"
 #include "engine/threads/arena.h"
 #include "trace/stream.h"
 
@@ -46,6 +47,7 @@ class Engine {
   bool active = false;                                  ///< set up; front doors pass through until then
   Sgx* sgx = nullptr;                                   ///< the machine; see sgx.h
   trace::Stream events;                                 ///< told by trace/hooks.h
+  Stats stats;                                          ///< what `--stats` counts
   Injector injector;                                    ///< what `--inject` asks for
   bool trace_instructions = false;                      ///< events has each instruction of enclave code
   LinearRange exempt;  ///< system calls from here never trap; see start/gate.h

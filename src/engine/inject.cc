@@ -84,6 +84,7 @@ bool Sgx::interrupt_here(Interruption& it, CpuState& cpu) {
   arch::aex(kernel_.machine(), it.block.lp, cpu, arch::AexEvent{});
   leave(it.block, it.uc);
   traced.left(trace::Interrupt{});
+  engine().stats.add(it.block.slot, Count::AexInterrupt);
   finish(it, cpu);
   return true;
 }

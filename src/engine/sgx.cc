@@ -62,6 +62,16 @@ void read_fpu_words(const arch::XsaveImage& image, kernel::TrapFrame& trap) {
   std::memcpy(&trap.mxcsr, image.area + 24, sizeof(trap.mxcsr));
 }
 
+Count counted_as(std::uint32_t leaf, bool completed, bool was_inside, bool is_inside) {
+  if (was_inside) {
+    return is_inside || !completed ? Count::OtherLeaf : Count::Eexit;
+  }
+  if (!completed) {
+    return Count::EntryFault;
+  }
+  return leaf == static_cast<std::uint32_t>(arch::EncluLeaf::Eenter) ? Count::Eenter : Count::Eresume;
+}
+
 }  // namespace
 
 Access access_of(std::uint64_t error_code) {
@@ -120,6 +130,7 @@ Pkru enclave_pkru(Pkru pkru) {
 // -----------------------------------------------------------------------------------------------
 
 void Sgx::enter(ThreadBlock& block, UContext& uc) {
+  block.entered_at = engine().stats.now();
   block.host_fs = block.lp.host_fs_base;
   block.host_gs = block.lp.host_gs_base;
   block.host_pkru = frame_pkru(uc);
@@ -134,6 +145,9 @@ void Sgx::enter(ThreadBlock& block, UContext& uc) {
 
 void Sgx::leave(ThreadBlock& block, UContext& uc) {
   set_frame_pkru(uc, pkru_after_exit(block.xfrm, block.host_pkru, frame_pkru(uc), enclume_epc_fence));
+  if (engine().stats.on()) [[unlikely]] {
+    engine().stats.add(block.slot, Count::TicksInside, engine().stats.now() - block.entered_at);
+  }
   block.traced = 0;
   block.inside.store(0, std::memory_order_seq_cst);
   block.exits.fetch_add(1, std::memory_order_seq_cst);
@@ -164,10 +178,14 @@ bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report) {
       }
     }
     const LinearAddress output = was_inside ? output_of_enclu(cpu) : LinearAddress{};
+    const auto leaf = static_cast<std::uint32_t>(cpu[arch::Reg::Rax]);
     kernel::UserSpace space(kernel_);
     TracedEnclu traced(block.lp, cpu);
     const arch::LeafResult result = arch::enclu(kernel_.machine(), block.lp, cpu, space);
     traced.ended(result, block.lp, cpu);
+    if (engine().stats.on()) [[unlikely]] {
+      engine().stats.add(block.slot, counted_as(leaf, result.has_value(), was_inside, block.lp.enclave_mode));
+    }
     if (result) {
       if (!was_inside && block.lp.enclave_mode) {
         enter(block, it.uc);
@@ -286,6 +304,7 @@ bool Sgx::raise(Interruption& it, CpuState& cpu, Fault fault, bool trap_class,
     trap.address = arch::aex(kernel_.machine(), block.lp, cpu, event);
     leave(block, it.uc);
     traced.left(fault);
+    engine().stats.add_aex(block.slot, static_cast<unsigned>(fault.vector));
   }
   trap.rip = LinearAddress(cpu.rip);
   read_fpu_words(cpu.xsave, trap);
@@ -309,6 +328,12 @@ bool Sgx::raise(Interruption& it, CpuState& cpu, Fault fault, bool trap_class,
   const kernel::Delivery delivery = kernel::deliver(mm_.design, state, trap);
   trace_delivery(delivery, mm_.design, trap, cpu, block, it.uc.sigmask);
   bool settled = true;
+  if (engine().stats.on()) [[unlikely]] {
+    const bool resolved = fault.vector == Vector::PF && trap.page_fault == kernel::FaultResolution::Resolved;
+    engine().stats.add(block.slot, resolved                                          ? Count::FaultResolved
+                                   : std::holds_alternative<kernel::Fixup>(delivery) ? Count::FaultFixedUp
+                                                                                     : Count::FaultSignalled);
+  }
   if (const auto* fixup = std::get_if<kernel::Fixup>(&delivery)) {
     it.redirected = true;
     cpu.rip = fixup->rip.value();
@@ -389,6 +414,7 @@ void Sgx::leave_enclave(ThreadBlock& block, UContext& uc, ExitPlan& plan, trace:
   arch::aex(kernel_.machine(), block.lp, cpu, arch::AexEvent{});
   leave(block, uc);
   traced.left(why);
+  engine().stats.add(block.slot, why.kick ? Count::AexKick : Count::AexInterrupt);
   store_state(uc, cpu, plan);
   plan.enclave = 0;
 }

@@ -89,6 +89,16 @@ class Platform {
   [[nodiscard]] virtual bool alive(int id) noexcept = 0;
   /// Whether the calling thread has a signal to take before it goes on.
   [[nodiscard]] virtual bool signal_pending() noexcept = 0;
+  /// Pages have moved, for whoever counts them.
+  enum class PageEvent : std::uint8_t {
+    Added,      ///< EADD
+    Augmented,  ///< EAUG
+    Out,        ///< EWB
+    In,         ///< ELDU
+    Removed,    ///< EREMOVE, by the program's request
+  };
+  virtual void count_pages(PageEvent /*what*/, std::uint64_t /*pages*/) noexcept {}
+
   // -- Faults on demand (`enclume run --inject`) -----------------------------------------------------------
   /// What an EINIT that is about to be executed shall leave in RAX instead; nothing, as a rule.
   [[nodiscard]] virtual std::optional<arch::LeafCode> injected_einit_code() noexcept { return std::nullopt; }

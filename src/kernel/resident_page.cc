@@ -49,6 +49,7 @@ SysResult<void> load_secs(const Kernel& kernel, Enclave& enclave, EpcReservation
     return fail(Errno::Fault);
   }
   epc.use();
+  kernel.platform.count_pages(Platform::PageEvent::In, 1);
   PageState state = secs.load();
   state.resident = true;
   secs.store(state);
@@ -71,6 +72,7 @@ SysResult<void> load_page(const Kernel& kernel, Enclave& enclave, EpcReservation
     return fail(Errno::Fault);
   }
   epc.use();
+  kernel.platform.count_pages(Platform::PageEvent::In, 1);
   enclave.shared().secs_children.fetch_add(1);
   PageState state = page.load();
   state.resident = true;

@@ -19,10 +19,19 @@ constexpr std::uint64_t kColumns = 64;
 constexpr std::uint64_t kMaxRows = 256;  // of squares, for each enclave
 constexpr int kSquare = 11;
 constexpr int kLeft = 176;  // room for the addresses
-constexpr int kMargin = 24;
+constexpr int kMargin = 2 * kSquare;
 constexpr int kGapHeight = 2 * kSquare;
 constexpr int kHeader = 58;
 constexpr int kWidth = kLeft + static_cast<int>(kColumns) * kSquare + kMargin;
+
+// "14.2M": what is read at a glance.
+std::string rounded_size(std::uint64_t bytes) {
+  double size = static_cast<double>(bytes) / 1024;
+  std::size_t unit = 0;
+  for (; size >= 1024 && unit < 4; ++unit) size /= 1024;
+  return fmt::format("{:.{}f}{}", size, size == static_cast<double>(static_cast<std::uint64_t>(size)) ? 0 : 1,
+                     "KMGTP"[unit]);
+}
 
 // What a colour stands for.
 enum class Use : std::size_t {
@@ -159,7 +168,7 @@ class Panel {
   void gap(std::uint64_t from_page, std::uint64_t to_page) {
     if (to_page <= from_page) return;
     text(kLeft, y_ + 15, "gap",
-         fmt::format("{} without pages", size_name((to_page - from_page) * kPageSize)));
+         fmt::format("{} without pages", rounded_size((to_page - from_page) * kPageSize)));
     y_ += kGapHeight;
   }
 
@@ -266,6 +275,7 @@ std::string legend(const Snapshot& snapshot, int y) {
     out +=
         square + fmt::format("<text x=\"{}\" y=\"{}\">{}</text>\n", x + kSquare + 5, y + kSquare - 2, words);
     x += kSquare + 5 + static_cast<int>(words.size()) * 7 + 14;
+    x += (kSquare - x % kSquare) % kSquare;  // the patterns repeat from 0 on
   };
   const auto rect = [&](const char* attribute, const char* value) {
     return fmt::format("<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" {}=\"{}\"/>", x, y, kSquare,
@@ -274,16 +284,16 @@ std::string legend(const Snapshot& snapshot, int y) {
   for (std::size_t i = 0; i < kLooks.size(); ++i) {
     if (pages[i] != 0)
       entry(rect("class", kLooks[i].css),
-            fmt::format("{} {}", kLooks[i].words, size_name(pages[i] * kPageSize)));
+            fmt::format("{} {}", kLooks[i].words, rounded_size(pages[i] * kPageSize)));
   }
-  y += kSquare + 9;
+  y += 2 * kSquare;
   x = kMargin;
   const auto mark = [&](std::uint64_t count, const std::string& drawing, const char* words) {
     if (count != 0)
-      entry(rect("class", "none") + drawing, fmt::format("{} {}", words, size_name(count * kPageSize)));
+      entry(rect("class", "none") + drawing, fmt::format("{} {}", words, rounded_size(count * kPageSize)));
   };
   if (evicted != 0)
-    entry(rect("class", "data evicted"), fmt::format("evicted {}", size_name(evicted * kPageSize)));
+    entry(rect("class", "data evicted"), fmt::format("evicted {}", rounded_size(evicted * kPageSize)));
   mark(untouched, rect("fill", "url(#untouched)"), "in no page table");
   mark(waiting, rect("fill", "url(#waits)"), "waits for EACCEPT");
   mark(lost, rect("fill", "url(#lost)"), "lost");
@@ -316,7 +326,7 @@ std::string to_svg(const Snapshot& snapshot) {
              "<rect width=\"{}\" height=\"{}\" class=\"ground\"/>\n<text x=\"{}\" y=\"32\" "
              "class=\"title\">{}</text>\n",
              kWidth, y, kMargin, title) +
-         legend(snapshot, 48) + body + "</svg>\n";
+         legend(snapshot, 4 * kSquare) + body + "</svg>\n";
 }
 
 std::string to_html(const Snapshot& snapshot) {

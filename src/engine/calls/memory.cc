@@ -325,6 +325,7 @@ SysResult<long> ioctl_on_enclave(int fd, kernel::FileIdentity file, unsigned cmd
       return fail(r.error());
     }
   }
+  engine().stats.add(0, Count::Ioctls);
   const auto result = kernel::sgx_ioctl(kernel, **enclave, cmd, LinearAddress(argument));
   // Of a call that failed, `count` may be what the program left there.
   if (result && engine().trace_instructions &&

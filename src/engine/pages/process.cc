@@ -258,6 +258,12 @@ std::uint64_t ProcessPlatform::load_from_user(kernel::FileHandle file, std::uint
   return n;
 }
 
+void ProcessPlatform::count_pages(PageEvent what, std::uint64_t pages) noexcept {
+  constexpr Count kCounts[] = {Count::PagesAdded, Count::PagesAugmented, Count::PagesOut, Count::PagesIn,
+                               Count::PagesRemoved};
+  engine().stats.add(0, kCounts[static_cast<std::size_t>(what)], pages);
+}
+
 std::optional<arch::LeafCode> ProcessPlatform::injected_einit_code() noexcept {
   std::optional<arch::LeafCode> code;
   engine().injector.at(Opportunity::Einit,

@@ -29,6 +29,7 @@ class ProcessPlatform : public kernel::Platform {
   [[nodiscard]] bool alive(int id) noexcept override;
   [[nodiscard]] bool signal_pending() noexcept override;
   [[nodiscard]] bool is_provision_device(int fd) noexcept override;
+  void count_pages(PageEvent what, std::uint64_t pages) noexcept override;
   [[nodiscard]] std::optional<arch::LeafCode> injected_einit_code() noexcept override;
   [[nodiscard]] bool injected_full_epc() noexcept override;
 

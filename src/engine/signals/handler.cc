@@ -351,7 +351,12 @@ extern "C" void enclume_on_signal(int signo, siginfo_t* info, UContext* uc, Thre
     on_nested(signo, *info, *uc, *block, *facts, *plan);
     return;
   }
+  const std::uint64_t began = engine().stats.now();
   handle(signo, info, uc, block, facts, plan);
+  if (engine().stats.on()) [[unlikely]] {
+    engine().stats.add(block->slot, Count::Signals);
+    engine().stats.add(block->slot, Count::TicksEngine, engine().stats.now() - began);
+  }
   if (engine().debug && !engine().in_vfork_child()) {
     check_thread(*block, *plan, sys::gettid());
   }

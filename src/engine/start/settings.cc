@@ -93,7 +93,8 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
     kFront = 4096,
     kCache = 8192,
     kInject = 16384,
-    kInjectSeed = 32768
+    kInjectSeed = 32768,
+    kStats = 65536
   };
   unsigned seen = 0;
   bool first = true;
@@ -181,6 +182,11 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
           return Error("ENCLUME_SETTINGS: inject_seed is no number");
         }
         s.injections.seed = *n;
+      } else if (key == "stats") {
+        which = kStats;
+        if (!path(value, s.stats)) {
+          return Error("ENCLUME_SETTINGS: stats is not a path");
+        }
       } else if (key == "trace") {
         which = kTrace;
         if (!path(value, s.trace.storage())) {

@@ -49,6 +49,7 @@ struct Settings {
   PathSetting secret_file;          ///< path, empty: see has_secret
   PathSetting loader;               ///< enclume-load's path, empty: static programs run without the engine
   PathSetting cache;                ///< path of a directory for what is found out at each start, empty: none
+  std::array<char, 64> stats{};     ///< path of the counters' file, empty: nothing is counted
   InjectionPlan injections;         ///< none: nothing is injected
   bool has_secret = false;
   std::array<std::byte, 32> secret{};

@@ -288,6 +288,12 @@ void start(char** environment) {
   }
   e.sgx->mm().vdso = install_vdso(environment, settings.fixup);
   e.injector.start(settings.injections);
+  if (settings.stats[0] != '\0' && !e.stats.open(settings.stats.data())) {
+    warn(
+        "the counters of --stats can't be reached from here (another user, or enclume run has ended); this "
+        "program "
+        "is not counted");
+  }
   e.debug = settings.debug;
   if (settings.debug) {
     tell_start(e, settings);

@@ -195,6 +195,7 @@ class PageAdder {
                                  .untouched = kernel_.maps_on_touch,
                                  .type = secinfo_.type()});
     enclave_.index().insert(number);
+    kernel_.platform.count_pages(Platform::PageEvent::Added, 1);
     return {};
   }
 

@@ -39,6 +39,7 @@ SysResult<void> remove_page(const Kernel& kernel, Enclave& enclave, std::uint64_
   give_back_epc_page(kernel, enclave);
   enclave.shared().secs_children.fetch_sub(1);
   shrink(enclave);
+  kernel.platform.count_pages(Platform::PageEvent::Removed, 1);
   return {};
 }
 

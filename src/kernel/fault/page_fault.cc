@@ -69,6 +69,7 @@ FaultResolution augment(const Kernel& kernel, Enclave& enclave, std::uint64_t nu
     return FaultResolution::Bus;
   }
   epc.use();
+  kernel.platform.count_pages(Platform::PageEvent::Augmented, 1);
   s.secs_children.fetch_add(1);
   // The enclave decides on permissions by EACCEPT, EACCEPTCOPY and EMODPE: no maximum.
   enclave.page(number).store(

@@ -45,6 +45,7 @@ bool write_back(const Kernel& kernel, Enclave& enclave, const arch::EpcPage& epc
     // ELDU says (sgx_reclaimer_write()).
   } else {
     page.va_slot.store(static_cast<std::uint32_t>(*slot + 1));
+    kernel.platform.count_pages(Platform::PageEvent::Out, 1);
   }
   PageState state = page.load();
   state.resident = false;

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`enclume run --stats`: the figures, and that nobody notices who counts."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import time
+import unittest
+
+from watched_program import ENCLUME, WATCHED, WatchedTest
+
+FIRST_FAULT = os.environ["ENCLUME_FIRST_FAULT"]
+
+
+class StatsTest(WatchedTest):
+    def figures(self, *program, options=()):
+        name = self.home / "figures"
+        result = self.enclume("run", f"--stats={name}", "--stats-format=json", *options, "--", *program,
+                              stdin=subprocess.DEVNULL)
+        return result, json.loads(name.read_text())
+
+    def popen(self, *program, **more):
+        options = {"env": self.environment, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE,
+                   "stderr": subprocess.PIPE, "text": True} | more
+        process = subprocess.Popen([ENCLUME, "run", "--stats", "--", *program], **options)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+
+class Figures(StatsTest):
+    def test_agree_with_the_trace(self):
+        trace = self.home / "trace"
+        result, figures = self.figures(FIRST_FAULT, options=["--trace", trace])
+        self.assertEqual(result.returncode, 0, result.stderr)
+        lines = trace.read_text()
+        self.assertEqual(figures["processes"], 1)
+        self.assertEqual(figures["transitions"]["eenter"], len(re.findall(r"\[EENTER\].* -> rip", lines)))
+        self.assertEqual(figures["transitions"]["eresume"], len(re.findall(r"\[ERESUME\].* -> rip", lines)))
+        self.assertEqual(figures["transitions"]["entry_faults"], len(re.findall(r"\[E(?:ENTER|RESUME)\].* = #", lines)))
+        self.assertEqual(figures["transitions"]["eexit"], len(re.findall(r"\[EEXIT\].* -> rip", lines)))
+        self.assertEqual(figures["aex"], {"#PF": len(re.findall(r"AEX #PF", lines))})
+        self.assertEqual(figures["faults"]["resolved"], len(re.findall(r"page fault addr", lines)))
+        self.assertEqual(figures["faults"]["fixed_up"], len(re.findall(r"fixup vdso:", lines)))
+        self.assertEqual(figures["engine"]["ioctls"], len(re.findall(r"ioctl\(", lines)))
+        self.assertEqual(figures["pages"]["added"], 3)
+
+    def test_pages_that_go_and_come(self):
+        result, figures = self.figures(WATCHED, "1", "600", options=["--epc-size", "1M"])
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertGreater(figures["pages"]["out"], 300)
+        self.assertGreater(figures["pages"]["in"], 0)
+
+    def test_time_in_enclaves(self):
+        program = self.popen(WATCHED)
+        program.stdout.readline()
+        time.sleep(0.5)  # a thread spins inside
+        program.stdin.close()
+        program.wait(timeout=60)
+        inside = float(re.search(r"([\d.]+) s in enclaves", program.stderr.read()).group(1))
+        self.assertGreater(inside, 0.2)
+
+    def test_of_children(self):
+        _, one = self.figures(FIRST_FAULT)
+        result, three = self.figures("sh", "-c", f"{FIRST_FAULT}; {FIRST_FAULT}; exec {FIRST_FAULT}")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(three["transitions"]["eenter"], 3 * one["transitions"]["eenter"])
+
+    def test_of_a_process_that_is_killed(self):
+        result, figures = self.figures("sh", "-c", f"{FIRST_FAULT}; kill -KILL $$")
+        self.assertEqual(result.returncode, -signal.SIGKILL)
+        self.assertGreater(figures["transitions"]["eenter"], 0)
+
+    def test_system_calls_without_libc(self):
+        _, figures = self.figures(FIRST_FAULT, options=["--front", "raw"])
+        self.assertIn("raw_calls", figures["engine"])
+
+    def test_text_goes_to_standard_error(self):
+        result = self.enclume("run", "--stats", "--", FIRST_FAULT)
+        self.assertRegex(result.stderr, r"^enclume: 1 process, [\d.]+ s; [\d.]+ s in enclaves")
+        self.assertRegex(result.stderr, r"\n  transitions +\d+  EENTER\n")
+        self.assertRegex(result.stderr, r"\n +\d+  AEX by #PF\n")
+
+
+class Passthrough(StatsTest):
+    def test_exit_status(self):
+        for status in [0, 1, 77, 255]:
+            self.assertEqual(self.enclume("run", "--stats", "--", "sh", "-c", f"exit {status}").returncode, status)
+
+    def test_death_by_signal(self):
+        for signo in [signal.SIGTERM, signal.SIGSEGV, signal.SIGINT, signal.SIGKILL]:
+            self.assertEqual(self.enclume("run", "--stats", "--", "sh", "-c", f"kill -{signo.value} $$").returncode,
+                             -signo)
+
+    def test_signals_reach_the_program(self):
+        program = self.popen("sh", "-c", "trap 'echo got; exit 4' USR1; echo ready; while :; do sleep 0.1; done")
+        self.assertEqual(program.stdout.readline(), "ready\n")
+        program.send_signal(signal.SIGUSR1)
+        self.assertEqual(program.stdout.readline(), "got\n")
+        self.assertEqual(program.wait(timeout=60), 4)
+
+    def test_stopping_and_going_on(self):
+        program = self.popen("sh", "-c", "echo ready; kill -STOP $$; echo on")
+        self.assertEqual(program.stdout.readline(), "ready\n")
+        _, status = os.waitpid(program.pid, os.WUNTRACED)
+        self.assertTrue(os.WIFSTOPPED(status))
+        program.send_signal(signal.SIGCONT)
+        self.assertEqual(program.stdout.readline(), "on\n")
+        self.assertEqual(program.wait(timeout=60), 0)
+
+    def test_interrupt_of_the_terminal_comes_once(self):
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execve(ENCLUME, [ENCLUME, "run", "--stats=/dev/null", "--", "sh", "-c",
+                                "trap 'echo got' INT; echo ready; sleep 1; echo end"], self.environment)
+        said = b""
+        while b"ready" not in said:
+            said += os.read(terminal, 1000)
+        os.write(terminal, b"\x03")
+        try:
+            while b"end" not in said:
+                said += os.read(terminal, 1000)
+        finally:
+            os.waitpid(pid, 0)
+            os.close(terminal)
+        self.assertEqual(said.count(b"got"), 1, said)
+
+    def test_input_and_output(self):
+        result = self.enclume("run", "--stats=/dev/null", "--", "cat", input="words")
+        self.assertEqual((result.returncode, result.stdout, result.stderr), (0, "words", ""))
+
+
+class BadInput(StatsTest):
+    def test_file_that_cannot_be_written(self):
+        self.refused(125, ["cannot write to /nowhere/x"], "run", "--stats=/nowhere/x", "--", "true")
+
+    def test_unknown_format(self):
+        self.refused(2, ["stats-format", "text or json"], "run", "--stats", "--stats-format=xml", "--", "true")
+
+
+if __name__ == "__main__":
+    unittest.main()
