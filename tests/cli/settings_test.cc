@@ -57,6 +57,7 @@ TEST(SettingsText, SurvivesTheRoundTrip) {
   }
   settings.inject = "interrupt@every:100,einit=INVALID_SIGNATURE@random:2";
   settings.inject_seed = kMaxInjectSeed;
+  settings.stats = "/proc/4711/fd/3";
   EXPECT_EQ(parse_settings(serialise(settings)), settings);
   settings.trace = "/with;semicolon/and%percent/and=equals/and\nnewline/\xff";
   settings.loader = "/usr/lib/a;b/enclume-load";
@@ -113,6 +114,7 @@ TEST(SettingsText, RefusesEachWrongField) {
            good + secret + ";benign_faults=2",
            good + secret + ";front=back",
            good + secret + ";strict=2",
+           good + secret + ";stats=relative",
            good + secret + ";inject=",
            good + secret + ";inject=lose-epc",
            good + secret + ";inject=interrupt@1",
