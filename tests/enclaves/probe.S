@@ -404,6 +404,59 @@ op_adopt:
 	mov	%rdx, 152(%rax)			/* URBP */
 	jmp	exit
 
+	/* EACCEPT keeps RBX and RCX. It stops at the first page that it does not accept. */
+op_accept:
+	mov	ARG_IN(0)(%r15), %rbx
+	mov	ARG_IN(1)(%r15), %rcx
+	mov	ARG_IN(2)(%r15), %rdx
+	xor	%esi, %esi
+1:	cmp	%rdx, %rsi
+	je	2f
+	mov	$5, %eax
+	ENCLU
+	test	%eax, %eax
+	jnz	2f
+	add	$4096, %rcx
+	inc	%rsi
+	jmp	1b
+2:	mov	%rsi, ARG_OUT(0)(%r15)
+	jmp	exit
+
+op_stride:
+	mov	ARG_IN(0)(%r15), %rdi
+	mov	ARG_IN(1)(%r15), %rcx
+	xor	%eax, %eax
+	jrcxz	2f
+1:	add	(%rdi), %rax
+	incq	(%rdi)
+	add	ARG_IN(2)(%r15), %rdi
+	dec	%rcx
+	jnz	1b
+2:	mov	%rax, ARG_OUT(0)(%r15)
+	jmp	exit
+
+op_random:
+	mov	ARG_IN(0)(%r15), %rdi
+	mov	ARG_IN(1)(%r15), %rcx
+	mov	ARG_IN(2)(%r15), %rsi
+	dec	%rsi
+	movabs	$6364136223846793005, %r8
+	mov	ARG_IN(3)(%r15), %rdx	/* seed */
+	xor	%eax, %eax
+	jrcxz	2f
+1:	imul	%r8, %rdx
+	inc	%rdx
+	mov	%rdx, %r9
+	shr	$33, %r9
+	and	%rsi, %r9
+	shl	$12, %r9
+	add	(%rdi,%r9), %rax
+	incq	(%rdi,%r9)
+	dec	%rcx
+	jnz	1b
+2:	mov	%rax, ARG_OUT(0)(%r15)
+	jmp	exit
+
 	/* The next word of the pattern in RAX: a 64-bit linear congruential generator. */
 	.macro	next_word
 	imul	%r8, %rax
@@ -789,7 +842,7 @@ operations:
 	.long	op_spin - operations, op_ocall - operations, op_ocall_return - operations
 	.long	op_ssa_read - operations, op_ssa_write - operations, op_host_push - operations
 	.long	op_work - operations, op_exit_to - operations, op_fill - operations, op_check - operations
-	.long	op_adopt - operations
+	.long	op_adopt - operations, op_accept - operations, op_stride - operations, op_random - operations
 tails:
 	.long	tail_eexit - tails, enclume_probe_tail_ud2 - tails, tail_spin - tails, enclume_probe_tail_dump - tails
 
