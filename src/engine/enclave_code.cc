@@ -4,6 +4,7 @@
 
 #include "arch/enclu/debug.h"
 #include "arch/enclu/enclu.h"
+#include "arch/structs/tcs.h"
 #include "engine/decode/decoder.h"
 #include "engine/engine.h"
 #include "engine/sgx.h"
@@ -96,6 +97,20 @@ LinearAddress output_of_enclu(const CpuState& cpu) {
   }
 }
 
+LinearAddress mended_by_enclu(const ThreadBlock& block, const CpuState& cpu) {
+  if (!block.lp.enclave_mode || arch::tcs_of(block.lp.tcs).cssa == 0) {
+    return {};
+  }
+  switch (static_cast<arch::EncluLeaf>(static_cast<std::uint32_t>(cpu[arch::Reg::Rax]))) {
+    case arch::EncluLeaf::Eaccept:
+    case arch::EncluLeaf::Eacceptcopy:
+    case arch::EncluLeaf::Emodpe:
+      return cpu.address(arch::Reg::Rcx);
+    default:
+      return {};
+  }
+}
+
 void Sgx::content_changed(LinearAddress address) {
   if (const auto vma = vmas_.find(address); vma && native_.apart(*vma, address.page())) {
     native_.apply(*vma->enclave, vma->enclave->page_number(address.page()), 1);
@@ -119,13 +134,14 @@ bool Sgx::enclave_page_fault(Interruption& it, CpuState& cpu, siginfo_t& report)
   kernel::UserSpace space(kernel_);
   const auto operand = space.walk(address, access);
   if (!operand) {
+    const Retry retry{cpu.rip, address, access};
     if (!raise(it, cpu, operand.error(), false, {}, report)) {
       return false;
     }
     if (access != Access::Execute) {
       give_data(address);
     }
-    return !enclu_comes_next(it, cpu) || run_enclu(it, cpu, report);
+    return !enclu_comes_next(it, cpu) || run_enclu(it, cpu, report, &retry);
   }
   if (const auto key = refused_by_key(it.uc, address, access); key) {
     return raise(it, cpu, *key, false, {}, report);
@@ -141,6 +157,22 @@ bool Sgx::enclave_page_fault(Interruption& it, CpuState& cpu, siginfo_t& report)
     return let_access(it, cpu, report, *vma, address, access);
   }
   return go_on(it, cpu, report);
+}
+
+/// How an access ends whose page EAUG has just added: nothing is allowed before the enclave has accepted it.
+/// (A key of the program's may have its say first: that is left to the processor.)
+std::optional<Fault> Sgx::refused_again(const ThreadBlock& block, const Retry& retry) {
+  const auto vma = vmas_.find(retry.address);
+  if (!vma || vma->pkey != 0) {
+    return std::nullopt;
+  }
+  kernel::UserSpace space(kernel_);
+  const auto operand = space.walk(retry.address, retry.access);
+  if (!operand || !operand->epc || !operand->epc.epcm->load().pending) {
+    return std::nullopt;
+  }
+  const auto allowed = arch::check_enclave_access(block.lp, operand->epc, retry.address, retry.access);
+  return allowed ? std::nullopt : std::optional(allowed.error());
 }
 
 /// After the kernel has mapped the page: its native permissions too, which else would cost another fault.

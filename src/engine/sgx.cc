@@ -48,6 +48,11 @@ bool was_enclu(const std::byte* code, std::size_t size) {
           std::memcmp(code + 1, kernel::kEncluBytes.data() + 1, kernel::kEncluBytes.size() - 1) == 0);
 }
 
+/// The number of the enclave that an EPC page belongs to.
+std::uint32_t enclave_of(const arch::EpcPage& page) {
+  return static_cast<std::uint32_t>(page.address.value >> kernel::kEpcmIndexBits);
+}
+
 /// The x87 and SSE words that Linux's math_error() looks at.
 void read_fpu_words(const arch::XsaveImage& image, kernel::TrapFrame& trap) {
   if (image.area == nullptr) {
@@ -136,9 +141,7 @@ void Sgx::enter(ThreadBlock& block, UContext& uc) {
   block.host_pkru = frame_pkru(uc);
   block.xfrm = block.lp.xfrm;
   set_frame_pkru(uc, enclave_pkru(block.host_pkru));
-  if (kernel::Enclave* enclave =
-          enclaves_.find(static_cast<std::uint32_t>(block.lp.secs.address.value >> 36));
-      enclave != nullptr) {
+  if (kernel::Enclave* enclave = enclaves_.find(enclave_of(block.lp.secs)); enclave != nullptr) {
     native_.sync(*enclave);
   }
 }
@@ -162,7 +165,7 @@ void Sgx::finish(Interruption& it, CpuState& cpu) {
   }
 }
 
-bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report) {
+bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report, const Retry* retry) {
   ThreadBlock& block = it.block;
   if (!block.lp.enclave_mode) {
     if (const auto fault = inject_at_entry(cpu)) {
@@ -171,6 +174,7 @@ bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report) {
   }
   bool resolved = false;  // a page fault of this very instruction, or of the one before it
   for (;;) {
+    const LinearAddress mended = mended_by_enclu(block, cpu);
     const bool was_inside = block.lp.enclave_mode;
     if (!was_inside) {
       if (const auto vma = vmas_.find(cpu.address(arch::Reg::Rbx)); vma && vma->enclave->mapped()) {
@@ -202,6 +206,9 @@ bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report) {
       if (output.value() != 0) {
         content_changed(output);
       }
+      if (mended.value() != 0) {
+        give_data(mended);
+      }
       if (cpu.pending_single_step) {
         cpu.pending_single_step = false;
         return raise(it, cpu, {Vector::DB, 0, {}}, true, {}, report, arch::dr6::kSingleStep);
@@ -212,6 +219,12 @@ bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report) {
         std::byte code[15];
         if (is_enclu(code, code_bytes(block, LinearAddress(cpu.rip), code))) {
           continue;
+        }
+      }
+      if (block.lp.enclave_mode && retry != nullptr && cpu.rip == retry->rip) {
+        // Natively, what is known already would be one more signal.
+        if (const auto refused = refused_again(block, *retry)) {
+          return raise(it, cpu, *refused, false, {}, report);
         }
       }
       if (block.lp.enclave_mode) {
@@ -292,6 +305,7 @@ bool Sgx::raise(Interruption& it, CpuState& cpu, Fault fault, bool trap_class,
   trap.error_code = fault.error_code;
   trap.address = fault.address;
   const arch::SsaFrameCache frame = block.lp.ssa;
+  const std::uint32_t enclave_number = enclave_of(block.lp.secs);
   const bool inside = block.lp.enclave_mode;
   if (inside) {
     arch::AexEvent event;
@@ -318,7 +332,9 @@ bool Sgx::raise(Interruption& it, CpuState& cpu, Fault fault, bool trap_class,
             : traced.decided(kernel::handle_enclave_fault(kernel_, fault.address, fault.error_code));
     if (inside && trap.page_fault == kernel::FaultResolution::Resolved && !kernel_.maps_on_touch) {
       // The user does not want benign faults to be told from interrupts.
-      arch::gprsgx_of(frame).exitinfo = 0;
+      if (kernel::Enclave* enclave = enclaves_.find(enclave_number)) {
+        kernel::clear_exitinfo(kernel_, *enclave, frame.gpr);
+      }
     }
   }
   const kernel::FixupState state = mm_.fixup_state();

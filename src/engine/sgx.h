@@ -72,7 +72,13 @@ class Sgx {
   [[nodiscard]] kernel::MmContext& mm() { return mm_; }
 
  private:
-  bool run_enclu(Interruption& it, arch::CpuState& cpu, siginfo_t& report);
+  /// An access of the enclave that the kernel has mended, and that the ERESUME to come repeats.
+  struct Retry {
+    std::uint64_t rip;
+    LinearAddress address;
+    arch::Access access;
+  };
+  bool run_enclu(Interruption& it, arch::CpuState& cpu, siginfo_t& report, const Retry* retry = nullptr);
   bool raise(Interruption& it, arch::CpuState& cpu, arch::Fault fault, bool trap_class,
              std::optional<kernel::FaultResolution> resolution, siginfo_t& report, std::uint64_t dr6 = 0);
   bool enclave_debug_trap(Interruption& it, arch::CpuState& cpu, DebugTrap trap, siginfo_t& report);
@@ -110,6 +116,7 @@ class Sgx {
                                                           arch::Access access) const;
   [[nodiscard]] bool enclu_comes_next(const Interruption& it, const arch::CpuState& cpu);
   void give_data(LinearAddress address);
+  [[nodiscard]] std::optional<arch::Fault> refused_again(const ThreadBlock& block, const Retry& retry);
   bool free_tcs_of_dead_thread(LinearAddress address);
   void enter(ThreadBlock& block, UContext& uc);
   void leave(ThreadBlock& block, UContext& uc);
@@ -130,6 +137,10 @@ class Sgx {
 
 /// Where ENCLU[EREPORT] or ENCLU[EGETKEY] puts its result, 0 for other leaves.
 LinearAddress output_of_enclu(const arch::CpuState& cpu);
+
+/// The page that an ENCLU may make accessible, if it looks like an exception handler's: CSSA > 0. The access
+/// that faulted comes next then, so that the page's native permissions are given at once; 0 otherwise.
+LinearAddress mended_by_enclu(const ThreadBlock& block, const arch::CpuState& cpu);
 
 /// What a page fault was about, by its error code.
 arch::Access access_of(std::uint64_t error_code);

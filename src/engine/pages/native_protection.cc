@@ -78,9 +78,12 @@ void NativeProtection::apply(kernel::Enclave& enclave, std::uint64_t first_page,
 }
 
 void NativeProtection::apply_all(kernel::Enclave& enclave) {
-  enclave.protection_seen.store(enclave.shared().protection_epoch.load(std::memory_order_acquire),
-                                std::memory_order_relaxed);
+  const std::uint64_t epoch = enclave.shared().protection_epoch.load(std::memory_order_acquire);
   apply(enclave, 0, enclave.pages());
+  // Only now: another thread that enters meanwhile has to see to it itself.
+  std::uint64_t seen = enclave.protection_seen.load(std::memory_order_relaxed);
+  while (seen < epoch && !enclave.protection_seen.compare_exchange_weak(seen, epoch)) {
+  }
 }
 
 void NativeProtection::sync(kernel::Enclave& enclave) {
@@ -110,6 +113,30 @@ void NativeProtection::show_original(const kernel::Vma& vma, PatchedPage& entry,
   }
 }
 
+/// `page` and those of its neighbours in an aligned block that may be accessed in the same way: one call
+/// gives permissions to all, and they are one mapping. Pages that may be executed stay apart.
+LinearRange NativeProtection::alike_around(const kernel::Vma& vma, LinearAddress page,
+                                           kernel::Protection effective) {
+  LinearRange range{page, page + kPageSize};
+  if (effective.executable() || effective.none()) {
+    return range;
+  }
+  const kernel::Enclave& enclave = *vma.enclave;
+  const LinearRange elrange = enclave.elrange();
+  const LinearAddress block(align_down(page.value(), kAround * kPageSize));
+  const auto alike = [&](LinearAddress at) {
+    return vma.range.contains(at) && elrange.contains(at) && patched_.find(at) == nullptr &&
+           kernel::effective_protection(enclave, enclave.page_number(at), vma.prot) == effective;
+  };
+  while (range.begin > block && alike(LinearAddress(range.begin.value() - kPageSize))) {
+    range.begin = LinearAddress(range.begin.value() - kPageSize);
+  }
+  while (range.end < block + kAround * kPageSize && alike(range.end)) {
+    range.end = range.end + kPageSize;
+  }
+  return range;
+}
+
 void NativeProtection::allow_data(const kernel::Vma& vma, LinearAddress page) {
   const OwnerLockGuard guard(lock_, sys::gettid());
   const kernel::Protection effective =
@@ -118,7 +145,7 @@ void NativeProtection::allow_data(const kernel::Vma& vma, LinearAddress page) {
   if (entry != nullptr && entry->shadowed) {
     show_original(vma, *entry, data_view(effective));
   } else {
-    set_or_clear(vma, {page, page + kPageSize}, data_view(effective));
+    set_or_clear(vma, alike_around(vma, page, effective), data_view(effective));
   }
   if (effective.writable()) {
     patched_.erase(page);

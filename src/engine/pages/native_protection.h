@@ -75,6 +75,9 @@ class NativeProtection {
   void after_fork_in_child() { lock_.reset_in_child(); }
 
  private:
+  /// Pages that get their permissions together, if they may have the same.
+  static constexpr std::uint64_t kAround = 16;
+
   [[nodiscard]] bool watches() const { return wanted_.intersects(wanted_); }
   [[nodiscard]] kernel::Protection data_view(kernel::Protection effective) const {
     return watches() ? kernel::Protection::of(effective.bits() & ~kernel::kProtExec.bits()) : effective;
@@ -82,6 +85,8 @@ class NativeProtection {
   void forget_sites(kernel::Enclave& enclave, LinearRange range);
   void apply_vma(const kernel::Vma& vma, std::uint64_t first_page, std::uint64_t end_page);
   void set_or_clear(const kernel::Vma& vma, LinearRange range, kernel::Protection prot);
+  [[nodiscard]] LinearRange alike_around(const kernel::Vma& vma, LinearAddress page,
+                                         kernel::Protection effective);
   void show_original(const kernel::Vma& vma, PatchedPage& entry, kernel::Protection prot);
   void clear(const kernel::Vma& vma);
   void read_text(const kernel::Vma& vma, std::uint64_t page, PageText& text) const;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/fault/page_fault.h"
 
+#include "arch/structs/ssa.h"
 #include "kernel/enclave_lock.h"
 #include "kernel/encls.h"
 #include "kernel/resident_page.h"
@@ -79,6 +80,16 @@ FaultResolution augment(const Kernel& kernel, Enclave& enclave, std::uint64_t nu
 }
 
 }  // namespace
+
+void clear_exitinfo(const Kernel& kernel, Enclave& enclave, std::byte* gprsgx) noexcept {
+  const auto page = static_cast<std::uint64_t>(gprsgx - enclave.epc_page(0).data) / kPageSize;
+  EpcReservation epc(kernel, enclave);
+  EnclaveLock lock(kernel, enclave);
+  // With the lock held it is not evicted: what is written to an evicted page would spoil its ciphertext.
+  if (make_resident(kernel, enclave, lock, epc, page)) {
+    reinterpret_cast<arch::Gprsgx*>(gprsgx)->exitinfo = 0;
+  }
+}
 
 FaultResolution handle_enclave_fault(const Kernel& kernel, LinearAddress address,
                                      std::uint32_t error_code) noexcept {

@@ -32,4 +32,9 @@ enum class FaultResolution : std::uint8_t {
 [[nodiscard]] FaultResolution handle_enclave_fault(const Kernel&, LinearAddress address,
                                                    std::uint32_t error_code) noexcept;
 
+/// Makes EXITINFO of a frame say that there was no exception, after the thread has left. `gprsgx` is where
+/// the exit wrote the frame, in an EPC page of `enclave`, which may have been evicted since. Signal context:
+/// as above.
+void clear_exitinfo(const Kernel&, Enclave&, std::byte* gprsgx) noexcept;
+
 }  // namespace enclume::kernel
