@@ -24,8 +24,7 @@ SysResult<void> Enclave::map_parts(Platform& platform, std::uint64_t size) noexc
   layout_ = MetadataLayout::of(size);
   epc_ = platform.map_file(file_, FilePart::Epc, kEpcOffset, size);
   metadata_ = platform.map_file(file_, FilePart::Metadata, kMetadataOffset, layout_.length);
-  backing_ = platform.map_file(file_, FilePart::Backing, kBackingOffset, size + kPageSize);
-  if (epc_ == nullptr || metadata_ == nullptr || backing_ == nullptr) {
+  if (epc_ == nullptr || metadata_ == nullptr) {
     unmap_parts(platform);
     return fail(Errno::NoMemory);
   }
@@ -45,10 +44,7 @@ void Enclave::unmap_parts(Platform& platform) noexcept {
   if (metadata_ != nullptr) {
     platform.unmap_file(FilePart::Metadata, metadata_, layout_.length);
   }
-  if (backing_ != nullptr) {
-    platform.unmap_file(FilePart::Backing, backing_, size + kPageSize);
-  }
-  epc_ = metadata_ = backing_ = nullptr;
+  epc_ = metadata_ = nullptr;
   epcm_ = nullptr;
   page_table_ = nullptr;
   index_ = PageIndex();
@@ -107,10 +103,6 @@ arch::EpcPage Enclave::epc_page_of(const std::byte* alias) const noexcept {
 std::atomic<std::uint64_t>* Enclave::va_slots(std::uint64_t va_page) const noexcept {
   return reinterpret_cast<std::atomic<std::uint64_t>*>(metadata_ + layout_.va_slots +
                                                        va_page * (kVaSlotsPerPage / 8));
-}
-
-std::byte* Enclave::backing(std::uint64_t page) const noexcept {
-  return backing_ + page * kPageSize;
 }
 
 std::byte* Enclave::pcmd(std::uint64_t page) const noexcept {

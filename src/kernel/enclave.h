@@ -94,8 +94,7 @@ class Enclave {
   [[nodiscard]] PageIndex& index() noexcept { return index_; }
   [[nodiscard]] const PageIndex& index() const noexcept { return index_; }
   [[nodiscard]] std::atomic<std::uint64_t>* va_slots(std::uint64_t va_page) const noexcept;
-  /// Ciphertext and PCMD of an evicted page; `pages()` means the SECS.
-  [[nodiscard]] std::byte* backing(std::uint64_t page) const noexcept;
+  /// The PCMD of an evicted page; `pages()` means the SECS. The ciphertext is where the page was.
   [[nodiscard]] std::byte* pcmd(std::uint64_t page) const noexcept;
 
   [[nodiscard]] IoctlScratch& scratch() const noexcept { return *scratch_; }
@@ -134,7 +133,6 @@ class Enclave {
   MetadataLayout layout_;
   std::byte* epc_ = nullptr;
   std::byte* metadata_ = nullptr;
-  std::byte* backing_ = nullptr;
   arch::EpcmEntry* epcm_ = nullptr;
   EnclavePage* page_table_ = nullptr;
   PageIndex index_;

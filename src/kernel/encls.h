@@ -38,9 +38,9 @@ class Encls {
   }
   /// The contents have been read into the EPC page, where nobody sees them before.
   [[nodiscard]] arch::LeafResult eadd(std::uint64_t page, const arch::Secinfo& secinfo) noexcept {
-    space_.set_source_page(enclave_.epc_page(page).data);
+    space_.set_driver_page(enclave_.epc_page(page).data);
     alignas(arch::kPageinfoAlignment) const arch::Pageinfo p{
-        enclave_.page_address(page).value(), KernelSpace::kSourcePage.value(), number(&secinfo), secs()};
+        enclave_.page_address(page).value(), KernelSpace::kDriverPage.value(), number(&secinfo), secs()};
     return arch::eadd(machine_, space_, at(&p), at(enclave_.epc_page(page)));
   }
   [[nodiscard]] arch::LeafResult eextend_page(std::uint64_t page) noexcept {
@@ -65,16 +65,20 @@ class Encls {
                      at(enclave_.va_page(va_page)));
   }
   /// `slot` is a VA page * 512 + a slot in it.
-  [[nodiscard]] arch::LeafResult ewb(const arch::EpcPage& page, std::byte* backing, std::byte* pcmd,
+  /// The ciphertext stays where the page was, which is not in the EPC any more.
+  [[nodiscard]] arch::LeafResult ewb(const arch::EpcPage& page, std::byte* pcmd,
                                      std::uint64_t slot) noexcept {
-    alignas(arch::kPageinfoAlignment) const arch::Pageinfo p{0, number(backing), number(pcmd), 0};
+    space_.set_driver_page(page.data);
+    alignas(arch::kPageinfoAlignment)
+        const arch::Pageinfo p{0, KernelSpace::kDriverPage.value(), number(pcmd), 0};
     return arch::ewb(machine_, space_, at(&p), at(page), va_slot(slot));
   }
   /// `linaddr` 0 and `of_secs` for the SECS itself.
   [[nodiscard]] arch::LeafResult eldu(const arch::EpcPage& page, LinearAddress linaddr, bool of_secs,
-                                      std::byte* backing, std::byte* pcmd, std::uint64_t slot) noexcept {
-    alignas(arch::kPageinfoAlignment)
-        const arch::Pageinfo p{linaddr.value(), number(backing), number(pcmd), of_secs ? 0 : secs()};
+                                      std::byte* pcmd, std::uint64_t slot) noexcept {
+    space_.set_driver_page(page.data);
+    alignas(arch::kPageinfoAlignment) const arch::Pageinfo p{
+        linaddr.value(), KernelSpace::kDriverPage.value(), number(pcmd), of_secs ? 0 : secs()};
     return arch::eldu(machine_, space_, at(&p), at(page), va_slot(slot));
   }
   [[nodiscard]] arch::LeafResult eaug(std::uint64_t page) noexcept {

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where everything lies in the sparse file that is an enclave.
 //
-//   0          EPC pages: the page at linear address A is at A - base
+//   0          EPC pages: the page at linear address A is at A - base; evicted, its ciphertext is there
 //   2^46       metadata: header, SECS, EPCM, page table, presence index, VA pages, VA slots, PCMD
-//   2^47       backing store: ciphertext of evicted pages by page number, then that of the SECS
 //   2^48       end (the length never changes: an enclave's file is known by it)
 //
 // The header's place is fixed; the parts behind it depend on SIZE, which the header tells after
@@ -20,7 +19,6 @@ namespace enclume::kernel {
 inline constexpr std::uint64_t kFileLength = 1ULL << 48;
 inline constexpr std::uint64_t kEpcOffset = 0;
 inline constexpr std::uint64_t kMetadataOffset = 1ULL << 46;
-inline constexpr std::uint64_t kBackingOffset = 1ULL << 47;
 /// The largest SIZE that the layout can hold.
 inline constexpr std::uint64_t kMaxEnclaveSize = kMetadataOffset;
 inline constexpr std::uint64_t kHeaderLength = kPageSize;

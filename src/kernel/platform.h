@@ -29,7 +29,6 @@ struct SourceMapping {
 enum class FilePart : std::uint8_t {
   Epc,       ///< the alias of the enclave's pages
   Metadata,  ///< header alone before CREATE, the whole part after; contains the SECS and the VA pages
-  Backing,
 };
 
 /// Every function may be called with an enclave's lock held, on a thread that has its signals blocked or that

@@ -18,9 +18,8 @@ bool secs_resident(const Enclave& enclave) noexcept {
   return enclave.shared().secs.load().resident;
 }
 
-/// After a load nobody needs the ciphertext, nor the PCMD; a page of PCMDs goes when its last one does.
-void drop_backing(const Kernel& kernel, Enclave& enclave, std::uint64_t page) noexcept {
-  kernel.platform.discard(enclave.backing(page), kPageSize);
+/// After a load nobody needs the PCMD; a page of PCMDs goes when its last one does.
+void drop_pcmd(const Kernel& kernel, Enclave& enclave, std::uint64_t page) noexcept {
   std::memset(enclave.pcmd(page), 0, kPcmdSize);
 
   const std::uint64_t first = align_down(page, kPcmdsPerPage);
@@ -44,8 +43,7 @@ SysResult<void> load_secs(const Kernel& kernel, Enclave& enclave, EpcReservation
   }
   const std::uint64_t slot = secs.va_slot.load() - 1;
   if (!succeeded(Encls(kernel, enclave)
-                     .eldu(enclave.secs_page(), LinearAddress(0), true, enclave.backing(place),
-                           enclave.pcmd(place), slot))) {
+                     .eldu(enclave.secs_page(), LinearAddress(0), true, enclave.pcmd(place), slot))) {
     return fail(Errno::Fault);
   }
   epc.use();
@@ -55,7 +53,7 @@ SysResult<void> load_secs(const Kernel& kernel, Enclave& enclave, EpcReservation
   secs.store(state);
   secs.va_slot.store(0);
   free_va_slot(enclave, slot);
-  drop_backing(kernel, enclave, place);
+  drop_pcmd(kernel, enclave, place);
   return {};
 }
 
@@ -68,7 +66,7 @@ SysResult<void> load_page(const Kernel& kernel, Enclave& enclave, EpcReservation
   const std::uint64_t slot = page.va_slot.load() - 1;
   if (!succeeded(Encls(kernel, enclave)
                      .eldu(enclave.epc_page(number), enclave.page_address(number), false,
-                           enclave.backing(number), enclave.pcmd(number), slot))) {
+                           enclave.pcmd(number), slot))) {
     return fail(Errno::Fault);
   }
   epc.use();
@@ -80,7 +78,7 @@ SysResult<void> load_page(const Kernel& kernel, Enclave& enclave, EpcReservation
   page.store(state);
   page.va_slot.store(0);
   free_va_slot(enclave, slot);
-  drop_backing(kernel, enclave, number);
+  drop_pcmd(kernel, enclave, number);
   return {};
 }
 

@@ -8,8 +8,8 @@ using arch::Fault;
 using arch::Operand;
 
 std::expected<Operand, Fault> KernelSpace::walk(LinearAddress address, Access /*access*/) noexcept {
-  if (address == kSourcePage) {
-    return Operand{source_page_, {}};
+  if (address == kDriverPage) {
+    return Operand{driver_page_, {}};
   }
   auto* data = reinterpret_cast<std::byte*>(address.value());
   return Operand{data, enclave_.epc_page_of(data)};

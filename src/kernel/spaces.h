@@ -16,16 +16,17 @@ namespace enclume::kernel {
 class KernelSpace final : public arch::AddressSpace {
  public:
   explicit KernelSpace(const Enclave& enclave) noexcept : enclave_(enclave) {}
-  /// The kernel's name for a page of the program that it has read: no pointer of this half is as high.
-  static constexpr LinearAddress kSourcePage{0xffff'8000'0000'0000};
-  void set_source_page(std::byte* data) noexcept { source_page_ = data; }
+  /// The kernel's name for a page of its own that lies where an EPC page is to be or has been: what it has
+  /// read from the program, or the ciphertext of an evicted page. No pointer of this half is as high.
+  static constexpr LinearAddress kDriverPage{0xffff'8000'0000'0000};
+  void set_driver_page(std::byte* data) noexcept { driver_page_ = data; }
 
   [[nodiscard]] std::expected<arch::Operand, arch::Fault> walk(LinearAddress address,
                                                                arch::Access access) noexcept override;
 
  private:
   const Enclave& enclave_;
-  std::byte* source_page_ = nullptr;
+  std::byte* driver_page_ = nullptr;
 };
 
 /// For ENCLU leaves, and for a native fault of enclave code: what the page tables of the program hold. A page

@@ -69,7 +69,7 @@ template <typename T>
 
 /// Stores to memory found by walk(…, Access::Write); writes to an EPC page vanish. Signal context: safe.
 inline void write_memory(const Operand& operand, const void* from, std::size_t size) noexcept {
-  if (!operand.epc) {
+  if (!operand.epc && operand.data != from) {  // what a driver wants in its place is there already
     std::memcpy(operand.data, from, size);
   }
 }

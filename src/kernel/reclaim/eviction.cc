@@ -13,19 +13,19 @@ namespace {
 constexpr unsigned kMaxKicks = 1000;
 
 /// EWB in Linux's three stages: as it is, after ETRACK, after the IPIs (sgx_encl_ewb()).
-bool write_back(const Kernel& kernel, Enclave& enclave, const arch::EpcPage& epc, std::byte* backing,
-                std::byte* pcmd, EnclavePage& page) noexcept {
+bool write_back(const Kernel& kernel, Enclave& enclave, const arch::EpcPage& epc, std::byte* pcmd,
+                EnclavePage& page) noexcept {
   const auto slot = take_va_slot(enclave);
   if (!slot) {
     return false;
   }
   Encls encls(kernel, enclave);
-  auto result = encls.ewb(epc, backing, pcmd, *slot);
+  auto result = encls.ewb(epc, pcmd, *slot);
   for (unsigned kicks = 0; failed_with(result, arch::LeafCode::NotTracked) && kicks < kMaxKicks; ++kicks) {
     // ETRACK fails while an earlier cycle is open; the kick closes that one too.
     const bool tracking = succeeded(encls.etrack());
     if (tracking) {
-      result = encls.ewb(epc, backing, pcmd, *slot);
+      result = encls.ewb(epc, pcmd, *slot);
       if (!failed_with(result, arch::LeafCode::NotTracked)) {
         break;
       }
@@ -34,7 +34,7 @@ bool write_back(const Kernel& kernel, Enclave& enclave, const arch::EpcPage& epc
       kernel.platform.relax();
     }
     kernel.platform.kick(enclave);
-    result = encls.ewb(epc, backing, pcmd, *slot);
+    result = encls.ewb(epc, pcmd, *slot);
   }
   if (!succeeded(result)) {
     free_va_slot(enclave, *slot);
@@ -52,14 +52,12 @@ bool write_back(const Kernel& kernel, Enclave& enclave, const arch::EpcPage& epc
   state.aged = false;
   state.untouched = kernel.maps_on_touch;
   page.store(state);
-  kernel.platform.discard(epc.data, kPageSize);
   give_back_epc_page(kernel, enclave);
   return true;
 }
 
 bool write_back_page(const Kernel& kernel, Enclave& enclave, std::uint64_t page) noexcept {
-  if (!write_back(kernel, enclave, enclave.epc_page(page), enclave.backing(page), enclave.pcmd(page),
-                  enclave.page(page))) {
+  if (!write_back(kernel, enclave, enclave.epc_page(page), enclave.pcmd(page), enclave.page(page))) {
     return false;
   }
   enclave.shared().secs_children.fetch_sub(1);
@@ -71,8 +69,7 @@ bool write_back_childless_secs(const Kernel& kernel, Enclave& enclave) noexcept 
   if (s.secs_children.load() != 0 || !enclave.initialized() || !s.secs.load().resident) {
     return false;
   }
-  return write_back(kernel, enclave, enclave.secs_page(), enclave.backing(enclave.pages()),
-                    enclave.pcmd(enclave.pages()), s.secs);
+  return write_back(kernel, enclave, enclave.secs_page(), enclave.pcmd(enclave.pages()), s.secs);
 }
 
 }  // namespace
@@ -81,7 +78,7 @@ void revoke_pages(const Kernel& kernel, Enclave& enclave, std::span<const std::u
   if (pages.empty()) {
     return;
   }
-  enclave.shared().protection_epoch.fetch_add(1);
+  const std::uint64_t before = enclave.shared().protection_epoch.fetch_add(1);
   for (std::size_t i = 0; i < pages.size();) {
     std::size_t run = 1;
     while (i + run < pages.size() && pages[i + run] == pages[i] + run) {
@@ -90,6 +87,10 @@ void revoke_pages(const Kernel& kernel, Enclave& enclave, std::span<const std::u
     kernel.platform.revoke(enclave, pages[i], run);
     i += run;
   }
+  // This process is in order then, and need not look through all its pages at the next entry, unless it was
+  // behind.
+  std::uint64_t seen = before;
+  enclave.protection_seen.compare_exchange_strong(seen, before + 1);
 }
 
 bool track_and_kick(const Kernel& kernel, Enclave& enclave) noexcept {

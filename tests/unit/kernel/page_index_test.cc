@@ -72,8 +72,7 @@ TEST(LayoutTest, PartsDoNotOverlapAndHoldTheBiggestEnclave) {
       EXPECT_EQ(places[i] % kPage, 0);
     }
     EXPECT_GE(l.max_va_pages * 512, pages + 1);
-    EXPECT_LE(kernel::kMetadataOffset + l.length, kernel::kBackingOffset);
-    EXPECT_LE(kernel::kBackingOffset + size + kPage, kernel::kFileLength);
+    EXPECT_LE(kernel::kMetadataOffset + l.length, kernel::kFileLength);
     // What does not depend on use: under 2 % of the enclave, PCMDs (used for evicted pages) apart.
     EXPECT_LE(l.va_slots - l.epcm, size / 50 + 16 * kPage);
   }
