@@ -64,6 +64,17 @@ struct Measurement {
   void finish(std::uint8_t* hash) { EVP_DigestFinal(context, hash, nullptr); }
 };
 
+EVP_PKEY* make_key() {
+  EVP_PKEY_CTX* maker = EVP_PKEY_CTX_new_from_name(nullptr, "RSA", nullptr);
+  BIGNUM* three = BN_new();
+  EVP_PKEY* key = nullptr;
+  BN_set_word(three, 3);
+  check(EVP_PKEY_keygen_init(maker) == 1 && EVP_PKEY_CTX_set_rsa_keygen_bits(maker, 3072) == 1 &&
+            EVP_PKEY_CTX_set1_rsa_keygen_pubexp(maker, three) == 1 && EVP_PKEY_generate(maker, &key) == 1,
+        "making an RSA key");
+  return key;
+}
+
 // SIGSTRUCT: who vouches for this measurement. Here a key that is made for the occasion.
 std::vector<std::uint8_t> sign(Measurement& measurement, std::uint64_t attributes, std::uint32_t miscselect) {
   std::vector<std::uint8_t> sigstruct(1808);
@@ -78,15 +89,9 @@ std::vector<std::uint8_t> sign(Measurement& measurement, std::uint64_t attribute
   put(s, 952, ~std::uint64_t{0});
   measurement.finish(s + 960);
 
-  EVP_PKEY_CTX* maker = EVP_PKEY_CTX_new_from_name(nullptr, "RSA", nullptr);
-  BIGNUM *three = BN_new(), *modulus = nullptr, *q1 = BN_new(), *q2 = BN_new(), *rest = BN_new(),
-         *t = BN_new();
-  EVP_PKEY* key = nullptr;
-  BN_set_word(three, 3);
-  check(EVP_PKEY_keygen_init(maker) == 1 && EVP_PKEY_CTX_set_rsa_keygen_bits(maker, 3072) == 1 &&
-            EVP_PKEY_CTX_set1_rsa_keygen_pubexp(maker, three) == 1 && EVP_PKEY_generate(maker, &key) == 1 &&
-            EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_N, &modulus) == 1,
-        "making an RSA key");
+  static EVP_PKEY* const key = make_key();
+  BIGNUM *modulus = nullptr, *q1 = BN_new(), *q2 = BN_new(), *rest = BN_new(), *t = BN_new();
+  check(EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_N, &modulus) == 1, "the RSA key");
   std::vector<std::uint8_t> message(s, s + 128), signature(384);
   message.insert(message.end(), s + 900, s + 1028);
   std::size_t length = signature.size();
@@ -187,7 +192,7 @@ Enclave::Enclave(std::uint64_t size, std::uint64_t attributes, std::span<const P
     add.length = kPage;
     add.secinfo = reinterpret_cast<std::uint64_t>(secinfo);
     add.flags = SGX_PAGE_MEASURE;
-    check(ioctl(fd_, SGX_IOC_ENCLAVE_ADD_PAGES, &add) == 0, "SGX_IOC_ENCLAVE_ADD_PAGES");
+    if (ioctl(fd_, SGX_IOC_ENCLAVE_ADD_PAGES, &add) != 0) give_up("SGX_IOC_ENCLAVE_ADD_PAGES");
     check(mmap(reinterpret_cast<void*>(base_ + page.offset), kPage, protection(page.flags),
                MAP_SHARED | MAP_FIXED, fd_, 0) != MAP_FAILED,
           "mapping the enclave");
@@ -195,12 +200,23 @@ Enclave::Enclave(std::uint64_t size, std::uint64_t attributes, std::span<const P
   }
   const std::vector<std::uint8_t> sigstruct = sign(measurement, attributes, miscselect);
   sgx_enclave_init init{.sigstruct = reinterpret_cast<std::uint64_t>(sigstruct.data())};
-  check(ioctl(fd_, SGX_IOC_ENCLAVE_INIT, &init) == 0, "SGX_IOC_ENCLAVE_INIT");
+  if (ioctl(fd_, SGX_IOC_ENCLAVE_INIT, &init) != 0) give_up("SGX_IOC_ENCLAVE_INIT");
 }
 
 Enclave::~Enclave() {
+  release();
+}
+
+void Enclave::release() {
   munmap(area_, 2 * size_);
   close(fd_);
+}
+
+// EIO: an instruction failed that can only fail because the enclave is not there any more.
+void Enclave::give_up(const char* what) {
+  check(errno == EIO, what);
+  release();
+  throw EnclaveLost();
 }
 
 void Enclave::map_hole(std::uint64_t offset, std::uint64_t length) const {

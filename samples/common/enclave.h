@@ -36,6 +36,9 @@ std::array<std::uint8_t, kPage> tcs_page(std::uint64_t oentry, std::uint64_t oss
 // MISCSELECT: the SSA frame tells address and error code of a page fault.
 inline constexpr std::uint32_t kExinfo = 1;
 
+// Thrown by Enclave's constructor: the EPC has lost the enclave before it was finished.
+struct EnclaveLost {};
+
 // An enclave that is ready to enter, its pages mapped with their own permissions. `size` is a power of two.
 class Enclave {
  public:
@@ -50,6 +53,9 @@ class Enclave {
   void map_hole(std::uint64_t offset, std::uint64_t length) const;
 
  private:
+  void release();
+  [[noreturn]] void give_up(const char* what);
+
   int fd_;
   void* area_;  // what was reserved, twice the size
   std::uint64_t size_, base_;
