@@ -31,10 +31,42 @@ void NativeProtection::clear(const kernel::Vma& vma) {
                 {"vma", vma.range.begin.value()}, {"size", vma.range.size()});
 }
 
-void NativeProtection::set_or_clear(const kernel::Vma& vma, LinearRange range, kernel::Protection prot) {
-  if (!protect_native(range, prot.bits(), native_key(vma))) {
-    clear(vma);
+void NativeProtection::clear_all() {
+  for (auto vma = kernel_.vmas.find_from(LinearAddress()); vma;
+       vma = kernel_.vmas.find_from(vma->range.end)) {
+    if (vma->enclave->mapped() && vma->enclave->elrange().overlaps(vma->range)) {
+      clear(*vma);
+    }
   }
+  boundaries_ = 0;
+}
+
+/// What setting a range to `prot` does to the number of places where neighbouring pages differ: by what they
+/// may have, which is nearly what they have.
+void NativeProtection::count_boundaries(const kernel::Vma& vma, LinearRange range, kernel::Protection prot) {
+  const kernel::Enclave& enclave = *vma.enclave;
+  const auto count = [&](LinearAddress neighbour) {
+    if (vma.range.contains(neighbour) && enclave.elrange().contains(neighbour)) {
+      const auto page = enclave.page_number(neighbour);
+      const bool differs = data_view(kernel::effective_protection(enclave, page, vma.prot)) != prot;
+      boundaries_ += differs ? 1 : boundaries_ > 0 ? -1 : 0;
+    }
+  };
+  count(LinearAddress(range.begin.value() - kPageSize));
+  count(range.end);
+}
+
+bool NativeProtection::set_or_clear(const kernel::Vma& vma, LinearRange range, kernel::Protection prot) {
+  count_boundaries(vma, range, prot);
+  if (boundaries_ > kMaxBoundaries) {
+    clear_all();
+    return false;
+  }
+  if (!protect_native(range, prot.bits(), native_key(vma))) {
+    clear(vma);  // too many mappings: the program has many of its own
+    return false;
+  }
+  return true;
 }
 
 void NativeProtection::apply_vma(const kernel::Vma& vma, std::uint64_t first_page, std::uint64_t end_page) {
@@ -47,9 +79,7 @@ void NativeProtection::apply_vma(const kernel::Vma& vma, std::uint64_t first_pag
   kernel::ProtectionRuns runs(enclave, first_page, end_page, vma.prot);
   while (const auto run = runs.next()) {
     const LinearAddress begin = enclave.page_address(run->first);
-    if (!protect_native({begin, begin + run->count * kPageSize}, data_view(run->prot).bits(),
-                        native_key(vma))) {
-      clear(vma);  // too many mappings
+    if (!set_or_clear(vma, {begin, begin + run->count * kPageSize}, data_view(run->prot))) {
       return;
     }
   }

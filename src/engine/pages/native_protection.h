@@ -77,6 +77,9 @@ class NativeProtection {
  private:
   /// Pages that get their permissions together, if they may have the same.
   static constexpr std::uint64_t kAround = 16;
+  /// A process may have 65,530 mappings unless vm.max_map_count says otherwise, and most are the program's to
+  /// have.
+  static constexpr int kMaxBoundaries = 20'000;
 
   [[nodiscard]] bool watches() const { return wanted_.intersects(wanted_); }
   [[nodiscard]] kernel::Protection data_view(kernel::Protection effective) const {
@@ -84,7 +87,10 @@ class NativeProtection {
   }
   void forget_sites(kernel::Enclave& enclave, LinearRange range);
   void apply_vma(const kernel::Vma& vma, std::uint64_t first_page, std::uint64_t end_page);
-  void set_or_clear(const kernel::Vma& vma, LinearRange range, kernel::Protection prot);
+  /// False if the permissions are gone instead, of this VMA or of all: they come back one by one.
+  bool set_or_clear(const kernel::Vma& vma, LinearRange range, kernel::Protection prot);
+  void count_boundaries(const kernel::Vma& vma, LinearRange range, kernel::Protection prot);
+  void clear_all();
   [[nodiscard]] LinearRange alike_around(const kernel::Vma& vma, LinearAddress page,
                                          kernel::Protection effective);
   void show_original(const kernel::Vma& vma, PatchedPage& entry, kernel::Protection prot);
@@ -95,6 +101,7 @@ class NativeProtection {
   bool show_patched(const kernel::Vma& vma, PatchedPage& entry);
   [[nodiscard]] PatchedPage* remember(LinearAddress page, const PageOffsets& sites);
 
+  int boundaries_ = 0;  ///< places where neighbouring pages differ natively, about
   const kernel::Kernel& kernel_;
   ClassSet wanted_;
   decode::BranchRule branches_ = decode::BranchRule::Intel;
