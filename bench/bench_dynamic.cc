@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Memory that comes while the enclave runs (SGX2): page by page through faults, and ahead of touch.
-#include <sys/mman.h>
-
-#include <algorithm>
-#include <fstream>
-#include <string>
 #include <vector>
 
 #include "enclaves/probe_enclave.h"
@@ -106,6 +101,29 @@ void EacceptAheadOfTouch(benchmark::State& state) {
       touching / static_cast<double>(state.iterations()) / signal_round_trip();
 }
 BENCHMARK(EacceptAheadOfTouch)->UseManualTime()->Unit(benchmark::kMicrosecond)->Iterations(7);
+
+// The same few pages in 16 or 256 GiB of addresses, mapped: what it takes longer to load than in half a MiB.
+void LoadSparseEnclave(benchmark::State& state) {
+  const auto load = [](std::uint64_t size) {
+    const double start = now();
+    const LazyEnclave enclave(size);
+    return now() - start;
+  };
+  std::vector<double> small, large;
+  for (auto unused : state) {
+    static_cast<void>(unused);
+    small.push_back(load(1 << 19));
+    large.push_back(load(static_cast<std::uint64_t>(state.range(0)) << 30));
+    state.SetIterationTime(large.back());
+  }
+  state.counters["ms_beyond_small"] = 1000 * (median(large) - median(small));
+}
+BENCHMARK(LoadSparseEnclave)
+    ->Arg(16)
+    ->Arg(256)
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond)
+    ->Iterations(11);
 
 }  // namespace
 }  // namespace enclume::bench

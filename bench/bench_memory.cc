@@ -89,6 +89,23 @@ void child_enclave(std::uint64_t heap_pages) {
   std::printf("%f\n", pss_kib() - before - pages * 4 - image_kib);
 }
 
+// The growth in MiB by an enclave of 16 GiB of which 64 MiB are accepted and touched.
+void child_sparse() {
+  constexpr std::uint64_t kSize = 1ULL << 34, kPages = (64 << 20) / test::kPage;
+  const double before = pss_kib();
+  test::ProbeOptions options;
+  options.minimum_size = kSize;
+  test::LoadOptions load;
+  load.map_holes = true;
+  const test::ProbeEnclave probe(options, load);
+  const test::Secinfo secinfo{.flags = test::kPtReg | test::kR | test::kW | test::kPending, .reserved = {}};
+  probe.copy(probe.scratch(), reinterpret_cast<std::uint64_t>(&secinfo), sizeof secinfo);
+  const std::uint64_t first = probe.base() + kSize / 2;
+  probe.call(PROBE_OP_ACCEPT, {probe.scratch(), first, kPages});
+  const auto touched = probe.call(PROBE_OP_STRIDE, {first, kPages, test::kPage});
+  if (touched.exited()) std::printf("%f\n", (pss_kib() - before) / 1024);
+}
+
 // Runs this program as a child in the given role and gives the number it prints.
 double ask_child(const char* role, bool behind_enclume) {
   char self[4096] = {};
@@ -124,6 +141,10 @@ void MemoryOfAnEnclave(benchmark::State& state) {
   const double failed = small < -1e6 || large < -1e6 ? -1e9 : 0;
   report(state, "percent_of_enclave", failed + 100 * (large - small) / ((kLargeEnclave - kSmallEnclave) * 4));
 }
+void MemoryOfASparseEnclave(benchmark::State& state) {
+  report(state, "mib_for_64", ask_child("sparse", true));
+}
+BENCHMARK(MemoryOfASparseEnclave)->Iterations(1);
 BENCHMARK(MemoryOfAProcess)->Iterations(1);
 BENCHMARK(MemoryOfAThread)->Iterations(1);
 BENCHMARK(MemoryOfAnEnclave)->Iterations(1);
@@ -137,6 +158,7 @@ int main(int argc, char** argv) {
   if (role == "idle") return child_idle(), 0;
   if (role == "threads") return child_threads(true), 0;
   if (role == "bare-threads") return child_threads(false), 0;
+  if (role == "sparse") return child_sparse(), 0;
   if (role == "small-enclave") return child_enclave(kSmallEnclave), 0;
   if (role == "large-enclave") return child_enclave(kLargeEnclave), 0;
   benchmark::Initialize(&argc, argv);

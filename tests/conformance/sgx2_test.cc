@@ -297,6 +297,21 @@ TEST_F(RestrictTest, ThreadInsideTheEnclaveLosesThePermissionAtOnce) {
   EXPECT_EQ(code, 0x8007);
 }
 
+TEST_F(RestrictTest, OnAMappingThatForbidsAllItIsDoneAndCannotBeAccepted) {
+  ASSERT_EQ(mprotect(pointer(heap()), kPage, PROT_NONE), 0);
+  ASSERT_EQ(restrict_page(heap(), kR), 0);
+  const Secinfo secinfo{.flags = kPtReg | kR | kPr, .reserved = {}};
+  probe_.copy(probe_.scratch(), address_of(&secinfo), sizeof secinfo);
+  const CallResult result =
+      probe_.call(PROBE_OP_ENCLU, {static_cast<std::uint64_t>(Leaf::kEaccept), probe_.scratch(), heap()});
+  ASSERT_TRUE(result.faulted()) << "EACCEPT reaches its operand through the page tables";
+  EXPECT_EQ(result.run.exception_vector, kVectorPf);
+  EXPECT_EQ(result.run.exception_error_code & kPfSgx, 0);
+  probe_.abandon();
+  ASSERT_EQ(mprotect(pointer(heap()), kPage, PROT_READ | PROT_WRITE), 0);
+  EXPECT_EQ(accept(kPtReg | kR | kPr, heap()), 0u);
+}
+
 // ---- Types and removal ----
 
 using ModifyTest = Sgx2Test;
@@ -383,6 +398,22 @@ TEST_F(ModifyTest, RangeOfManyPagesIsTrimmedAcceptedAndRemoved) {
   sgx_enclave_remove_pages remove{.offset = heap() - probe_.base(), .length = 8 * kPage, .count = 0};
   EXPECT_EQ(remove_pages(probe_.fd(), remove), EPERM) << "the sixth page was not accepted";
   EXPECT_EQ(remove.count, 5 * kPage);
+}
+
+TEST_F(ModifyTest, PageThatAThreadUsesIsTrimmedUnderItAndNotRemovedBeforeItAgrees) {
+  const std::uint64_t never = 0;
+  CallResult result{};
+  std::thread user([&] { result = probe_.call(PROBE_OP_SPIN, {address_of(&never), heap()}, 1); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  EXPECT_EQ(remove_page(heap()), EPERM) << "not trimmed";
+  EXPECT_EQ(modify_page(heap(), 4), 0);
+  user.join();
+  EXPECT_EQ(result.run.exception_vector, kVectorPf);
+  EXPECT_EQ(result.run.exception_error_code, 0x8007);
+  EXPECT_EQ(remove_page(heap()), EPERM) << "trimmed, and not accepted";
+  EXPECT_EQ(accept(kPtTrim | kModified, heap()), 0u);
+  EXPECT_EQ(remove_page(heap()), 0) << "with thread 1 still at its fault";
+  EXPECT_EQ(probe_.read(heap(1)), 1u) << "the enclave answers";
 }
 
 TEST_F(ModifyTest, RemovedPageIsGoneFromItsMappingsToo) {

@@ -2,7 +2,9 @@
 // An EPC that is too small: nothing may be lost, nobody may hang, the accounts must balance.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
+#include <cstring>
 #include <mutex>
 #include <random>
 #include <thread>
@@ -91,7 +93,91 @@ TEST(ReclaimTest, TheSecsStaysBeforeInit) {
   EXPECT_EQ(w.init(e, image), 0);
 }
 
-TEST(ReclaimTest, EvictedPagesGiveTheirMemoryBack) {
+// What an attacker with the machine's memory may do to an evicted page. One page is lost by it, and no other.
+class EvictedPageTest : public ::testing::Test {
+ protected:
+  static constexpr std::uint64_t kPages = 40;
+  struct Evicted {
+    std::array<std::byte, kPage> ciphertext;
+    std::array<std::byte, kernel::kPcmdSize> pcmd;
+  };
+
+  EvictedPageTest() : w_(256), e_(w_.load(test_image(0x100000, kPages))), thread_(w_, e_) {}
+
+  void evict_all() {
+    thread_.leave();
+    while (reclaim_batch(w_.kernel) > 0) {
+    }
+  }
+  static std::uint64_t number(std::uint64_t page) { return part::kData / kPage + page; }
+  Evicted take(std::uint64_t page) {
+    Evicted copy;
+    std::memcpy(copy.ciphertext.data(), e_.epc_page(number(page)).data, kPage);
+    std::memcpy(copy.pcmd.data(), e_.pcmd(number(page)), kernel::kPcmdSize);
+    return copy;
+  }
+  void put(std::uint64_t page, const Evicted& copy) {
+    std::memcpy(e_.epc_page(number(page)).data, copy.ciphertext.data(), kPage);
+    std::memcpy(e_.pcmd(number(page)), copy.pcmd.data(), kernel::kPcmdSize);
+  }
+  // Whether the enclave gets the page back.
+  bool comes_back(std::uint64_t page) {
+    return thread_.access(part::kData + page * kPage, Access::Read) == Outcome::Resolved;
+  }
+  void expect_the_others_unharmed() {
+    for (std::uint64_t page = 10; page < kPages; ++page) {
+      EXPECT_EQ(thread_.read(part::kData + page * kPage), static_cast<std::uint8_t>(page + 1));
+    }
+  }
+
+  KernelWorld w_;
+  Enclave& e_;
+  EnclaveThread thread_;
+};
+
+TEST_F(EvictedPageTest, IsNoPlaintext) {
+  evict_all();
+  const std::array<std::byte, 64> zeros{};
+  EXPECT_NE(std::memcmp(e_.epc_page(number(3)).data + 1024, zeros.data(), zeros.size()), 0);
+  EXPECT_TRUE(comes_back(3));
+}
+
+TEST_F(EvictedPageTest, TamperedWithDoesNotComeBack) {
+  evict_all();
+  e_.epc_page(number(3)).data[777] ^= std::byte{1};
+  EXPECT_FALSE(comes_back(3));
+  EXPECT_FALSE(comes_back(3)) << "nor at the second try";
+  expect_the_others_unharmed();
+}
+
+TEST_F(EvictedPageTest, WithOtherPermissionsDoesNotComeBack) {
+  evict_all();
+  e_.pcmd(number(3))[0] ^= std::byte{4};  // SECINFO.FLAGS.X
+  EXPECT_FALSE(comes_back(3));
+  expect_the_others_unharmed();
+}
+
+TEST_F(EvictedPageTest, AnotherPageInItsPlaceDoesNotComeBack) {
+  evict_all();
+  const Evicted third = take(3), fourth = take(4);
+  put(3, fourth);
+  put(4, third);
+  EXPECT_FALSE(comes_back(3));
+  EXPECT_FALSE(comes_back(4));
+  expect_the_others_unharmed();
+}
+
+TEST_F(EvictedPageTest, AnOlderVersionDoesNotComeBack) {
+  evict_all();
+  const Evicted old = take(3);
+  thread_.write(part::kData + 3 * kPage, 99);
+  evict_all();
+  put(3, old);
+  EXPECT_FALSE(comes_back(3));
+  expect_the_others_unharmed();
+}
+
+TEST(ReclaimTest, EvictedPagesTakeNoMemoryBeside) {
   KernelWorld w(1024);
   Enclave& e = w.load(test_image(0x400000, 600));
   const auto blocks = [&] {
@@ -102,7 +188,7 @@ TEST(ReclaimTest, EvictedPagesGiveTheirMemoryBack) {
   const auto before = blocks();
   while (reclaim_batch(w.kernel) > 0) {
   }
-  // Ciphertext instead of pages, and 1/32 for the PCMDs.
+  // Ciphertext in their place, and 1/32 for the PCMDs.
   EXPECT_LE(blocks(), before + 600 / 32 + 4);
   EnclaveThread thread(w, e);
   for (std::uint64_t i = 0; i < 600; ++i) {
