@@ -22,7 +22,7 @@ ENCLU = b"\x0f\x01\xd7"
 INT3 = b"\xcc"
 TRAP_FLAG = 0x100
 ANNOUNCED = 0x454E434C  # src/engine/debugger.h: si_errno of a signal raised again
-STARTED, SIGNAL = 1, 2
+STARTED, SIGNAL, LOADED = 1, 2, 3
 EENTER, ERESUME = 2, 3
 
 
@@ -123,6 +123,8 @@ class EventBreakpoint(gdb.Breakpoint):
         event, signal = newest_frame_register("rdi") & 0xFFFFFFFF, newest_frame_register("rsi") & 0xFFFFFFFF
         if event == STARTED:
             session.started()
+        elif event == LOADED:
+            session.loaded()
         elif event == SIGNAL and signal in SILENT:
             signals.show(SILENT[signal])
         return False
@@ -165,6 +167,17 @@ class Session:
                 quietly("add-symbol-file-from-memory {:#x}".format(vdso))
             except gdb.error as error:
                 gdb.write("enclume: no symbols of the vDSO: {}\n".format(error))
+
+    def loaded(self):
+        """A static program, which the engine has mapped in the place of its loader."""
+        program, bias = word(self.interface + 24), word(self.interface + 32)
+        path = gdb.selected_inferior().read_memory(program, 4096).tobytes().split(b"\0")[0].decode(errors="replace")
+        try:
+            # In place of the loader's, which has a main() of its own, and by whose place gdb would move it.
+            quietly("symbol-file")
+            quietly("add-symbol-file \"{}\" -o {:#x}".format(path, bias))
+        except gdb.error as error:
+            gdb.write("enclume: no symbols of {}: {}\n".format(path, error))
 
     def forget(self):
         if self.breakpoint is not None and self.breakpoint.is_valid():

@@ -11,8 +11,8 @@ __asm__(
     ".popsection");
 
 extern "C" {
-__attribute__((visibility("default"))) constinit enclume::engine::DebuggerInterface enclume_debugger{1, 0, 0,
-                                                                                                     0};
+__attribute__((visibility("default"))) constinit enclume::engine::DebuggerInterface enclume_debugger{
+    1, 0, 0, 0, nullptr, 0};
 
 __attribute__((visibility("default"), noinline)) void enclume_debugger_event(
     enclume::engine::DebuggerEvent event, int signo) {

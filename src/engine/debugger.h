@@ -20,6 +20,10 @@ struct DebuggerInterface {
   /// The debugger writes the address of an ENCLU here and moves a thread from there to
   /// enclume_debugger_enclu: so the thread executes it without meeting the debugger's breakpoint on it.
   volatile std::uint64_t enclu;
+  /// A static program that the engine has mapped: its file, null if there is none, and what has to be added
+  /// to the addresses in it.
+  const char* program;
+  std::uint64_t program_bias;
 };
 
 enum class Announce : std::uint32_t {
@@ -49,6 +53,7 @@ enum class DebuggerMark : int {
 
 enum class DebuggerEvent : int {
   Started = 1,  ///< the interface is filled in; nothing of the program has run
+  Loaded = 3,   ///< a static program is mapped, of which nothing has run; the loader is still there
   Signal = 2,   ///< the signal in the second argument is about to be raised again on this thread
 };
 

@@ -28,11 +28,14 @@ std::string_view loaded_program() {
   return {file.data(), length};
 }
 
-void set_loaded_program(std::string_view path, bool kernel_knows) {
+void kernel_knows_loaded_program() {
+  known = true;
+}
+
+void set_loaded_program(std::string_view path) {
   length = path.size() < file.size() ? path.size() : file.size() - 1;
   std::memcpy(file.data(), path.data(), length);
   file[length] = '\0';
-  known = kernel_knows;
 }
 
 bool hides_loader() {

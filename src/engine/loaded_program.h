@@ -13,8 +13,10 @@ namespace enclume::engine {
 /// that the kernel has loaded. Ends with a NUL, which does not count. Signal context: safe.
 [[nodiscard]] std::string_view loaded_program();
 
-/// Once, at start. `kernel_knows`: /proc/self/exe leads there anyway.
-void set_loaded_program(std::string_view path, bool kernel_knows);
+/// Once, at start.
+void set_loaded_program(std::string_view path);
+/// /proc/self/exe leads there anyway.
+void kernel_knows_loaded_program();
 
 /// There is one, and the kernel would lead /proc/self/exe to the loader. Signal context: safe.
 [[nodiscard]] bool hides_loader();

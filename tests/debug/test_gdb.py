@@ -4,6 +4,7 @@
 import os
 import re
 import subprocess
+import tempfile
 import unittest
 
 ENCLUME = os.environ["ENCLUME_BINARY"]
@@ -39,6 +40,26 @@ class GdbTest(unittest.TestCase):
             if match is None:
                 self.fail("no {!r} in this part of the output:\n{}".format(pattern, output[at:] or output))
             at = match.end()
+
+
+class Static(GdbTest):
+    """A static program, in whose place gdb sees a loader begin."""
+
+    def check(self, *flags):
+        with tempfile.TemporaryDirectory() as home:
+            program = os.path.join(home, "program")
+            source = "int inner(int x) { return x + 1; }\nint main(void) { return inner(41) - 42; }\n"
+            subprocess.run(["cc", "-x", "c", "-", "-g", "-O0", "-o", program, *flags], input=source, text=True, check=True)
+            output = gdb("set breakpoint pending on", "break inner", "run", "backtrace", "continue",
+                         arguments=["--args", ENCLUME, "run", "--", program])
+            self.assert_order(output, r"Breakpoint 1.*inner \(x=41\)", r"#0 .*inner \(x=41\)", r"#1 .* main \(\)",
+                              "exited normally")
+
+    def test_breakpoint_and_backtrace(self):
+        self.check("-static")
+
+    def test_breakpoint_and_backtrace_of_a_pie(self):
+        self.check("-static-pie")
 
 
 class UnderEnclume(GdbTest):

@@ -116,6 +116,18 @@ class Start(StaticTest):
                              "GLIBC_TUNABLES": "glibc.malloc.check=3"}
         self.execute_by_a_dynamic_program()
 
+    def test_no_name_of_ours_is_in_the_environment_that_others_see(self):
+        self.environment |= {"LD_LIBRARY_PATH": "/nowhere"}
+        program = self.cc("environment", """
+            #include <stdio.h>
+            int main(void) {
+              FILE *file = fopen("/proc/self/environ", "r");
+              for (int c; (c = getc(file)) != EOF;) putchar(c != 0 ? c : '\\n');
+            }""", "-static")
+        said = self.under("/bin/sh", "-c", str(program)).stdout.splitlines()
+        self.assertIn("LD_LIBRARY_PATH=/nowhere", said)
+        self.assertFalse([line for line in said if "ENCLUME_LOAD" in line])
+
     def test_a_preload_of_the_users_is_seen_and_not_loaded(self):
         self.environment["LD_PRELOAD"] = "/nowhere/other.so"
         told = self.execute_by_a_dynamic_program()

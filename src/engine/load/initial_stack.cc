@@ -71,6 +71,8 @@ KernelStack strip_stack(const KernelStack& stack) {
   char** kept = stack.environment();
   for (char** entry = kept; *entry != nullptr; ++entry) {
     if (char* seen = visible(*entry, without_preload); seen != nullptr) {
+      std::memset(*entry, 0,
+                  static_cast<std::size_t>(seen - *entry));  // /proc/PID/environ shows empty strings
       *kept++ = seen;
     }
   }

@@ -50,26 +50,27 @@ bool is_runtime(std::string_view name) {
 }  // namespace
 
 std::string_view sanitizer_runtime(int fd, const ProgramFile& file, LibraryName& name) {
+  // Runtimes are the first libraries of a program: compilers name them so.
+  std::array<std::uint64_t, 16> needed;
+  std::size_t count = 0;
   std::uint64_t strings = 0;
   for_each_entry(fd, file, [&](const Elf64_Dyn& entry) {
-    strings = entry.d_tag == DT_STRTAB ? file_offset(file, entry.d_un.d_ptr) : 0;
-    return strings == 0;
+    if (entry.d_tag == DT_STRTAB) {
+      strings = file_offset(file, entry.d_un.d_ptr);
+    } else if (entry.d_tag == DT_NEEDED && count < needed.size()) {
+      needed[count++] = entry.d_un.d_val;
+    }
+    return true;
   });
-  std::string_view found;
-  if (strings != 0) {
-    for_each_entry(fd, file, [&](const Elf64_Dyn& entry) {
-      if (entry.d_tag == DT_NEEDED) {
-        const auto read = read_file_at(fd, name.data(), name.size(), strings + entry.d_un.d_val);
-        const std::string_view text(name.data(), read ? *read : 0);
-        const std::size_t length = text.find('\0');
-        found = length != std::string_view::npos && is_runtime(text.substr(0, length))
-                    ? text.substr(0, length)
-                    : std::string_view();
-      }
-      return found.empty();
-    });
+  for (std::size_t i = 0; strings != 0 && i < count; ++i) {
+    const auto read = read_file_at(fd, name.data(), name.size(), strings + needed[i]);
+    const std::string_view text(name.data(), read ? *read : 0);
+    const std::size_t length = text.find('\0');
+    if (length != std::string_view::npos && is_runtime(text.substr(0, length))) {
+      return text.substr(0, length);
+    }
   }
-  return found;
+  return {};
 }
 
 }  // namespace enclume::engine

@@ -126,7 +126,6 @@ bool is_patched_call(int signo, const siginfo_t& info, SigContext& m) {
 
 bool trapped_call(Interruption& it, siginfo_t& report) {
   SigContext& m = it.uc.mcontext;
-  it.block.trapped_calls.fetch_add(1, std::memory_order_relaxed);
   engine().stats.add(it.block.slot, Count::RawCalls);
   if (it.info.si_signo == SIGSYS && it.info.si_arch == AUDIT_ARCH_I386) {
     m.rax = as_register(fail(Errno::NoSys));  // INT 0x80, of a kernel without 32-bit programs

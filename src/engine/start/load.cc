@@ -16,6 +16,7 @@
 #include "base/format.h"
 #include "base/syscall.h"
 #include "engine/bases.h"
+#include "engine/debugger.h"
 #include "engine/engine.h"
 #include "engine/front/real.h"
 #include "engine/load/auxiliary_vector.h"
@@ -92,10 +93,16 @@ int open_program(const Order& order) {
   return static_cast<int>(*fd);
 }
 
-void remember_path(int fd, bool kernel_knows) {
+void remember_path(int fd) {
   std::array<char, 4096> path;
   const auto n = sys::call(__NR_readlinkat, AT_FDCWD, FdPath(fd).c_str(), path.data(), path.size() - 1);
-  set_loaded_program({path.data(), n ? static_cast<std::size_t>(*n) : 0}, kernel_knows);
+  set_loaded_program({path.data(), n ? static_cast<std::size_t>(*n) : 0});
+}
+
+void tell_debugger(const StaticImage& image) {
+  enclume_debugger.program = loaded_program().data();
+  enclume_debugger.program_bias = image.bias;
+  enclume_debugger_event(DebuggerEvent::Loaded, 0);
 }
 
 /// What libc has asked of the kernel for this thread; a new program starts without. glibc registers rseq at
@@ -209,12 +216,26 @@ bool tell_kernel(int fd, const ProgramFile& file, const StaticImage& image, cons
   map.env_end = strings.env_end;
   map.auxv = reinterpret_cast<__u64*>(auxv.data());
   map.auxv_size = static_cast<__u32>(auxv.size_bytes());
-  map.exe_fd = static_cast<__u32>(fd);
-  if (sys::call(__NR_prctl, PR_SET_MM, PR_SET_MM_MAP, &map, sizeof(map))) {
+  const auto told = [&map](std::uint32_t executable) {
+    map.exe_fd = executable;
+    return sys::call(__NR_prctl, PR_SET_MM, PR_SET_MM_MAP, &map, sizeof(map)).has_value();
+  };
+  const auto executable = static_cast<std::uint32_t>(fd);
+  constexpr std::uint32_t kAsItIs = ~0U;
+  if (told(executable)) {
     return true;
   }
-  map.exe_fd = ~0U;
-  sys::raw(__NR_prctl, PR_SET_MM, PR_SET_MM_MAP, sys::arg(&map), sizeof(map));
+  if (told(kAsItIs) || map.start_brk > map.end_data) {
+    return false;
+  }
+  // Before Linux 5.14 the heap has to lie behind the data, which that of a static PIE does not. Nothing reads
+  // where the data are.
+  map.start_data = map.start_brk - kPageSize;
+  map.end_data = map.start_data;
+  if (told(executable)) {
+    return true;
+  }
+  (void)told(kAsItIs);
   return false;
 }
 
@@ -258,6 +279,8 @@ alignas(64) std::array<std::byte, 1024> initial_xsave_area;
   }
   loaded_headers = file.table;
   adopt_static_program(image->bias, std::span(loaded_headers).first(file.header.e_phnum), fd);
+  remember_path(fd);
+  tell_debugger(*image);
   if (image->executable_stack) {
     const std::uint64_t page = align_down(reinterpret_cast<std::uint64_t>(given.words), kPageSize);
     sys::raw(__NR_mprotect, static_cast<long>(page), kPageSize,
@@ -269,7 +292,9 @@ alignas(64) std::array<std::byte, 1024> initial_xsave_area;
   unmap_loader(given.auxv());
   const KernelStack stack = strip_stack(given);
   describe_program(stack.auxv(), file, *image, order.name);
-  remember_path(fd, tell_kernel(fd, file, *image, strings, stack));
+  if (tell_kernel(fd, file, *image, strings, stack)) {
+    kernel_knows_loaded_program();
+  }
   sys::raw(__NR_close, fd);
 
   constexpr std::uint32_t kInitialMxcsr = 0x1f80;

@@ -104,8 +104,7 @@ struct alignas(64) ThreadBlock {
   bool waited;             ///< what is deferred now has ended a call that waited with another mask:
   SignalSet waiting_mask;  ///< this one
   siginfo_t filtered;      ///< the program's own filter has refused a call that was made for it
-  std::atomic<std::uint64_t> trapped_calls;  ///< how many came in by SIGSYS
-  CopyFault copy_fault;                      ///< the last one in a handler
+  CopyFault copy_fault;    ///< the last one in a handler
   /// Of a signal that a debugger is shown by a second raise: what the first one brought (engine/debugger.h).
   struct {
     std::uint64_t trapno, err, cr2;
