@@ -73,7 +73,6 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Defect{"protection-keys", [](MachineFacts& m) { m.protection_keys = false; }, Presence::kNo,
                "host code can read"},
-        Defect{"fsgsbase", [](MachineFacts& m) { m.fsgsbase = false; }, Presence::kNo, "slower"},
         Defect{"cpuid-faulting", [](MachineFacts& m) { m.cpuid_faulting = false; }, Presence::kNo, "JIT"},
         Defect{"syscall-user-dispatch", [](MachineFacts& m) { m.user_dispatch = false; }, Presence::kNo,
                "SYSCALL"},
@@ -96,6 +95,13 @@ INSTANTIATE_TEST_SUITE_P(
       std::erase(name, '-');
       return name + std::to_string(defect.index);
     });
+
+TEST(Diagnosis, WithoutFsgsbaseNothingRuns) {
+  auto facts = perfect_machine();
+  facts.fsgsbase = false;
+  EXPECT_TRUE(finding_of(facts, "fsgsbase").is_blocker);
+  EXPECT_FALSE(diagnose(facts).can_run());
+}
 
 TEST(Diagnosis, TellsAProcessorWithoutKeysFromAKernelThatRefusesThem) {
   auto facts = perfect_machine();

@@ -57,10 +57,10 @@ Finding fsgsbase(const MachineFacts& facts) {
   if (facts.fsgsbase) return finding;
   finding.presence = Presence::kNo;
   finding.detail = "the kernel does not let programs load FS and GS bases";
-  finding.made_up_for_by = "a system call for each load, at every entry, exit and signal";
-  finding.less_faithful =
-      "entering and leaving an enclave is slower; RDFSBASE and WRFSBASE in an enclave raise #UD";
+  finding.made_up_for_by = "nothing";
+  finding.less_faithful = "no enclave can be entered: both bases change between two instructions";
   finding.what_to_do = "use a kernel since 5.9, without nofsgsbase";
+  finding.is_blocker = true;
   return finding;
 }
 

@@ -242,6 +242,12 @@ void start(char** environment) {
   e.text = {LinearAddress::of(__ehdr_start), LinearAddress::of(etext)};
   enclume_has_fsgsbase = (auxiliary_value(environment, AT_HWCAP2) & kHwcap2Fsgsbase) != 0 ? 1 : 0;
   e.features.fsgsbase = enclume_has_fsgsbase != 0;
+  if (!e.features.fsgsbase) {
+    refuse(
+        "this kernel does not let programs load their FS and GS bases, which the engine can't do without "
+        "(Linux "
+        "5.9 and newer do, if nofsgsbase is not among the kernel's parameters)");
+  }
   e.features.user_dispatch = probe_user_dispatch();
   const bool finds_calls = settings.front == FrontDoor::Auto && !watches_all(e, environment);
   open_front_door(e, settings.front == FrontDoor::Auto && !finds_calls ? FrontDoor::Raw : settings.front);
