@@ -48,12 +48,30 @@ std::string user_directory(const char* variable, const char* below_home) {
   return home.empty() ? "" : home + "/" + below_home;
 }
 
+namespace {
+
+// Each build of the engine leaves files of its own for each build of each library. The size of the directory
+// itself tells when there are thousands, which is too many to be of use; on no file system is it below their
+// names' length by much.
+void empty_if_large(const std::string& directory) {
+  constexpr off_t kLarge = 64 << 10;
+  struct stat status {};
+  if (::stat(directory.c_str(), &status) != 0 || status.st_size < kLarge) return;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(directory, error)) {
+    if (entry.path().filename().string().starts_with("code-")) fs::remove(entry.path(), error);
+  }
+}
+
+}  // namespace
+
 std::optional<std::string> cache_directory() {
   const auto caches = user_directory("XDG_CACHE_HOME", ".cache");
   if (caches.empty()) return std::nullopt;
   const auto directory = caches + "/enclume";
   try {
     make_directories(directory);
+    empty_if_large(directory);
   } catch (const std::system_error&) {
     return std::nullopt;
   }

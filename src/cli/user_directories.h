@@ -13,7 +13,8 @@ namespace enclume::cli {
 // mkdir -p with mode 0700 for what is missing. Throws std::system_error.
 void make_directories(const std::string& directory);
 
-// Enclume's cache, made if it is missing. Nothing if it can't be, which costs time and nothing else.
+// Enclume's cache, made if it is missing, and emptied if there is too much in it. Nothing if it can't be
+// made, which costs time and nothing else.
 [[nodiscard]] std::optional<std::string> cache_directory();
 
 }  // namespace enclume::cli

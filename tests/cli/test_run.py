@@ -328,6 +328,15 @@ class Settings(RunTest):
         self.environment["XDG_CACHE_HOME"] = str(self.home / "c")
         self.assertEqual(self.settings()["cache"], str(self.home / "c/enclume"))
 
+    def test_a_cache_with_thousands_of_files_is_emptied(self):
+        directory = self.home / ".cache/enclume"
+        directory.mkdir(parents=True)
+        for number in range(5000):
+            (directory / f"code-{number:#018x}").touch()
+        (directory / "other").touch()
+        self.settings()
+        self.assertEqual([path.name for path in directory.iterdir()], ["other"])
+
     def test_no_cache_where_none_can_be(self):
         self.file(".cache", "no directory")
         self.assertNotIn("cache", self.settings())
