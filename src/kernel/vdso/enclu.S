@@ -51,6 +51,7 @@ object ENCLU_SYMBOL(layout)
   .long .Lenclu - .Lcode
   .long .Lfixup - .Lcode
   .long .Lcfi_end - .Lcfi
+  .long 0  // no direct entry
   .size ENCLU_SYMBOL(layout), . - .Llayout
 
   .section .note.GNU-stack, "", @progbits

@@ -10,8 +10,9 @@ struct EntryLayout {
   std::uint32_t enclu;
   std::uint32_t fixup;
   std::uint32_t cfi_size;
+  std::uint32_t direct;
 };
-static_assert(sizeof(EntryLayout) == 16);
+static_assert(sizeof(EntryLayout) == 20);
 
 extern "C" {
 [[gnu::visibility("hidden")]] extern const std::byte enclume_vdso_enter_code[];
@@ -29,6 +30,7 @@ EntryCode entry_code(std::string_view name, const std::byte* code, const std::by
       .cfi = {cfi, layout.cfi_size},
       .enclu = layout.enclu,
       .fixup = layout.fixup,
+      .direct = layout.direct,
       .name = name,
   };
 }

@@ -14,14 +14,13 @@ inline constexpr std::string_view kEnterEnclaveName = "__vdso_sgx_enter_enclave"
 inline constexpr std::string_view kEncluName = "__vdso_sgx_enclu";
 inline constexpr std::string_view kEntryVersion = "LINUX_2.6";
 
-/// One design's enter function: code that runs wherever it is copied to, 64-byte aligned. It may carry
-/// quadwords of its own that whoever places the image fills in before the image becomes executable (a
-/// direct-jump path needs such slots); image.h neither knows nor moves them.
+/// One design's enter function: code that runs wherever it is copied to, 64-byte aligned.
 struct EntryCode {
   std::span<const std::byte> code;
   std::span<const std::byte> cfi;  ///< DWARF call frame instructions of its FDE, from `code`'s first byte.
   std::uint32_t enclu = 0;         ///< Bytes from the start of `code` to its ENCLU, which is also the AEP.
   std::uint32_t fixup = 0;         ///< Bytes to where an exception at the ENCLU continues.
+  std::uint32_t direct = 0;        ///< Bytes to a NOP of 6 bytes right before the ENCLU; 0: there is none.
   std::string_view name = kEnterEnclaveName;
 };
 

@@ -47,9 +47,13 @@ struct SectionKind {
 
 class ImageBuilder {
  public:
-  ImageBuilder(const MachineVdso& machine, LinearAddress machine_address,
-               const std::optional<EntryCode>& entry, std::span<std::byte> out) noexcept
-      : machine_(machine), machine_address_(machine_address), entry_(entry), out_(out) {}
+  ImageBuilder(const MachineVdso& machine, LinearAddress machine_address, const VdsoOptions& options,
+               std::span<std::byte> out) noexcept
+      : machine_(machine),
+        machine_address_(machine_address),
+        entry_(options.entry),
+        direct_entry_(options.direct_entry),
+        out_(out) {}
 
   [[nodiscard]] std::expected<VdsoImage, VdsoError> build() noexcept;
 
@@ -85,6 +89,7 @@ class ImageBuilder {
   void choose_stubs() noexcept;
   void pad_code() noexcept;
   void write_code() noexcept;
+  void jump_through_slot(std::size_t at) noexcept;
   void write_slots() noexcept;
   void place_functions() noexcept;
   void write_symbol_tables() noexcept;
@@ -100,6 +105,8 @@ class ImageBuilder {
   const MachineVdso& machine_;
   LinearAddress machine_address_;
   const std::optional<EntryCode>& entry_;
+  const LinearAddress direct_entry_;
+  std::size_t direct_slot_ = 0;
   ByteWriter out_;
   SymbolSet symbols_;
 
@@ -153,8 +160,11 @@ std::expected<VdsoImage, VdsoError> ImageBuilder::build() noexcept {
     return VdsoImage{.size = size};
   }
   const std::size_t enter = functions_[0].code;
-  return VdsoImage{
-      .size = size, .enter = enter, .enclu = enter + entry_->enclu, .fixup = enter + entry_->fixup};
+  return VdsoImage{.size = size,
+                   .enter = enter,
+                   .enclu = enter + entry_->enclu,
+                   .direct_slot = direct_slot_,
+                   .fixup = enter + entry_->fixup};
 }
 
 void ImageBuilder::write_notes() noexcept {
@@ -206,8 +216,21 @@ void ImageBuilder::write_code() noexcept {
   });
 }
 
+/// Where a NOP of the same length is, JMP through the slot that comes next.
+void ImageBuilder::jump_through_slot(std::size_t at) noexcept {
+  constexpr std::uint16_t kJumpThroughRipRelative = 0x25ff;
+  const std::size_t end = at + sizeof(kJumpThroughRipRelative) + sizeof(std::int32_t);
+  out_.patch(at, kJumpThroughRipRelative);
+  out_.patch(at + sizeof(kJumpThroughRipRelative), static_cast<std::int32_t>(out_.place() - end));
+}
+
 void ImageBuilder::write_slots() noexcept {
   section({.name = ".rodata"sv, .type = SHT_PROGBITS}, [&] {
+    if (entry_ && entry_->direct != 0 && direct_entry_.value() != 0) {
+      direct_slot_ = out_.place();
+      jump_through_slot(functions_[0].code + entry_->direct);
+      out_.put(direct_entry_.value());
+    }
     for (const Stub& stub : std::span(stubs_).first(stub_count_)) {
       // The displacement counts from the end of the jump.
       const std::size_t end = stub.code + kStubSize;
@@ -390,7 +413,7 @@ std::expected<VdsoImage, VdsoError> build_vdso_image(std::span<const std::byte> 
   if (const auto checked = check_notes(*machine); !checked) {
     return Failure(checked.error());
   }
-  return ImageBuilder(*machine, machine_address, options.entry, out).build();
+  return ImageBuilder(*machine, machine_address, options, out).build();
 }
 
 }  // namespace enclume::kernel

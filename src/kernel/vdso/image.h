@@ -22,13 +22,17 @@ inline constexpr std::size_t kMaxEntryCodeSize = 8 * 1024;
 struct VdsoOptions {
   /// The one function to enter enclaves by; nothing: the image has none.
   std::optional<EntryCode> entry = enter_enclave_code();
+  /// Where it goes in place of its ENCLU (EntryCode::direct): an address of this address space, 0: nowhere
+  /// else.
+  LinearAddress direct_entry{};
 };
 
 /// Offsets in bytes from the start of the image.
 struct VdsoImage {
-  std::size_t size = 0;   ///< Whole pages.
-  std::size_t enter = 0;  ///< The entry function. This and the rest are 0 in an image that has none.
-  std::size_t enclu = 0;  ///< Its ENCLU: the only place at which the kernel's table has an entry.
+  std::size_t size = 0;         ///< Whole pages.
+  std::size_t enter = 0;        ///< The entry function. This and the rest are 0 in an image that has none.
+  std::size_t enclu = 0;        ///< Its ENCLU: the only place at which the kernel's table has an entry.
+  std::size_t direct_slot = 0;  ///< The quadword with VdsoOptions::direct_entry; 0: there is none.
   std::size_t fixup = 0;  ///< Where that entry leads: RAX leaf, RDI vector, RSI error code, RDX address.
 };
 

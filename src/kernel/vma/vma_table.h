@@ -49,6 +49,8 @@ class VmaTable {
 
   /// Goes up with each change. Signal context: safe.
   [[nodiscard]] std::uint64_t version() const noexcept { return version_.load(std::memory_order_acquire); }
+  /// The word that holds it, for who can't call.
+  [[nodiscard]] const std::atomic<std::uint64_t>& version_word() const noexcept { return version_; }
 
   /// The right to change the table (Linux: mmap_lock held for writing). Held from the check to the change,
   /// around the native system call between them.
