@@ -86,11 +86,12 @@ bool apply(Resolved& resolved, std::string_view key, const std::string& text) {
   } else if (key == "sgx") {
     if (text != "1" && text != "2") return false;
     settings.sgx = text == "1" ? 1 : 2;
-  } else if (key == "debug" || key == "strict" || key == "trace-insn") {
+  } else if (key == "debug" || key == "strict" || key == "fast" || key == "trace-insn") {
     const auto value = parse_bool(text);
     if (!value) return false;
     (key == "debug"    ? settings.debug
      : key == "strict" ? settings.strict
+     : key == "fast"   ? settings.fast
                        : settings.trace_instructions) = *value;
   } else if (key == "fixup") {
     const auto design = kernel::exception_design(text);

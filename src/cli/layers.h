@@ -23,7 +23,7 @@ struct SettingName {
   std::string_view allowed;
 };
 
-inline constexpr std::array<SettingName, 15> kSettingNames = {{
+inline constexpr std::array<SettingName, 16> kSettingNames = {{
     {"epc-size", "ENCLUME_EPC_SIZE",
      "a size from 1M to 1T, a multiple of 4096 bytes; K, M, G and T may follow"},
     {"sgx", "ENCLUME_SGX", "1 or 2"},
@@ -40,6 +40,7 @@ inline constexpr std::array<SettingName, 15> kSettingNames = {{
     {"inject-seed", "ENCLUME_INJECT_SEED", "a number from 0 to 999999999999999999"},
     {"stats", "ENCLUME_STATS", "the name of a file, or - for standard error"},
     {"stats-format", "ENCLUME_STATS_FORMAT", "text or json"},
+    {"fast", "ENCLUME_FAST", "yes, no, true, false, on, off, 1 or 0"},
 }};
 
 struct RawValue {

@@ -97,6 +97,7 @@ std::string serialise(const Settings& settings) {
                                 settings.sgx, settings.debug ? 1 : 0, kernel::name_of(settings.fixup));
   if (!settings.benign_faults) out += ";benign_faults=0";
   if (settings.strict) out += ";strict=1";
+  if (!settings.fast) out += ";fast=0";
   if (settings.front != engine::FrontDoor::Auto)
     out += fmt::format(";front={}", engine::name_of(settings.front));
   if (!settings.stats.empty()) out += ";stats=" + escape(settings.stats);
@@ -153,6 +154,11 @@ std::optional<Settings> parse_settings(std::string_view text) {
   if (const auto strict = take(*fields, "strict")) {
     if (*strict != "0" && *strict != "1") return std::nullopt;
     settings.strict = *strict == "1";
+  }
+
+  if (const auto fast = take(*fields, "fast")) {
+    if (*fast != "0" && *fast != "1") return std::nullopt;
+    settings.fast = *fast == "1";
   }
 
   if (const auto name = take(*fields, "front")) {

@@ -12,7 +12,7 @@ __asm__(
 
 extern "C" {
 __attribute__((visibility("default"))) constinit enclume::engine::DebuggerInterface enclume_debugger{
-    1, 0, 0, 0, nullptr, 0};
+    1, 0, 0, 0, nullptr, 0, 0, 0};
 
 __attribute__((visibility("default"), noinline)) void enclume_debugger_event(
     enclume::engine::DebuggerEvent event, int signo) {

@@ -24,6 +24,11 @@ struct DebuggerInterface {
   /// to the addresses in it.
   const char* program;
   std::uint64_t program_bias;
+  /// Through the quadword at `direct_slot` the vDSO function goes where its ENCLU comes next. A debugger that
+  /// wants to step there, or has a breakpoint there, writes `direct_enclu` into it: then it is that ENCLU
+  /// always. 0: it is in any case.
+  std::uint64_t direct_slot;
+  std::uint64_t direct_enclu;
 };
 
 enum class Announce : std::uint32_t {

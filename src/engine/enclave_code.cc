@@ -299,6 +299,7 @@ bool Sgx::undefined(Interruption& it, CpuState& cpu, siginfo_t& report,
       if (const auto held = native_.hold(*site_vma, opcode, block.tid)) {
         release_site(block);
         block.site = {opcode.page(), cpu.rip, span.end.value(), *held};
+        block.fast.held = 1;
       }
     }
   }
@@ -309,6 +310,7 @@ void Sgx::release_site(ThreadBlock& block) {
   if (block.site.page.value() != 0) {
     native_.release(block.site.page, block.site.generation);
     block.site = {};
+    block.fast.held = 0;
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/syscall.h"
 #include "engine/entry/entry.h"
+#include "engine/fast/entry.h"
 #include "engine/sgx.h"
 #include "engine/signals/mask.h"
 #include "engine/start/host_code.h"
@@ -98,6 +99,7 @@ bool Engine::watch_raw_calls() {
   }
   if (!sees_raw_calls()) {
     enclume_host_selector = SELECTOR_BLOCK;
+    enclume_fast_on = 0;  // FS is the program's own, and need not be libc's
     arm_user_dispatch(*block);
   }
   return block->sud_armed;
@@ -193,6 +195,7 @@ bool Engine::init_fork_detection() {
   pid_ = sys::getpid();
   process_state_ = reinterpret_cast<std::atomic<std::uint32_t>*>(*r);
   process_state_->store(kProcessKnown);
+  enclume_process_known = process_state_;
   return true;
 }
 

@@ -15,6 +15,9 @@
 #include "engine/debugger.h"
 #include "engine/decode/decoder.h"
 #include "engine/engine.h"
+#include "engine/fast/doors.h"
+#include "engine/fast/entry.h"
+#include "engine/fast/exit_sites.h"
 #include "engine/signals/context.h"
 #include "engine/signals/program_rights.h"
 #include "engine/trace/hooks.h"
@@ -144,6 +147,7 @@ void Sgx::enter(ThreadBlock& block, UContext& uc) {
   if (kernel::Enclave* enclave = enclaves_.find(enclave_of(block.lp.secs)); enclave != nullptr) {
     native_.sync(*enclave);
   }
+  remember_entry(block, kernel_, arch::tcs_of(block.lp.tcs).aep, uc.mcontext.rsp);
 }
 
 void Sgx::leave(ThreadBlock& block, UContext& uc) {
@@ -152,8 +156,25 @@ void Sgx::leave(ThreadBlock& block, UContext& uc) {
     engine().stats.add(block.slot, Count::TicksInside, engine().stats.now() - block.entered_at);
   }
   block.traced = 0;
+  block.fast.door = nullptr;
   block.inside.store(0, std::memory_order_seq_cst);
   block.exits.fetch_add(1, std::memory_order_seq_cst);
+}
+
+/// After EEXIT by a trap: the next one from there, by a thread that has been remembered, needs none.
+void Sgx::remember_exit(ThreadBlock& block, LinearAddress enclu) {
+  if (enclume_fast_on == 0 || strict_) {
+    return;
+  }
+  // A selector costs a system call that interrupts all of the process's threads: not for a thread that soon
+  // ends.
+  constexpr std::uint64_t kExitsBeforeSelector = 3;
+  if (++block.fast.trapped_exits >= kExitsBeforeSelector) {
+    give_selector(block);
+  }
+  if (const auto vma = no_selectors() ? std::nullopt : vmas_.find(enclu)) {
+    native_.leave_directly(*vma, enclu, block.tid);
+  }
 }
 
 /// Writes the registers back and says in which mode the handler returns.
@@ -176,6 +197,7 @@ bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report, const Re
   for (;;) {
     const LinearAddress mended = mended_by_enclu(block, cpu);
     const bool was_inside = block.lp.enclave_mode;
+    const LinearAddress enclu(cpu.rip);
     if (!was_inside) {
       if (const auto vma = vmas_.find(cpu.address(arch::Reg::Rbx)); vma && vma->enclave->mapped()) {
         block.inside.store(vma->enclave->secs_page().address.value, std::memory_order_seq_cst);
@@ -202,6 +224,7 @@ bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report, const Re
         }
       } else if (was_inside && !block.lp.enclave_mode) {
         leave(block, it.uc);
+        remember_exit(block, enclu);
       }
       if (output.value() != 0) {
         content_changed(output);

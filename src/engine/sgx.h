@@ -120,6 +120,7 @@ class Sgx {
   bool free_tcs_of_dead_thread(LinearAddress address);
   void enter(ThreadBlock& block, UContext& uc);
   void leave(ThreadBlock& block, UContext& uc);
+  void remember_exit(ThreadBlock& block, LinearAddress enclu);
   void read_code(kernel::TrapFrame& trap) const;
   [[nodiscard]] std::size_t code_bytes(const ThreadBlock& block, LinearAddress rip, std::byte (&out)[15]);
 

@@ -50,6 +50,7 @@ TEST(SettingsText, SurvivesTheRoundTrip) {
   settings.front = engine::FrontDoor::Raw;
   settings.debug = true;
   settings.strict = true;
+  settings.fast = false;
   settings.trace_instructions = true;
   for (const auto design : kernel::kExceptionDesigns) {
     settings.fixup = design;

@@ -15,6 +15,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/entry/layout.h"
+#include "engine/fast/layout.h"
 #include "interrupt/tracer.h"
 
 namespace enclume::test {
@@ -62,7 +64,7 @@ constexpr unsigned kEvents[] = {0, 1, 2, 3, 6, 7};
 
 class SweepTest : public ::testing::TestWithParam<Injection> {
  protected:
-  explicit SweepTest(Mode mode = Mode::kEnclave, const std::string& options = "") {
+  explicit SweepTest(Mode mode = Mode::kEnclave, const std::string& options = "--fast off") {
     tracer_.emplace(mode, options);
   }
 
@@ -305,6 +307,109 @@ TEST_P(UnknownThreadSweepTest, FrameThatMoves) {
     finish("frame that moves", 0, static_cast<unsigned>(index));
   }
 }
+
+// ---- Without traps ----
+
+// The first iterations leave by traps and are remembered.
+constexpr int kWarmUp = 4;
+
+class DirectTest : public SweepTest {
+ protected:
+  DirectTest() : SweepTest(Mode::kEnclave, "--fast on") {
+    for (int i = 0; i < kWarmUp; ++i) finish("warm-up", 0, 0);
+  }
+
+  // From the stop before an iteration to the `call`-th time that this is reached.
+  void reach(const char* label, unsigned call) {
+    for (unsigned i = 0; i <= call; ++i) {
+      ASSERT_TRUE(tracer_->run_to(tracer_->symbol(label))) << label << ", call " << call;
+      if (i < call) {
+        ASSERT_TRUE(tracer_->step());
+      }
+    }
+  }
+
+  // Like sweep_path() with each instruction of a path that is the same each time.
+  template <typename Begin>
+  void sweep_all(const char* place, unsigned call, std::size_t at_least, Begin begin) {
+    begin();
+    const std::vector<std::uint64_t> path = record_path();
+    finish(place, call, 0);
+    ASSERT_GE(path.size(), at_least) << place;
+    for (std::size_t index = 0; index < path.size(); ++index) {
+      begin();
+      ASSERT_TRUE(tracer_->run_to(path[index]))
+          << place << ", instruction " << index << " of " << path.size();
+      inject();
+      finish(place, call, static_cast<unsigned>(index));
+    }
+  }
+
+  // The trampoline that the direct exit has come by.
+  std::uint64_t trampoline() { return tracer_->register_value(offsetof(user_regs_struct, rcx)) - kTail; }
+
+  static constexpr std::uint64_t kTail = 29;  // fast/exit_sites.cc
+};
+
+// Of an iteration: the EENTER that loads all registers and takes an exception, the ERESUME behind it, and the
+// EENTER that looks at the segments; and the exits behind the latter two.
+constexpr unsigned kEntries[] = {0, 1, 2};
+constexpr unsigned kExits[] = {0, 1};
+
+TEST_P(DirectTest, EntryInstructions) {
+  for (const unsigned call : kEntries) {
+    sweep_all("direct entry", call, 80, [&] { reach("enclume_fast_enter", call); });
+  }
+}
+
+// The checks fail once the TCS is claimed: the claims are taken back, and the ENCLU traps.
+TEST_P(DirectTest, EntryThatIsGivenUp) {
+  for (const unsigned call : kEntries) {
+    sweep_all("direct entry given up", call, 20, [&] {
+      reach("enclume_enter_counted", call);
+      tracer_->poke(tracer_->register_value(offsetof(user_regs_struct, rsi)) + DOOR_VMAS, ~0ULL);
+    });
+  }
+}
+
+TEST_P(DirectTest, ExitInstructions) {
+  for (const unsigned call : kExits) {
+    sweep_all("direct exit", call, 40, [&] { reach("enclume_fast_exit", call); });
+  }
+}
+
+TEST_P(DirectTest, ExitThatIsGivenUp) {
+  sweep_all("direct exit given up", 0, 6, [&] {
+    reach("enclume_leave_flags", 0);
+    tracer_->poke(tracer_->register_value(offsetof(user_regs_struct, rcx)) + BLOCK_FAST + FAST_DOOR, 0);
+  });
+}
+
+TEST_P(DirectTest, TrampolineInstructions) {
+  for (const unsigned call : kExits) {
+    reach("enclume_fast_exit", call);
+    const std::uint64_t begin = trampoline();
+    finish("trampoline", call, 0);
+    for (const unsigned offset : {0U, 2U, 9U, 16U, 23U}) {
+      ASSERT_TRUE(tracer_->run_to(begin + offset));
+      inject();
+      finish("trampoline", call, offset);
+    }
+    for (const unsigned offset : {29U, 36U, 41U}) {
+      reach("enclume_leave_flags", call);
+      tracer_->poke(tracer_->register_value(offsetof(user_regs_struct, rcx)) + BLOCK_FAST + FAST_DOOR, 0);
+      ASSERT_TRUE(tracer_->run_to(begin + offset));
+      inject();
+      finish("trampoline", call, offset);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Interrupt, DirectTest,
+                         ::testing::Values(Injection::kUser, Injection::kTrap, Injection::kKick,
+                                           Injection::kTrapAndFloat, Injection::kRealTimePair,
+                                           Injection::kAll),
+                         [](const auto& given) { return name_of(given.param); });
 
 INSTANTIATE_TEST_SUITE_P(Interrupt, SweepTest,
                          ::testing::Values(Injection::kUser, Injection::kTrap, Injection::kKick,

@@ -256,6 +256,17 @@ bool Tracer::run_to(std::uint64_t address) {
   return !at_end_;
 }
 
+std::uint64_t Tracer::register_value(std::size_t offset) {
+  errno = 0;
+  const long value = ptrace(PTRACE_PEEKUSER, pid_, offset, nullptr);
+  if (errno != 0) give_up("PTRACE_PEEKUSER");
+  return static_cast<std::uint64_t>(value);
+}
+
+void Tracer::poke(std::uint64_t address, std::uint64_t value) {
+  if (ptrace(PTRACE_POKEDATA, pid_, address, value) != 0) give_up("PTRACE_POKEDATA");
+}
+
 void Tracer::send(int signal) {
   if (syscall(SYS_tgkill, pid_, pid_, signal) != 0) give_up("tgkill");
 }

@@ -48,6 +48,9 @@ class Tracer {
   // One instruction. False if the iteration is over.
   bool step();
   std::uint64_t rip();
+  // A register, by its offset in struct user.
+  std::uint64_t register_value(std::size_t offset);
+  void poke(std::uint64_t address, std::uint64_t value);
 
   void send(int signal);  // tgkill
   void send_queued(int signal, int code, std::uint64_t value);

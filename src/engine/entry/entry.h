@@ -72,10 +72,10 @@ extern const char enclume_copy_fixup[];
 std::size_t enclume_guarded_copy(void* to, const void* from, std::size_t size);
 
 // C++ called by the assembly.
-void enclume_on_signal(int signo, siginfo_t* info, UContext* uc, ThreadBlock* block, const EntryFacts* facts,
+void enclume_on_signal(int signo, siginfo_t* info, UContext* uc, ThreadBlock* block, EntryFacts* facts,
                        ExitPlan* plan);
 void enclume_on_unregistered_signal(int signo, siginfo_t* info, UContext* uc, ExitPlan* plan);
-void enclume_take_frame(const SignalFrame* from, ExitPlan* plan, const EntryFacts* facts);
+void enclume_take_frame(const SignalFrame* from, ExitPlan* plan, EntryFacts* facts);
 void enclume_on_deferred(ThreadBlock* block, ExitPlan* plan);
 void enclume_before_sigreturn(SignalFrame* frame);
 }

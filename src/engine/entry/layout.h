@@ -7,7 +7,7 @@
 /* One slot of the arena: guard page, alternate signal stack, thread block. */
 #define SLOT_SIZE 0x40000
 #define SLOT_STACK_LOW 0x1000
-#define SLOT_BLOCK 0x3f000
+#define SLOT_BLOCK 0x3e000
 
 /* ThreadBlock, from its start. */
 #define BLOCK_SELECTOR 0
@@ -16,6 +16,11 @@
 #define BLOCK_DEFERRED 4
 #define BLOCK_HOST_FS 8
 #define BLOCK_HOST_GS 16
+#define BLOCK_SELF 24
+#define BLOCK_TID 32
+#define BLOCK_EXITS 52
+#define BLOCK_INSIDE 56
+#define BLOCK_FAST 64 /* FastThread, fast/layout.h */
 
 /* The selector byte of syscall user dispatch: BLOCK where enclave code runs, and always if system calls
  * without libc are to be seen. */

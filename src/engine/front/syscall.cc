@@ -11,6 +11,7 @@
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
 #include "engine/exec_program.h"
+#include "engine/fast/entry.h"
 #include "engine/front/real.h"
 #include "engine/front/signal_waits.h"
 #include "engine/front/signals.h"
@@ -19,6 +20,8 @@
 namespace enclume::engine {
 
 namespace {
+
+constexpr std::uint32_t kPerfTypeBreakpoint = 5;  // linux/perf_event.h: PERF_TYPE_BREAKPOINT
 
 /// A structure of the program's, by a pointer that may be null or lead nowhere.
 template <typename T>
@@ -95,6 +98,12 @@ std::optional<SysResult<long>> answer(const Call& call) {
       return std::nullopt;
     case __NR_sigaltstack:
       return change_stack(call);
+    case __NR_perf_event_open:
+      // A breakpoint may be on an ENCLU or an AEP, which a direct entry does not execute.
+      if (std::uint32_t type = 0; read_user(type, call.argument[0]) && type == kPerfTypeBreakpoint) {
+        enclume_fast_on = 0;
+      }
+      return std::nullopt;
     default:
       return own_answer(call);
   }

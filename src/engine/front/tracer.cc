@@ -114,6 +114,16 @@ bool find_engine(Tracee& tracee) {
   return true;
 }
 
+/// The tracee enters by its vDSO's ENCLU from now on, where steps and breakpoints meet it.
+void show_enclu(const Tracee& tracee) {
+  std::uint64_t slot = 0;
+  std::uint64_t enclu = 0;
+  if (peek(tracee.tid, in_tracee(tracee, &enclume_debugger.direct_slot), slot) && slot != 0 &&
+      peek(tracee.tid, in_tracee(tracee, &enclume_debugger.direct_enclu), enclu)) {
+    (void)trace(PTRACE_POKEDATA, tracee.tid, slot, enclu);
+  }
+}
+
 /// While the program is being loaded its signals have no handler of the engine's.
 bool is_active(const Tracee& tracee) {
   std::uint64_t active = 0;
@@ -265,6 +275,7 @@ bool hide(Tracee& tracee, int signal) {
   }
   // Somebody looks.
   (void)trace(PTRACE_POKEDATA, tracee.tid, tracee.interface, interface_word(Announce::ToTracer));
+  show_enclu(tracee);
   switch (static_cast<DebuggerMark>(info.si_errno)) {
     case DebuggerMark::HandlerEntry:
       tracee.stop = TraceeStop::HandlerEntry;

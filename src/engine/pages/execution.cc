@@ -7,6 +7,7 @@
 
 #include "base/syscall.h"
 #include "engine/engine.h"
+#include "engine/fast/exit_load.h"
 #include "engine/pages/native_protection.h"
 
 namespace enclume::engine {
@@ -75,7 +76,7 @@ void NativeProtection::allow_fetch(const kernel::Vma& vma, LinearAddress page,
       entry = remember(page, found.opcodes);
     }
   }
-  if (entry == nullptr || entry->sites.empty()) {
+  if (entry == nullptr || entry->unpatched()) {
     allow_fetch_around(vma, number, without(effective, kernel::kProtWrite));
   } else if (!show_patched(vma, *entry)) {
     set_or_clear(vma, range, without(effective, kernel::kProtWrite));  // no room for the copy
@@ -100,11 +101,64 @@ bool NativeProtection::show_patched(const kernel::Vma& vma, PatchedPage& entry) 
   const std::byte* original = vma.enclave->epc_page(vma.enclave->page_number(entry.address)).data;
   std::array<std::byte, kPageSize> copy;
   write_patched_page({original, kPageSize}, entry.sites, copy.data());
+  for (const ExitSite* exit : entry.exits) {
+    if (exit != nullptr) {
+      const auto jump = exit->jump();
+      std::memcpy(copy.data() + LinearAddress(exit->load).page_offset(), jump.data(), jump.size());
+    }
+  }
   const Features& features = engine().features;
   // Under a key that denies data access it is for execution only: keys don't stop instruction fetch.
   const int key = features.execute_only_pkey >= 0 ? features.execute_only_pkey : native_key(vma);
   entry.shadowed = lay_copy(entry.address, copy, PROT_READ | PROT_EXEC, key);
   return entry.shadowed;
+}
+
+void NativeProtection::leave_directly(const kernel::Vma& vma, LinearAddress enclu, int tid) {
+  /// A page that is written and executed by turns loses its patch each time.
+  constexpr std::uint32_t kMostOften = 64;
+  const OwnerLockGuard guard(lock_, tid);
+  const kernel::Enclave& enclave = *vma.enclave;
+  const LinearAddress page = enclu.page();
+  const std::uint64_t number = enclave.page_number(page);
+  const Protection effective = kernel::effective_protection(enclave, number, vma.prot);
+  if (!watches() || !effective.executable() || effective.writable()) {
+    return;
+  }
+  PatchedPage* entry = patched_.find(page);
+  if (entry != nullptr && entry->holders != 0) {
+    return;
+  }
+  std::array<std::byte, kPageSize> text;
+  std::memcpy(text.data(), enclave.epc_page(number).data, kPageSize);
+  const auto load = find_exit_load(text, enclu.page_offset(), branches_);
+  if (!load) {
+    return;
+  }
+  const std::uint64_t address = page.value() + *load;
+  ExitSite* site = exits_.find(address);
+  if (site == nullptr) {
+    site = exits_.add(address, enclu.value(), enclave.elrange());
+  }
+  if (site == nullptr || site->laid == kMostOften) {
+    return;
+  }
+  if (entry == nullptr) {
+    entry = remember(page, PageOffsets{});
+  }
+  for (const ExitSite*& exit : entry->exits) {
+    if (exit == site) {
+      return;
+    }
+    if (exit == nullptr) {
+      exit = site;
+      ++site->laid;
+      if (!show_patched(vma, *entry)) {
+        exit = nullptr;
+      }
+      return;
+    }
+  }
 }
 
 /// Whether the page may be executed wherever its code begins.

@@ -14,6 +14,7 @@
 #include "base/lock.h"
 #include "base/types.h"
 #include "engine/cpuid/enclave_scan.h"
+#include "engine/fast/exit_sites.h"
 #include "engine/pages/native_mapping.h"
 #include "engine/pages/patched_pages.h"
 #include "kernel/enclave.h"
@@ -72,6 +73,11 @@ class NativeProtection {
   /// Whether somebody holds the page; counts as a step on it.
   [[nodiscard]] bool step_on_held(LinearAddress page);
 
+  /// For an ENCLU of enclave code that has been trapped with EEXIT: has the next ones leave without a trap,
+  /// if that can be done. `tid` is the calling thread's.
+  void leave_directly(const kernel::Vma& vma, LinearAddress enclu, int tid);
+  [[nodiscard]] const ExitSites& exits() const { return exits_; }
+
   void after_fork_in_child() { lock_.reset_in_child(); }
 
  private:
@@ -107,6 +113,7 @@ class NativeProtection {
   decode::BranchRule branches_ = decode::BranchRule::Intel;
   OwnerLock lock_;
   PatchedPages patched_;
+  ExitSites exits_;
 };
 
 /// The protection key of a VMA's pages, -1 without any on this machine.

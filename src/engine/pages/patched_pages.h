@@ -9,20 +9,28 @@
 
 #include "base/types.h"
 #include "engine/cpuid/page_sites.h"
+#include "engine/fast/exit_sites.h"
 
 namespace enclume::engine {
 
 /// How many steps a page is kept from being patched for a handler that may read it; see PatchedPages::hold().
 inline constexpr std::uint32_t kHoldSteps = 16384;
 
+/// Exits of one page that are made without a trap; most pages with an ENCLU have one.
+inline constexpr std::size_t kExitsOfPage = 4;
+
 struct PatchedPage {
   LinearAddress address{};
   PageOffsets sites;
-  bool shadowed = false;         ///< its patched copy is mapped now, not the page itself
-  std::uint32_t holders = 0;     ///< threads whose handler may look at the page
-  std::uint32_t steps_left = 0;  ///< until they are given up
-  std::uint32_t generation = 0;  ///< moves when they are
-  std::uint16_t next = 0;        ///< in its bucket: 1 + index
+  std::array<const ExitSite*, kExitsOfPage> exits{};  ///< null behind the last
+  bool shadowed = false;                              ///< its patched copy is mapped now, not the page itself
+  std::uint32_t holders = 0;                          ///< threads whose handler may look at the page
+  std::uint32_t steps_left = 0;                       ///< until they are given up
+  std::uint32_t generation = 0;                       ///< moves when they are
+  std::uint16_t next = 0;                             ///< in its bucket: 1 + index
+
+  /// Whether the page can be executed as it is.
+  [[nodiscard]] bool unpatched() const { return sites.empty() && exits[0] == nullptr; }
 };
 
 /// A table of bounded size, without locks: NativeProtection has one around it. Signal context: safe.

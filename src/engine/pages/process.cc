@@ -107,6 +107,9 @@ bool used_by_another_process(const kernel::Enclave& enclave, int pid) {
 }  // namespace
 
 void ProcessPlatform::kick(kernel::Enclave& enclave) noexcept {
+  // A direct entry counts itself in first and then looks at the pages. So what the caller has done to them
+  // must be seen before the count is read here.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
   if (!anyone_inside(enclave)) {
     return;
   }

@@ -10,6 +10,7 @@
 #include "engine/debug_trap.h"
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
+#include "engine/fast/recover.h"
 #include "engine/raw/clone.h"
 #include "engine/raw/signal_calls.h"
 #include "engine/raw/trapped_call.h"
@@ -341,15 +342,52 @@ void handle(int signo, siginfo_t* info, UContext* uc, ThreadBlock* block, const 
   deliver(*block, *plan->frame, report, fault && !perf_trap ? Cause::Fault : Cause::Sent, mask);
 }
 
+bool is_step(int signo, const siginfo_t& info) {
+  return signo == SIGTRAP && info.si_code == TRAP_TRACE;
+}
+
+/// Whether the signal that found the thread on a direct path is to be dealt with where it stands now. What an
+/// instruction of the path itself has raised is nobody's, but for a step, which ends there as well.
+bool outlives_recovery(Recovered from, int signo, const siginfo_t& info, const SigContext& m) {
+  if (is_step(signo, info) || (from == Recovered::AtExit && may_be_enclu(signo, m))) {
+    return true;  // a trampoline that finds no thread faults, at what is the ENCLU now
+  }
+  const DebugTrap trap = debug_trap_of(signo, info, m);
+  return trap == DebugTrap::None && !raised_by_instruction(signo, info);
+}
+
+/// Goes on where a direct path began, or ended.
+void back_from_direct_path(Recovered from, const UContext& uc, const EntryFacts& facts, ExitPlan& plan) {
+  plan.flags = 0x202 | (uc.mcontext.flags & (arch::rflags::kId | arch::rflags::kNt));
+  if (from == Recovered::Entered || from == Recovered::AtExit) {
+    plan.enclave = 1;
+    plan.fs = facts.fs;
+    plan.gs = facts.gs;
+  }
+}
+
 }  // namespace
 
 extern "C" void enclume_on_signal(int signo, siginfo_t* info, UContext* uc, ThreadBlock* block,
-                                  const EntryFacts* facts, ExitPlan* plan) {
+                                  EntryFacts* facts, ExitPlan* plan) {
   *plan = ExitPlan{&frame_of(*uc), 0, 0, 0, 0x202, 0, 0, 0};
   ENCLUME_CHECK(block->self == block, {"rsp", uc->mcontext.rsp});
-  if (interrupted_engine(*block, *uc, *facts)) {
+  const Recovered from = recover_direct_path(*uc, *block, *facts);
+  if (from == Recovered::Elsewhere && interrupted_engine(*block, *uc, *facts)) {
     on_nested(signo, *info, *uc, *block, *facts, *plan);
     return;
+  }
+  // Not in a nested signal: the one below it may have found a direct path halfway, and has yet to settle
+  // that.
+  settle(*block);
+  if (from != Recovered::Elsewhere) {
+    if (!outlives_recovery(from, signo, *info, uc->mcontext)) {
+      back_from_direct_path(from, *uc, *facts, *plan);
+      return;
+    }
+    if (is_step(signo, *info)) {
+      info->si_addr = reinterpret_cast<void*>(uc->mcontext.rip);
+    }
   }
   const std::uint64_t began = engine().stats.now();
   handle(signo, info, uc, block, facts, plan);
@@ -371,6 +409,14 @@ extern "C" void enclume_on_unregistered_signal(int signo, siginfo_t* info, UCont
   Engine& e = engine();
   e.sync_after_fork();
   *plan = ExitPlan{&frame_of(*uc), 0, 0, 0, 0x202, 0, 0, 0};
+  if (recover_unregistered(*uc)) {
+    if (!outlives_recovery(Recovered::AtEntry, signo, *info, uc->mcontext)) {
+      return;
+    }
+    if (is_step(signo, *info)) {
+      info->si_addr = reinterpret_cast<void*>(uc->mcontext.rip);
+    }
+  }
   // Traps (INT3, single step, a filtered system call) lie behind their instruction: they don't come again.
   const bool repeats = signo != SIGTRAP && signo != SIGSYS;
   const bool raised = raised_by_instruction(signo, *info);
@@ -441,7 +487,7 @@ extern "C" void enclume_on_unregistered_signal(int signo, siginfo_t* info, UCont
 
 /// On the engine's stack: takes the frame over from the program's, where the program's own frame may have to
 /// be written, and goes on as for any thread.
-extern "C" void enclume_take_frame(const SignalFrame* from, ExitPlan* plan, const EntryFacts* facts) {
+extern "C" void enclume_take_frame(const SignalFrame* from, ExitPlan* plan, EntryFacts* facts) {
   SignalFrame& to = *plan->frame;
   to = *from;
   if (const std::uint32_t extended = extended_size(from->uc); extended != 0) {

@@ -94,7 +94,8 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
     kCache = 8192,
     kInject = 16384,
     kInjectSeed = 32768,
-    kStats = 65536
+    kStats = 65536,
+    kFast = 131072
   };
   unsigned seen = 0;
   bool first = true;
@@ -153,6 +154,12 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
           return Error("ENCLUME_SETTINGS: strict is neither 0 nor 1");
         }
         s.strict = value == "1";
+      } else if (key == "fast") {
+        which = kFast;
+        if (value != "0" && value != "1") {
+          return Error("ENCLUME_SETTINGS: fast is neither 0 nor 1");
+        }
+        s.fast = value == "1";
       } else if (key == "trace_insn") {
         which = kTraceInsn;
         if (value != "0" && value != "1") {

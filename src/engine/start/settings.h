@@ -42,6 +42,7 @@ struct Settings {
   kernel::ExceptionDesign fixup = kernel::ExceptionDesign::Vdso;
   FrontDoor front = FrontDoor::Auto;
   bool benign_faults = true;  ///< the first touch of a page is a fault, and EXITINFO tells of those resolved
+  bool fast = true;           ///< enclaves are entered and left without traps where that can be done
   bool strict = false;        ///< enclave code runs an instruction at a time
   PathSetting trace;          ///< path or "-", empty: none
   bool trace_json = false;    ///< the trace is for tools, not for people

@@ -24,6 +24,7 @@
 #include "engine/front/process.h"
 #include "engine/front/tracer.h"
 #include "engine/sgx.h"
+#include "engine/start/direct_paths.h"
 #include "engine/start/gate.h"
 #include "engine/start/host_code.h"
 #include "engine/start/machine.h"
@@ -292,6 +293,7 @@ void start(char** environment) {
                      .calls = finds_calls,
                      .cache = &kept.sites});
   }
+  start_direct_paths(settings);
   e.sgx->mm().vdso = install_vdso(environment, settings.fixup);
   e.injector.start(settings.injections);
   if (settings.stats[0] != '\0' && !e.stats.open(settings.stats.data())) {

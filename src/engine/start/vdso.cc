@@ -11,6 +11,8 @@
 #include "base/format.h"
 #include "base/syscall.h"
 #include "base/types.h"
+#include "engine/debugger.h"
+#include "engine/fast/entry.h"
 #include "engine/front/real.h"
 #include "engine/start/message.h"
 #include "engine/start/withdraw_symbol.h"
@@ -111,7 +113,10 @@ std::optional<kernel::FixupSite> install_vdso(char** environment, kernel::Except
     return std::nullopt;
   }
   alignas(kPageSize) static std::byte storage[kernel::kMaxVdsoImageSize];
-  const kernel::VdsoOptions options{.entry = entry_of(design)};
+  kernel::VdsoOptions options{.entry = entry_of(design)};
+  if (enclume_fast_on != 0) {
+    options.direct_entry = LinearAddress(reinterpret_cast<std::uint64_t>(&enclume_fast_enter));
+  }
   const auto image = kernel::build_vdso_image({machine, *size}, LinearAddress::of(machine), options, storage);
   if (!image) {
     warn(kernel::describe(image.error()));
@@ -128,6 +133,10 @@ std::optional<kernel::FixupSite> install_vdso(char** environment, kernel::Except
   entry->a_un.a_val = address;
   if (!options.entry) {
     return std::nullopt;
+  }
+  if (image->direct_slot != 0) {
+    enclume_debugger.direct_slot = (base + image->direct_slot).value();
+    enclume_debugger.direct_enclu = (base + image->enclu).value();
   }
   enter_function = reinterpret_cast<void*>((base + image->enter).value());
   return kernel::FixupSite{base + image->enclu, base + image->fixup};

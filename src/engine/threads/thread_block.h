@@ -9,6 +9,7 @@
 
 #include "arch/logical_processor.h"
 #include "engine/entry/layout.h"
+#include "engine/fast/door.h"
 #include "engine/signals/frame.h"
 #include "engine/signals/pkru.h"
 #include "engine/step/step.h"
@@ -69,7 +70,12 @@ struct alignas(64) ThreadBlock {
   std::uint32_t slot;
   std::uint32_t slot_link;  ///< in a free slot: 1 + the next free slot
   bool sud_armed;
-  Pkru host_pkru;          ///< of the frame by which the thread has entered
+  Pkru host_pkru;  ///< of the frame by which the thread has entered
+  /// For a reclaimer that must know that this thread has left once: the SECS that it is inside (its
+  /// EpcAddress), and how often it has left one.
+  std::atomic<std::uint32_t> exits;
+  std::atomic<std::uint64_t> inside;
+  FastThread fast;
   std::uint64_t xfrm;      ///< of the enclave that it is in, for the exit, after which `lp` does not know it
   AltStack program_stack;  ///< what the program believes its alternate stack is
   /// The frame that was last written for a handler of the program, and FS's base then: see owner_of().
@@ -111,14 +117,10 @@ struct alignas(64) ThreadBlock {
     int code, error;
     bool sent;
   } announced;
-  bool stop_in_handler;  ///< a tracer steps into the handler of the signal at hand
-  /// For a reclaimer that must know that this thread has left once: the SECS that it is inside (its
-  /// EpcAddress), how often it has left one, and who asked.
-  std::atomic<std::uint64_t> inside;
-  std::atomic<std::uint32_t> exits;
-  std::atomic<std::uint32_t> kicked_at;
+  bool stop_in_handler;                  ///< a tracer steps into the handler of the signal at hand
+  std::atomic<std::uint32_t> kicked_at;  ///< `exits` when the reclaimer `kicked_by` asked
   std::atomic<int> kicked_by;
-  arch::LogicalProcessor lp;
+  arch::LogicalProcessor lp;  ///< not up to date while `fast.stale`; see settle() in fast/recover.h
   StepState step;
   std::uint64_t entered_at;    ///< when it has entered an enclave, by the time-stamp counter; see Stats
   std::uint64_t instructions;  ///< strict mode: of enclave code, executed by this thread, as --inject counts
@@ -131,6 +133,9 @@ static_assert(offsetof(ThreadBlock, enclave) == BLOCK_ENCLAVE);
 static_assert(offsetof(ThreadBlock, deferred) == BLOCK_DEFERRED);
 static_assert(offsetof(ThreadBlock, host_fs) == BLOCK_HOST_FS);
 static_assert(offsetof(ThreadBlock, host_gs) == BLOCK_HOST_GS);
+static_assert(offsetof(ThreadBlock, self) == BLOCK_SELF && offsetof(ThreadBlock, tid) == BLOCK_TID);
+static_assert(offsetof(ThreadBlock, exits) == BLOCK_EXITS && offsetof(ThreadBlock, inside) == BLOCK_INSIDE);
+static_assert(offsetof(ThreadBlock, fast) == BLOCK_FAST);
 static_assert(sizeof(ThreadBlock) <= SLOT_SIZE - SLOT_BLOCK);
 
 }  // namespace enclume::engine

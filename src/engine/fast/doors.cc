@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/fast/doors.h"
+
+#include <bit>
+
+#include "arch/enclu/ssa.h"
+#include "arch/structs/secs.h"
+#include "base/syscall.h"
+#include "engine/engine.h"
+#include "engine/entry/entry.h"
+#include "engine/fast/entry.h"
+#include "engine/fast/exit_sites.h"
+#include "kernel/spaces.h"
+
+extern "C" {
+std::uint8_t enclume_fast_on = 0;
+std::uint64_t enclume_thread_offset = 0;
+const std::atomic<std::uint64_t>* enclume_vmas_version = nullptr;
+const std::atomic<std::uint32_t>* enclume_process_known = nullptr;
+}
+
+namespace enclume::engine {
+
+namespace {
+
+/// How far apart two stack pointers may be that one thread has entered with, for all between them to count as
+/// its stack. What is between lies on this thread's stack, unless it has switched stacks.
+constexpr std::uint64_t kStackReach = 256 * 1024;
+
+SeenWord seen(const std::atomic<std::uint32_t>& word) {
+  return {&word, word.load(std::memory_order_acquire)};
+}
+
+bool same(const SeenWord& word) {
+  return word.at->load(std::memory_order_acquire) == word.value;
+}
+
+/// Whether the machine's XRSTOR reads a frame as the emulated processor would. CPUID may show another
+/// processor's offsets than the machine has.
+bool has_native_layout(const arch::MachineConfig& config, std::uint64_t xfrm) {
+  for (std::uint64_t left = xfrm & ~std::uint64_t{3}; left != 0; left &= left - 1) {
+    const auto i = static_cast<std::size_t>(std::countr_zero(left));
+    const arch::XsaveComponent& native = engine().xsave_layout[i];
+    if (native.offset != config.xsave[i].offset || native.size != config.xsave[i].size) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/// All that `lp`'s entry depends on, or false if it changes meanwhile or is more than a door has room for.
+/// The words first, then the checks, then whether the words are still so: then the checks are about them.
+bool look(FastDoor& door, const arch::LogicalProcessor& lp, const kernel::Kernel& kernel) {
+  door.vmas = kernel.vmas.version();
+  const auto vma = kernel.vmas.find(lp.tcs_address);
+  if (!vma || !vma->enclave->mapped()) {
+    return false;
+  }
+  const kernel::Enclave& enclave = *vma->enclave;
+  arch::Tcs& tcs = arch::tcs_of(lp.tcs);
+  arch::Secs& secs = arch::secs_of(lp.secs);
+  door.protection_at = &enclave.shared().protection_epoch;
+  door.protection = enclave.protection_seen.load(std::memory_order_relaxed);
+  door.tcs = lp.tcs_address.value();
+  door.secs = lp.secs.address.value;
+  door.page = &tcs;
+  door.tracking = &secs.internal.tracking;
+  door.flags = tcs.atomic_flags().load(std::memory_order_acquire);
+  door.ossa = tcs.ossa;
+  door.cssa = tcs.atomic_cssa().load(std::memory_order_acquire);
+  door.nssa = tcs.nssa;
+  door.oentry = tcs.oentry;
+  door.ofsbase = tcs.ofsbase;
+  door.ogsbase = tcs.ogsbase;
+  door.epcm = lp.tcs.epcm;
+  door.epcm_state = lp.tcs.epcm->state.load(std::memory_order_acquire);
+  door.entry = secs.base_addr + tcs.oentry;
+  door.fs = secs.base_addr + tcs.ofsbase;
+  door.gs = secs.base_addr + tcs.ogsbase;
+  door.gpr = lp.ssa.gpr;
+  door.lp = lp;
+  door.xfrm = lp.xfrm;
+  door.base = secs.base_addr;
+  door.elrange_size = secs.size;
+  door.xsave = has_native_layout(kernel.config, lp.xfrm) ? lp.ssa.xsave_page[0] : nullptr;
+
+  // The frame's pages: the one that the XSAVE area begins in, and the last.
+  const LinearAddress frame =
+      arch::ssa_frame_address(secs.base_addr, tcs.ossa, secs.ssa_frame_size, door.cssa);
+  const LinearAddress last = frame + (std::uint64_t{secs.ssa_frame_size} - 1) * kPageSize;
+  const arch::SsaFrameLayout layout =
+      arch::ssa_frame_layout(kernel.config, secs.attributes.xfrm, secs.miscselect, secs.ssa_frame_size);
+  if (layout.xsave_pages != 1) {
+    return false;
+  }
+  door.pages = {seen(enclave.page(enclave.page_number(lp.tcs_address)).word),
+                seen(enclave.page(enclave.page_number(frame)).word),
+                seen(enclave.page(enclave.page_number(last)).word)};
+  door.frames = {seen(enclave.epc_page(enclave.page_number(frame)).epcm->state),
+                 seen(enclave.epc_page(enclave.page_number(last)).epcm->state)};
+
+  kernel::UserSpace space(kernel);
+  const auto operand = space.walk(lp.tcs_address, arch::Access::Write);
+  const arch::EpcmState state = lp.tcs.epcm->load();
+  const auto ssa = arch::locate_ssa_frame(kernel.machine(), space, lp.secs, frame);
+  return operand && operand->epc.epcm == lp.tcs.epcm && ssa && ssa->gpr == lp.ssa.gpr && state.valid &&
+         state.type == arch::PageType::Tcs && !state.blocked && !state.pending && !state.modified &&
+         door.cssa < door.nssa && LinearAddress(door.entry).canonical() &&
+         LinearAddress(door.fs).canonical() && LinearAddress(door.gs).canonical() && same(door.pages[0]) &&
+         same(door.pages[1]) && same(door.pages[2]) && same(door.frames[0]) && same(door.frames[1]) &&
+         lp.tcs.epcm->state.load() == door.epcm_state && door.protection_at->load() == door.protection &&
+         kernel.vmas.version() == door.vmas;
+}
+
+/// Whether what look() has found is so still.
+bool unchanged(const FastDoor& door, const arch::LogicalProcessor& lp, const kernel::Kernel& kernel) {
+  const arch::Tcs* const tcs = door.page;
+  return door.tcs == lp.tcs_address.value() && kernel.vmas.version() == door.vmas &&
+         door.lp.ssa.gpr == lp.ssa.gpr && door.lp.secs.address == lp.secs.address &&
+         door.protection_at->load() == door.protection &&
+         door.epcm->state.load(std::memory_order_relaxed) == door.epcm_state && same(door.pages[0]) &&
+         same(door.pages[1]) && same(door.pages[2]) && same(door.frames[0]) && same(door.frames[1]) &&
+         tcs->flags == door.flags && tcs->ossa == door.ossa && tcs->cssa == door.cssa &&
+         tcs->nssa == door.nssa && tcs->oentry == door.oentry && tcs->ofsbase == door.ofsbase &&
+         tcs->ogsbase == door.ogsbase;
+}
+
+/// glibc's thread control block begins with its own address, and has it a second time (tcbhead_t: tcb, self).
+bool is_libc_thread(std::uint64_t fs) {
+  std::uint64_t head[3];
+  return enclume_guarded_copy(head, reinterpret_cast<const void*>(fs), sizeof(head)) == 0 && head[0] == fs &&
+         head[2] == fs;
+}
+
+bool alive(const ThreadBlock& other) {
+  return sys::raw(__NR_tgkill, sys::getpid(), other.tid, 0) == 0;
+}
+
+/// Lets the thread be found by its FS base. Some programs make threads by raw clone that share one; those are
+/// found out when the second is met, and neither enters directly any more. Until then the stack tells them
+/// apart: two threads that run at once are on two stacks.
+void admit_thread(ThreadBlock& block, std::uint64_t fs, std::uint64_t rsp) {
+  FastThread& fast = block.fast;
+  ThreadBlock* known = nullptr;
+  auto* const place = reinterpret_cast<void*>(fs + enclume_thread_offset);
+  if (fast.shared || !is_libc_thread(fs) || enclume_guarded_copy(&known, place, sizeof(known)) != 0) {
+    fast.stack_size = 0;
+    return;
+  }
+  if (known != &block) {
+    if (known != nullptr && known->tid != 0 && !known->orphan && known->fast.fs == fs && alive(*known)) {
+      known->fast.shared = true;
+      known->fast.stack_size = 0;
+      fast.shared = true;
+      fast.stack_size = 0;
+      return;
+    }
+    ThreadBlock* const self = &block;
+    if (enclume_guarded_copy(place, &self, sizeof(self)) != 0) {
+      return;
+    }
+  }
+  // Rounded, so that the way in can compare its own RSP.
+  const std::uint64_t low = align_down(rsp - ENTER_SIZE, 64);
+  const std::uint64_t high = low + 128;
+  const std::uint64_t end = fast.stack_low + fast.stack_size;
+  if (fast.fs == fs && fast.stack_size != 0 && low + kStackReach >= fast.stack_low &&
+      low <= end + kStackReach) {
+    const std::uint64_t new_low = low < fast.stack_low ? low : fast.stack_low;
+    fast.stack_size = (high > end ? high : end) - new_low;
+    fast.stack_low = new_low;
+  } else {
+    fast.fs = fs;
+    fast.stack_low = low;
+    fast.stack_size = high - low;
+  }
+}
+
+}  // namespace
+
+void keep_blocks_at(const void* thread_local_pointer, std::uint64_t fs_base) {
+  enclume_thread_offset = reinterpret_cast<std::uint64_t>(thread_local_pointer) - fs_base;
+}
+
+void remember_entry(ThreadBlock& block, const kernel::Kernel& kernel, std::uint64_t aep, std::uint64_t rsp) {
+  const arch::LogicalProcessor& lp = block.lp;
+  block.fast.door = nullptr;
+  load_selector(block);
+  if (enclume_fast_on == 0 || lp.dbgoptin || lp.save_tf) {
+    return;
+  }
+  FastDoor& door = block.fast.doors[FastThread::door_of(lp.tcs_address.value())];
+  if (!unchanged(door, lp, kernel) && !look(door, lp, kernel)) {
+    door.tcs = 0;
+    return;
+  }
+  block.fast.door = &door;
+  block.fast.one = arch::tracking_word::one(lp.entry_epoch);
+  block.fast.epoch = lp.entry_epoch;
+  const FastThread& fast = block.fast;
+  const bool known = fast.fs == block.host_fs && rsp - ENTER_SIZE - fast.stack_low < fast.stack_size;
+  if (!known && kernel.mm.vdso && kernel.mm.vdso->instruction.value() == aep) {
+    admit_thread(block, block.host_fs, rsp);
+  }
+}
+
+}  // namespace enclume::engine

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * EENTER without a trap. The vDSO function jumps here where its ENCLU comes next: RAX = leaf, RBX = TCS, RCX = the
+ * ENCLU, which is the AEP. What can't be done here goes back to that ENCLU with all registers as they came.
+ *
+ * Up to enclume_enter_commit a signal finds an EENTER that has not begun: fast/recover.cc takes back what was
+ * claimed. From there on it has been executed: recover.cc completes it. Which of the two claims are made, the
+ * labels tell, and behind a CMPXCHG its ZF.
+ *
+ * The stack below RSP is the vDSO function's to use. R8, RDI, RSI, RDX and RAX are kept there, and last of all the
+ * entry point, since no register is left to jump through.
+ */
+#include "engine/entry/layout.h"
+#include "engine/fast/layout.h"
+
+        .macro  place name
+        .globl  \name
+        .hidden \name
+\name:
+        .endm
+
+        .macro  unless_same at, value
+        movq    \at, %r8
+        cmpq    \value, %r8
+        jne     .Lundo
+        .endm
+
+        .macro  unless_word offset
+        movq    \offset(%rsi), %rdi
+        movl    (%rdi), %edi
+        cmpl    \offset + 8(%rsi), %edi
+        jne     .Lundo
+        .endm
+
+        .macro  read_base from, to
+        movq    \from(%rdi), %rax
+        movq    %rax, BLOCK_FAST + \to(%rdx)
+        sarq    $47, %rax                       /* canonical */
+        incq    %rax
+        cmpq    $1, %rax
+        ja      .Lundo
+        .endm
+
+        .text
+        .p2align 6
+        .type   enclume_fast_enter, @function
+place enclume_fast_enter
+        .cfi_startproc simple
+        /* The frame of the vDSO function. */
+        .cfi_def_cfa rbp, 16
+        .cfi_offset rip, -8
+        .cfi_offset rbp, -16
+        .cfi_offset rbx, -24
+        pushfq
+place enclume_enter_flags
+        leaq    -(ENTER_SIZE - 8)(%rsp), %rsp
+place enclume_enter_frame
+        movq    %rax, ENTER_RAX(%rsp)
+        movq    %rdx, ENTER_RDX(%rsp)
+        movq    %rsi, ENTER_RSI(%rsp)
+        movq    %rdi, ENTER_RDI(%rsp)
+        movq    %r8, ENTER_R8(%rsp)
+place enclume_enter_saved
+        testb   $1, ENTER_FLAGS + 1(%rsp)       /* TF: a debugger steps */
+        jnz     .Lback
+        subl    $2, %eax
+        cmpl    $1, %eax                        /* EENTER or ERESUME */
+        ja      .Lback
+        cmpb    $0, enclume_fast_on(%rip)
+        je      .Lback
+
+        /* The thread: by the engine's thread-local variable, if FS is the one that this thread was met with. */
+        movq    enclume_thread_offset(%rip), %rdx
+        movq    %fs:(%rdx), %rdx
+        testq   %rdx, %rdx
+        jz      .Lback
+        cmpq    %rdx, BLOCK_SELF(%rdx)
+        jne     .Lback
+        rdfsbase %rsi
+        cmpq    BLOCK_FAST + FAST_FS(%rdx), %rsi
+        jne     .Lback
+        movq    %rsp, %rdi
+        subq    BLOCK_FAST + FAST_STACK_LOW(%rdx), %rdi
+        cmpq    BLOCK_FAST + FAST_STACK_SIZE(%rdx), %rdi
+        jae     .Lback
+        movq    enclume_process_known(%rip), %rdi
+        cmpl    $1, (%rdi)                      /* else a child of fork, with nothing in order yet */
+        jne     .Lback
+        movq    %rsi, BLOCK_HOST_FS(%rdx)
+        rdgsbase %rsi
+        movq    %rsi, BLOCK_HOST_GS(%rdx)
+
+        movq    %rbx, %rsi
+        shrq    $12, %rsi
+        imull   $DOOR_HASH, %esi, %esi
+        shrl    $(32 - DOOR_COUNT_LOG2), %esi
+        imull   $DOOR_SIZE, %esi, %esi
+        leaq    BLOCK_FAST + FAST_DOORS(%rdx,%rsi), %rsi
+        cmpq    DOOR_TCS(%rsi), %rbx
+        jne     .Lback
+        /* What the door leads to may be gone, and the addresses another's. */
+        movq    enclume_vmas_version(%rip), %rdi
+        movq    (%rdi), %rdi
+        cmpq    DOOR_VMAS(%rsi), %rdi
+        jne     .Lback
+        /* A debugger may have its breakpoint on the ENCLU. */
+        movzwl  (%rcx), %edi
+        cmpl    $0x010f, %edi
+        jne     .Lback
+        cmpb    $0xd7, 2(%rcx)
+        jne     .Lback
+
+        /* The claims come before the checks, as in arch/enclu/tcs_claim.cc: who takes a page away looks for them
+         * after he has said so. */
+        movq    DOOR_SECS(%rsi), %rdi
+        movq    %rdi, BLOCK_INSIDE(%rdx)
+        movq    DOOR_PAGE(%rsi), %rdi
+        xorl    %eax, %eax
+        movl    $1, %r8d
+place enclume_enter_claim
+        lock cmpxchgq %r8, TCS_STATE(%rdi)
+place enclume_enter_claim_done
+        jne     .Lback_outside
+place enclume_enter_claimed
+        movq    DOOR_TRACKING(%rsi), %rdi
+        movq    (%rdi), %rax
+.Lcount:
+        movl    $(1 << TRACKING_EPOCH_BITS), %r8d
+        testb   $1, %al
+        jz      .Leven
+        shlq    $TRACKING_COUNT_BITS, %r8
+.Leven:
+        movq    %r8, BLOCK_FAST + FAST_ONE(%rdx)
+        addq    %rax, %r8
+place enclume_enter_count
+        lock cmpxchgq %r8, (%rdi)
+place enclume_enter_count_done
+        jne     .Lcount
+place enclume_enter_counted
+        andl    $((1 << TRACKING_EPOCH_BITS) - 1), %eax
+        movl    %eax, BLOCK_FAST + FAST_EPOCH(%rdx)
+
+        movq    enclume_vmas_version(%rip), %rdi
+        unless_same (%rdi), DOOR_VMAS(%rsi)
+        movq    DOOR_PROTECTION_AT(%rsi), %rdi
+        unless_same (%rdi), DOOR_PROTECTION(%rsi)
+        movq    DOOR_EPCM(%rsi), %rdi
+        unless_same (%rdi), DOOR_EPCM_WORD(%rsi)
+        unless_word DOOR_PAGES
+        unless_word DOOR_PAGES + 16
+        unless_word DOOR_PAGES + 32
+        unless_word DOOR_SSA_EPCM
+        unless_word DOOR_SSA_EPCM + 16
+        movq    DOOR_PAGE(%rsi), %rdi
+        unless_same TCS_FLAGS(%rdi), DOOR_FLAGS(%rsi)
+        unless_same TCS_OSSA(%rdi), DOOR_OSSA(%rsi)
+        unless_same TCS_OENTRY(%rdi), DOOR_OENTRY(%rsi)
+        unless_same TCS_OFSBASE(%rdi), DOOR_OFSBASE(%rsi)
+        unless_same TCS_OGSBASE(%rdi), DOOR_OGSBASE(%rsi)
+        movq    %rsi, BLOCK_FAST + FAST_DOOR(%rdx)
+        movl    BLOCK_FAST + FAST_ES(%rdx), %r8d
+        movl    %es, %eax
+        cmpl    %r8d, %eax
+        jne     .Lload_es
+.Les_done:
+        movq    TCS_CSSA(%rdi), %r8             /* and NSSA above it */
+        cmpl    $3, ENTER_RAX(%rsp)
+        je      .Lresume
+        cmpq    DOOR_CSSA(%rsi), %r8
+        jne     .Lundo
+
+place enclume_enter_commit
+        movq    %rcx, TCS_AEP(%rdi)
+        movq    DOOR_GPR(%rsi), %rdi
+        leaq    ENTER_SIZE(%rsp), %r8
+        movq    %r8, GPRSGX_URSP(%rdi)
+        movq    %rbp, GPRSGX_URBP(%rdi)
+        movq    DOOR_EPCM(%rsi), %rdi
+        movl    BLOCK_TID(%rdx), %r8d
+        movl    %r8d, EPCM_OWNER(%rdi)
+        movq    DOOR_ENTRY(%rsi), %rdi
+        movq    %rdi, ENTER_TARGET(%rsp)
+        incq    BLOCK_FAST + FAST_ENTRIES(%rdx)
+        movb    $1, BLOCK_FAST + FAST_STALE(%rdx)
+        movb    $1, BLOCK_ENCLAVE(%rdx)         /* before the bases: who finds it set puts them back */
+        movb    $SELECTOR_BLOCK, BLOCK_SELECTOR(%rdx)
+        movq    DOOR_FS(%rsi), %rdi
+        wrfsbase %rdi
+        movq    DOOR_GS(%rsi), %rdi
+        wrgsbase %rdi
+        movl    DOOR_CSSA(%rsi), %eax
+        leaq    3(%rcx), %rcx
+place enclume_enter_rcx
+        movq    ENTER_R8(%rsp), %r8
+        movq    ENTER_RDI(%rsp), %rdi
+        movq    ENTER_RSI(%rsp), %rsi
+        movq    ENTER_RDX(%rsp), %rdx
+        leaq    ENTER_FLAGS(%rsp), %rsp
+place enclume_enter_pop
+        popfq
+place enclume_enter_jump
+        jmp     *-ENTER_SIZE(%rsp)
+place enclume_enter_end
+
+.Lload_es:
+        movl    %r8d, %es
+        jmp     .Les_done
+
+        /*
+         * ERESUME: CSSA is one above the frame's number. What the frame says is read once, into the block, and
+         * checked there. XRSTOR makes its own checks before it loads anything, so that where it faults nothing
+         * has happened yet, and behind it everything has. IRETQ loads RIP, RFLAGS and RSP at once, off the block.
+         */
+.Lresume:
+        decq    %r8
+        cmpq    DOOR_CSSA(%rsi), %r8
+        jne     .Lundo
+        testb   $TCS_AEXNOTIFY, TCS_FLAGS(%rdi)
+        jnz     .Lundo
+        testl   $FLAG_NT, ENTER_FLAGS(%rsp)     /* IRETQ would be #GP */
+        jnz     .Lundo
+        cmpq    $0, BLOCK_FAST + FAST_HELD(%rdx)
+        jne     .Lundo
+        movq    DOOR_GPR(%rsi), %rdi
+        movq    GPRSGX_RIP(%rdi), %rax
+        movq    %rax, BLOCK_FAST + FAST_RESUME(%rdx)
+        subq    DOOR_BASE(%rsi), %rax
+        cmpq    DOOR_LIMIT(%rsi), %rax
+        jae     .Lundo
+        read_base GPRSGX_FSBASE, FAST_RESUME_FS
+        read_base GPRSGX_GSBASE, FAST_RESUME_GS
+        movq    ENTER_FLAGS(%rsp), %rax
+        andq    $~RESUMED_RFLAGS, %rax
+        movq    GPRSGX_RFLAGS(%rdi), %r8
+        andl    $RESUMED_RFLAGS, %r8d
+        orq     %r8, %rax
+        movq    %rax, BLOCK_FAST + FAST_RESUME + 16(%rdx)
+        movq    4 * 8(%rdi), %rax               /* RSP */
+        movq    %rax, BLOCK_FAST + FAST_RESUME + 24(%rdx)
+        movl    %cs, %eax
+        movq    %rax, BLOCK_FAST + FAST_RESUME + 8(%rdx)
+        movl    %ss, %eax
+        movq    %rax, BLOCK_FAST + FAST_RESUME + 32(%rdx)
+
+        movq    DOOR_XSAVE(%rsi), %rdi
+        testq   %rdi, %rdi
+        jz      .Lundo
+        movq    DOOR_XFRM(%rsi), %rax
+        movq    %rax, %r8
+        notq    %r8
+        testq   %r8, XSAVE_XSTATE_BV(%rdi)
+        jnz     .Lundo
+        movq    XSAVE_XCOMP_BV(%rdi), %r8
+        orq     XSAVE_XCOMP_BV + 8(%rdi), %r8
+        jnz     .Lundo
+        movq    %rdx, %r8
+        movq    %rax, %rdx
+        shrq    $32, %rdx
+place enclume_resume_xrstor
+        xrstor64 (%rdi)
+place enclume_resume_commit
+        movq    DOOR_PAGE(%rsi), %rdi
+        movq    %rcx, TCS_AEP(%rdi)
+        movl    DOOR_CSSA(%rsi), %eax
+        movl    %eax, TCS_CSSA(%rdi)
+        movq    DOOR_EPCM(%rsi), %rdi
+        movl    BLOCK_TID(%r8), %eax
+        movl    %eax, EPCM_OWNER(%rdi)
+        incq    BLOCK_FAST + FAST_RESUMES(%r8)
+        movb    $1, BLOCK_FAST + FAST_STALE(%r8)
+        movb    $1, BLOCK_ENCLAVE(%r8)
+        movb    $SELECTOR_BLOCK, BLOCK_SELECTOR(%r8)
+        movq    BLOCK_FAST + FAST_RESUME_FS(%r8), %rax
+        wrfsbase %rax
+        movq    BLOCK_FAST + FAST_RESUME_GS(%r8), %rax
+        wrgsbase %rax
+        movq    DOOR_GPR(%rsi), %rdi
+        leaq    BLOCK_FAST + FAST_RESUME(%r8), %rsp
+        movq    0 * 8(%rdi), %rax
+        movq    1 * 8(%rdi), %rcx
+        movq    2 * 8(%rdi), %rdx
+        movq    3 * 8(%rdi), %rbx
+        movq    5 * 8(%rdi), %rbp
+        movq    6 * 8(%rdi), %rsi
+        movq    8 * 8(%rdi), %r8
+        movq    9 * 8(%rdi), %r9
+        movq    10 * 8(%rdi), %r10
+        movq    11 * 8(%rdi), %r11
+        movq    12 * 8(%rdi), %r12
+        movq    13 * 8(%rdi), %r13
+        movq    14 * 8(%rdi), %r14
+        movq    15 * 8(%rdi), %r15
+        movq    7 * 8(%rdi), %rdi
+        iretq
+place enclume_resume_end
+
+.Lundo:
+place enclume_undo
+        movq    DOOR_PAGE(%rsi), %rdi
+place enclume_undo_claim
+        movq    $0, TCS_STATE(%rdi)
+place enclume_undo_claimed
+        movq    DOOR_TRACKING(%rsi), %rdi
+        movq    BLOCK_FAST + FAST_ONE(%rdx), %r8
+place enclume_undo_count
+        lock subq %r8, (%rdi)
+.Lback_outside:
+place enclume_undo_inside
+        movq    $0, BLOCK_INSIDE(%rdx)
+        movq    $0, BLOCK_FAST + FAST_DOOR(%rdx)
+.Lback:
+place enclume_back
+        movq    ENTER_R8(%rsp), %r8
+        movq    ENTER_RDI(%rsp), %rdi
+        movq    ENTER_RSI(%rsp), %rsi
+        movq    ENTER_RDX(%rsp), %rdx
+        movq    ENTER_RAX(%rsp), %rax
+        leaq    ENTER_FLAGS(%rsp), %rsp
+place enclume_back_pop
+        popfq
+place enclume_back_jump
+        jmp     *%rcx
+        .cfi_endproc
+place enclume_back_end
+        .size   enclume_fast_enter, . - enclume_fast_enter
+
+        .section .note.GNU-stack, "", @progbits

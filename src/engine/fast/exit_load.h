@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whether an ENCLU's predecessor is what its last bytes look like.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <span>
+
+#include "base/types.h"
+#include "engine/decode/decoder.h"
+
+namespace enclume::engine {
+
+/// Where the instruction begins that loads EEXIT's number into RAX right before the ENCLU at offset `enclu`
+/// of `page`; nothing if there is none, or if it is not sure. It is sure if the code before it, decoded from
+/// each of the 64 bytes in front, has an instruction at this place, and nothing in the page that could be a
+/// direct branch leads behind its first byte. That the ENCLU has been executed with this number the caller
+/// has seen. Signal context: safe.
+[[nodiscard]] std::optional<std::size_t> find_exit_load(std::span<const std::byte, kPageSize> page,
+                                                        std::size_t enclu, decode::BranchRule branches);
+
+}  // namespace enclume::engine

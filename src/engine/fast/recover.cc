@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/fast/recover.h"
+
+#include "arch/cpu_state.h"
+#include "engine/engine.h"
+#include "engine/fast/entry.h"
+#include "engine/fast/exit_sites.h"
+#include "engine/fast/layout.h"
+#include "engine/sgx.h"
+
+namespace enclume::engine {
+
+namespace {
+
+std::uint64_t address_of(const char* label) {
+  return reinterpret_cast<std::uint64_t>(label);
+}
+
+/// RIP as a place in enter.S.
+class Place {
+ public:
+  explicit Place(std::uint64_t rip) : rip_(rip) {}
+  [[nodiscard]] bool before(const char* label) const { return rip_ < address_of(label); }
+  [[nodiscard]] bool at(const char* label) const { return rip_ == address_of(label); }
+  /// The instruction at `label` has been executed.
+  [[nodiscard]] bool behind(const char* label) const { return rip_ > address_of(label); }
+
+ private:
+  std::uint64_t rip_;
+};
+
+bool on_way_in(std::uint64_t rip) {
+  return rip >= reinterpret_cast<std::uint64_t>(&enclume_fast_enter) && rip < address_of(enclume_back_end);
+}
+
+/// What the way in has pushed: where the program's RSP is, and its registers unless they are back already.
+void restore_pushed(SigContext& m) {
+  const Place place(m.rip);
+  const bool popping = place.at(enclume_enter_pop) || place.at(enclume_back_pop);
+  const bool popped = place.at(enclume_enter_jump) || place.at(enclume_back_jump);
+  if (popped || !place.behind(reinterpret_cast<const char*>(&enclume_fast_enter))) {
+    return;
+  }
+  const bool flags_only = popping || place.at(enclume_enter_flags);
+  const std::uint64_t program = m.rsp + (flags_only ? 8 : ENTER_SIZE);
+  const bool saved = !flags_only && !place.before(enclume_enter_saved);
+  std::uint64_t words[ENTER_SIZE / 8]{};
+  const auto* from = reinterpret_cast<const void*>(program - ENTER_SIZE);
+  if (enclume_guarded_copy(words, from, sizeof(words)) == 0) {
+    m.flags = words[ENTER_FLAGS / 8];
+    if (saved) {
+      m.r8 = words[ENTER_R8 / 8];
+      m.rdi = words[ENTER_RDI / 8];
+      m.rsi = words[ENTER_RSI / 8];
+      m.rdx = words[ENTER_RDX / 8];
+      m.rax = words[ENTER_RAX / 8];
+    }
+  }
+  m.rsp = program;
+}
+
+/// Gives back what the thread has claimed of `door`.
+void take_back(const SigContext& m, ThreadBlock& block, const FastDoor& door) {
+  const Place place(m.rip);
+  const bool zf = (m.flags & arch::rflags::kZf) != 0;
+  const bool undoing = !place.before(enclume_undo);
+  const bool claimed =
+      undoing ? !place.behind(enclume_undo_claim)
+              : !place.before(enclume_enter_claimed) || (place.at(enclume_enter_claim_done) && zf);
+  const bool counted =
+      undoing ? !place.behind(enclume_undo_count)
+              : !place.before(enclume_enter_counted) || (place.at(enclume_enter_count_done) && zf);
+  if (claimed) {
+    door.page->atomic_state().store(arch::tcs_state::kInactive, std::memory_order_release);
+  }
+  if (counted) {
+    std::atomic_ref(*door.tracking).fetch_sub(block.fast.one);
+  }
+}
+
+Recovered back_to_enclu(UContext& uc, ThreadBlock& block) {
+  SigContext& m = uc.mcontext;
+  const Place place(m.rip);
+  // From the claim on, and until it is taken back, RSI is the door.
+  if (!place.before(enclume_enter_claim) && place.before(enclume_undo_inside)) {
+    take_back(m, block, *reinterpret_cast<const FastDoor*>(m.rsi));
+  }
+  if (place.before(enclume_back)) {
+    block.fast.door = nullptr;
+    block.inside.store(0, std::memory_order_seq_cst);
+  }
+  restore_pushed(m);
+  m.rip = m.rcx;
+  return Recovered::AtEntry;
+}
+
+/// The rest of EENTER. The bases are the host's again, since the handler runs.
+Recovered complete_entry(UContext& uc, ThreadBlock& block, EntryFacts& facts) {
+  SigContext& m = uc.mcontext;
+  const bool rcx_done = !Place(m.rip).before(enclume_enter_rcx) && Place(m.rip).before(enclume_enter_end) &&
+                        !Place(m.rip).behind(enclume_enter_jump);
+  const std::uint64_t aep = rcx_done ? m.rcx - arch::kEncluLength : m.rcx;
+  restore_pushed(m);
+  const FastDoor& door = *block.fast.door;
+  door.page->aep = aep;
+  auto& gpr = *reinterpret_cast<arch::Gprsgx*>(door.gpr);
+  gpr.ursp = m.rsp;
+  gpr.urbp = m.rbp;
+  door.epcm->owner.store(block.lp.id, std::memory_order_release);
+  m.rax = door.cssa;
+  m.rcx = aep + arch::kEncluLength;
+  m.rip = door.entry;
+  facts = {1, door.fs, door.gs};
+  block.fast.stale = 1;
+  return Recovered::Entered;
+}
+
+/// The rest of ERESUME. The extended state is loaded.
+Recovered complete_resume(UContext& uc, ThreadBlock& block, EntryFacts& facts, std::uint64_t aep) {
+  SigContext& m = uc.mcontext;
+  FastThread& fast = block.fast;
+  const FastDoor& door = *fast.door;
+  door.page->aep = aep;
+  door.page->atomic_cssa().store(door.cssa, std::memory_order_release);
+  door.epcm->owner.store(block.lp.id, std::memory_order_release);
+  const auto& g = reinterpret_cast<const arch::Gprsgx*>(door.gpr)->gpr;
+  m.rax = g[0];
+  m.rcx = g[1];
+  m.rdx = g[2];
+  m.rbx = g[3];
+  m.rbp = g[5];
+  m.rsi = g[6];
+  m.rdi = g[7];
+  m.r8 = g[8];
+  m.r9 = g[9];
+  m.r10 = g[10];
+  m.r11 = g[11];
+  m.r12 = g[12];
+  m.r13 = g[13];
+  m.r14 = g[14];
+  m.r15 = g[15];
+  m.rip = fast.resume.rip;
+  m.flags = fast.resume.rflags;
+  m.rsp = fast.resume.rsp;
+  facts = {1, fast.resume_fs, fast.resume_gs};
+  fast.stale = 1;
+  return Recovered::Entered;
+}
+
+bool on_way_out(std::uint64_t rip) {
+  return rip >= reinterpret_cast<std::uint64_t>(&enclume_fast_exit) && rip < address_of(enclume_stay_end);
+}
+
+constexpr std::uint64_t kStatus = arch::rflags::kCf | arch::rflags::kPf | arch::rflags::kAf |
+                                  arch::rflags::kZf | arch::rflags::kSf | arch::rflags::kOf;
+
+/// The status flags as LAHF and SETO have kept them.
+std::uint64_t kept_flags(std::uint64_t now, std::uint64_t kept) {
+  const std::uint64_t low = kept >> 8 & (kStatus & ~arch::rflags::kOf);
+  return (now & ~kStatus) | low | ((kept & 1) != 0 ? arch::rflags::kOf : 0);
+}
+
+/// The enclave at its ENCLU, all registers as it left them.
+Recovered back_to_exit(UContext& uc, const ThreadBlock& block) {
+  SigContext& m = uc.mcontext;
+  const Place place(m.rip);
+  const FastThread& fast = block.fast;
+  const bool first = !place.behind(reinterpret_cast<const char*>(&enclume_fast_exit));
+  const std::uint64_t tail = first ? m.rcx : fast.tail;
+  if (!place.before(enclume_leave_flags)) {
+    m.flags = kept_flags(m.flags, fast.flags);
+  }
+  if (!place.before(enclume_leave_spilled) && place.before(enclume_leave_compared)) {
+    m.rdx = fast.rdx;
+  }
+  m.rcx = fast.rcx;
+  m.rax = 4;
+  m.rip = ExitSites::enclu_of_tail(tail);
+  return Recovered::AtExit;
+}
+
+/// The rest of EEXIT. The bases are the host's again, since the handler runs.
+Recovered complete_exit(UContext& uc, ThreadBlock& block, EntryFacts& facts) {
+  SigContext& m = uc.mcontext;
+  const Place place(m.rip);
+  FastThread& fast = block.fast;
+  if (place.before(enclume_leave_rcx)) {
+    if (!place.behind(enclume_leave_state)) {
+      fast.rcx = fast.door->page->aep;
+      fast.door->epcm->owner.store(0, std::memory_order_release);
+      fast.door->page->atomic_state().store(arch::tcs_state::kInactive, std::memory_order_release);
+    }
+    if (!place.behind(enclume_leave_count)) {
+      std::atomic_ref(*fast.door->tracking).fetch_sub(fast.one);
+    }
+  }
+  block.inside.store(0, std::memory_order_seq_cst);
+  block.exits.fetch_add(1, std::memory_order_seq_cst);
+  fast.door = nullptr;
+  fast.stale = 1;
+  facts.enclave = 0;
+  // TF is the host's, who has none, or this path would not have been taken.
+  m.flags = kept_flags(m.flags, fast.flags) & ~arch::rflags::kTf;
+  m.rdx = fast.rdx;
+  m.rcx = fast.rcx;
+  m.rax = 4;
+  m.rip = m.rbx;
+  return Recovered::Left;
+}
+
+}  // namespace
+
+Recovered recover_direct_path(UContext& uc, ThreadBlock& block, EntryFacts& facts) {
+  const std::uint64_t rip = uc.mcontext.rip;
+  const Place place(rip);
+  if (on_way_out(rip)) {
+    const bool left = !place.before(enclume_leave_commit) && place.before(enclume_leave_end);
+    return left ? complete_exit(uc, block, facts) : back_to_exit(uc, block);
+  }
+  if (facts.enclave != 0) {
+    if (const auto inside = engine().sgx->native().exits().of_trampoline(rip)) {
+      ExitSites::leave_trampoline(*inside, uc.mcontext, block.fast.rcx);
+      return Recovered::AtExit;
+    }
+  }
+  if (!on_way_in(rip)) {
+    return Recovered::Elsewhere;
+  }
+  if (!place.before(enclume_resume_commit) && place.before(enclume_resume_end)) {
+    return complete_resume(uc, block, facts, engine().sgx->mm().vdso->instruction.value());
+  }
+  const bool committed = !place.before(enclume_enter_commit) && place.before(enclume_enter_end);
+  return committed ? complete_entry(uc, block, facts) : back_to_enclu(uc, block);
+}
+
+bool recover_unregistered(UContext& uc) {
+  if (!on_way_in(uc.mcontext.rip)) {
+    return false;
+  }
+  restore_pushed(uc.mcontext);
+  uc.mcontext.rip = uc.mcontext.rcx;
+  return true;
+}
+
+void settle(ThreadBlock& block) {
+  FastThread& fast = block.fast;
+  if (fast.stale == 0) {
+    return;
+  }
+  fast.stale = 0;
+  const std::uint32_t id = block.lp.id;
+  if (fast.door == nullptr) {
+    block.lp = {};
+    block.lp.id = id;
+    return;
+  }
+  block.lp = fast.door->lp;
+  block.lp.id = id;
+  block.lp.entry_epoch = fast.epoch;
+  block.lp.host_fs_base = block.host_fs;
+  block.lp.host_gs_base = block.host_gs;
+  block.xfrm = block.lp.xfrm;
+}
+
+}  // namespace enclume::engine
