@@ -319,6 +319,12 @@ class DirectTest : public SweepTest {
     for (int i = 0; i < kWarmUp; ++i) finish("warm-up", 0, 0);
   }
 
+  void SetUp() override {
+    if ((tracer_->peek(tracer_->symbol("enclume_fast_on")) & 0xff) == 0) {
+      GTEST_SKIP() << "enclaves are not entered directly on this machine (docs/fast-paths.md)";
+    }
+  }
+
   // From the stop before an iteration to the `call`-th time that this is reached.
   void reach(const char* label, unsigned call) {
     for (unsigned i = 0; i <= call; ++i) {

@@ -263,6 +263,13 @@ std::uint64_t Tracer::register_value(std::size_t offset) {
   return static_cast<std::uint64_t>(value);
 }
 
+std::uint64_t Tracer::peek(std::uint64_t address) {
+  errno = 0;
+  const long value = ptrace(PTRACE_PEEKDATA, pid_, address, nullptr);
+  if (errno != 0) give_up("PTRACE_PEEKDATA");
+  return static_cast<std::uint64_t>(value);
+}
+
 void Tracer::poke(std::uint64_t address, std::uint64_t value) {
   if (ptrace(PTRACE_POKEDATA, pid_, address, value) != 0) give_up("PTRACE_POKEDATA");
 }
