@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// What can go wrong between a host and its enclave, as a value. Shared by both sides.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace enclume {
+
+enum class Code : std::uint32_t {
+  kOk = 0,
+
+  // Loading.
+  kCannotRead,      ///< The image file; `system` has errno.
+  kBadImage,        ///< No ELF file of the form that enclume_add_enclave() makes.
+  kNotSigned,       ///< The image has room for a SIGSTRUCT, but none in it.
+  kNoDevice,        ///< No /dev/sgx_enclave, or not for this user; `system` has errno.
+  kNoVdso,          ///< The kernel's vDSO has no __vdso_sgx_enter_enclave.
+  kNoAddressSpace,  ///< ELRANGE could not be reserved or mapped; `system` has errno.
+  kCreateFailed,    ///< SGX_IOC_ENCLAVE_CREATE; `system` has errno.
+  kAddPagesFailed,  ///< SGX_IOC_ENCLAVE_ADD_PAGES; `system` has errno. ENOMEM: no EPC left.
+  kInitFailed,      ///< SGX_IOC_ENCLAVE_INIT; `system` has errno, or EINIT's own code if that is positive.
+  kWrongInterface,  ///< Host and enclave were built from different declarations of the calls.
+  kWrongPlatform,   ///< The processor lacks something that the enclave asks for (XFRM, MISCSELECT).
+
+  // Calling.
+  kNoThread,       ///< Every TCS is in use, and the caller did not want to wait.
+  kBadPointer,     ///< A range that does not lie wholly outside the enclave, or wraps around.
+  kOutOfMemory,    ///< The enclave's heap, or the host's, has no room for the data of the call.
+  kOutOfStack,     ///< Calls within calls have used the enclave thread's stack up.
+  kNoSuchCall,     ///< The other side has no call of this number.
+  kRefused,        ///< The enclave did not take the entry: it comes out of turn.
+  kFault,          ///< The enclave's code raised an exception that nobody handled; see `fault`.
+  kEnclaveLost,    ///< The enclave is gone (power state, or another process): load it again.
+  kCrashed,        ///< An earlier fault ended the enclave for good: it refuses all calls.
+  kHostException,  ///< To the enclave: the host's function threw. The host sees it again after the call.
+  kBadResult,      ///< The other side's answer makes no sense.
+  kLast = kBadResult,
+};
+
+/// An exception of the processor's, as the host saw it.
+struct Fault {
+  std::uint16_t vector = 0;
+  std::uint16_t error_code = 0;
+  std::uint64_t address = 0;  ///< For a page fault; without the low 12 bits if it is the enclave's. Else 0.
+  bool operator==(const Fault&) const = default;
+};
+
+struct Error {
+  Code code = Code::kOk;
+  std::int32_t system = 0;  ///< errno, or what `code` says. 0: none.
+  Fault fault{};            ///< With Code::kFault only.
+
+  constexpr Error() = default;
+  constexpr Error(Code c, std::int32_t s = 0) : code(c), system(s) {}  // NOLINT: a code is an error
+  constexpr Error(Code c, const Fault& f) : code(c), fault(f) {}
+  bool operator==(const Error&) const = default;
+};
+
+/// One line in English, without the numbers.
+[[nodiscard]] constexpr std::string_view describe(Code code) {
+  switch (code) {
+    case Code::kOk:
+      return "no error";
+    case Code::kCannotRead:
+      return "the enclave's file cannot be read";
+    case Code::kBadImage:
+      return "the file is no enclave image, or a damaged one";
+    case Code::kNotSigned:
+      return "the enclave is not signed";
+    case Code::kNoDevice:
+      return "/dev/sgx_enclave cannot be opened";
+    case Code::kNoVdso:
+      return "the kernel offers no __vdso_sgx_enter_enclave";
+    case Code::kNoAddressSpace:
+      return "the enclave's addresses cannot be reserved or mapped";
+    case Code::kCreateFailed:
+      return "the kernel refuses to create the enclave";
+    case Code::kAddPagesFailed:
+      return "the kernel refuses to add a page";
+    case Code::kInitFailed:
+      return "the enclave's signature is refused";
+    case Code::kWrongInterface:
+      return "host and enclave disagree about the calls between them";
+    case Code::kWrongPlatform:
+      return "the processor lacks a feature that the enclave asks for";
+    case Code::kNoThread:
+      return "all of the enclave's threads are in use";
+    case Code::kBadPointer:
+      return "a range of memory does not lie outside the enclave";
+    case Code::kOutOfMemory:
+      return "out of memory";
+    case Code::kOutOfStack:
+      return "the enclave thread's stack is used up";
+    case Code::kNoSuchCall:
+      return "no such call";
+    case Code::kRefused:
+      return "the enclave refuses the entry";
+    case Code::kFault:
+      return "an exception in the enclave was not handled";
+    case Code::kEnclaveLost:
+      return "the enclave is lost";
+    case Code::kCrashed:
+      return "the enclave has crashed before";
+    case Code::kHostException:
+      return "the host's function has thrown an exception";
+    case Code::kBadResult:
+      return "the result makes no sense";
+  }
+  return "unknown error";
+}
+
+}  // namespace enclume

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// The form of an enclave image, and where its loader puts what. One function of a few numbers, used by the
+// loader, by the signing tool and by the enclave itself: they cannot disagree.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+
+namespace enclume::edge {
+
+inline constexpr std::uint64_t kPageSize = 4096;
+
+/// ELF notes of an image (name "Enclume"). The first is loaded and measured with the image, the second is
+/// not.
+inline constexpr char kNoteName[8] = "Enclume";
+inline constexpr std::uint32_t kNoteConfig = 1;
+inline constexpr std::uint32_t kNoteSigstruct = 2;
+inline constexpr std::size_t kSigstructSize = 1808;
+
+/// What enclume_add_enclave() was asked for.
+struct EnclaveConfig {
+  std::uint32_t version;  ///< kConfigVersion
+  std::uint32_t threads;  ///< TCS pages, 1 to kMaxThreads.
+  std::uint64_t heap;     ///< Bytes, whole pages.
+  std::uint64_t stack;    ///< Bytes a thread, whole pages.
+  std::uint32_t frames;   ///< SSA frames a thread (NSSA), 2 to kMaxFrames. One is for the running code.
+  std::uint32_t flags;    ///< kFlag*
+  std::uint64_t xfrm;     ///< XSAVE components that the enclave uses (ATTRIBUTES.XFRM).
+};
+static_assert(sizeof(EnclaveConfig) == 40);
+
+inline constexpr std::uint32_t kConfigVersion = 1;
+inline constexpr std::uint32_t kMaxThreads = 1024;
+inline constexpr std::uint32_t kMaxFrames = 16;
+/// x87, SSE, AVX, AVX-512: their XSAVE area and GPRSGX fit in an SSA frame of one page.
+inline constexpr std::uint64_t kXfrmAllowed = 0xe7;
+/// After an exception that nobody handles: end that call alone, and not the enclave.
+inline constexpr std::uint32_t kFlagSurviveFaults = 1;
+inline constexpr std::uint64_t kMaxSize = std::uint64_t{1} << 36;
+/// Stack for exception handlers, bytes a thread.
+inline constexpr std::uint64_t kAltStackSize = 4 * kPageSize;
+
+[[nodiscard]] constexpr std::uint64_t page_up(std::uint64_t bytes) noexcept {
+  return (bytes + kPageSize - 1) & ~(kPageSize - 1);
+}
+
+[[nodiscard]] constexpr bool is_valid(const EnclaveConfig& c) noexcept {
+  return c.version == kConfigVersion && c.threads >= 1 && c.threads <= kMaxThreads && c.frames >= 2 &&
+         c.frames <= kMaxFrames && c.heap % kPageSize == 0 && c.heap <= kMaxSize / 4 &&
+         c.stack >= kPageSize && c.stack % kPageSize == 0 && c.stack <= kMaxSize / 4 / kMaxThreads &&
+         (c.xfrm & 3) == 3 && (c.xfrm & ~kXfrmAllowed) == 0 && (c.flags & ~kFlagSurviveFaults) == 0;
+}
+
+/// Offsets in the enclave. One thread's pages stand together:
+///   (guard) stack (guard) alternate stack | TCS | SSA frames | TLS | thread block
+struct ThreadLayout {
+  std::uint64_t stack_end;  ///< lowest address
+  std::uint64_t stack_top;
+  std::uint64_t alt_end;
+  std::uint64_t alt_top;
+  std::uint64_t tcs;
+  std::uint64_t ssa;
+  std::uint64_t tls;    ///< first page
+  std::uint64_t block;  ///< FS base; the TLS ends here
+  std::uint64_t end;
+};
+
+/// image, (guard), heap, then the threads. `image_end` and `tls_size` are the ELF file's.
+struct Layout {
+  std::uint64_t heap;
+  std::uint64_t heap_end;
+  std::uint64_t threads;
+  std::uint64_t thread_stride;
+  std::uint64_t end;
+  std::uint64_t size;  ///< SECS.SIZE: a power of two
+
+  [[nodiscard]] static constexpr Layout of(const EnclaveConfig& c, std::uint64_t image_end,
+                                           std::uint64_t tls_size) noexcept {
+    Layout l{};
+    l.heap = page_up(image_end) + kPageSize;
+    l.heap_end = l.heap + c.heap;
+    l.threads = l.heap_end;
+    l.thread_stride = kPageSize + c.stack + kPageSize + kAltStackSize + kPageSize + c.frames * kPageSize +
+                      page_up(tls_size) + kPageSize;
+    l.end = l.threads + c.threads * l.thread_stride + kPageSize;
+    l.size = std::bit_ceil(l.end);
+    return l;
+  }
+
+  [[nodiscard]] constexpr ThreadLayout thread(const EnclaveConfig& c, std::uint64_t tls_size,
+                                              std::uint32_t index) const noexcept {
+    ThreadLayout t{};
+    t.stack_end = threads + index * thread_stride + kPageSize;
+    t.stack_top = t.stack_end + c.stack;
+    t.alt_end = t.stack_top + kPageSize;
+    t.alt_top = t.alt_end + kAltStackSize;
+    t.tcs = t.alt_top;
+    t.ssa = t.tcs + kPageSize;
+    t.tls = t.ssa + c.frames * kPageSize;
+    t.block = t.tls + page_up(tls_size);
+    t.end = t.block + kPageSize;
+    return t;
+  }
+};
+
+}  // namespace enclume::edge

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+// The host's half of the calls: loads an enclave and calls into it. Needs the Linux ABI alone:
+// /dev/sgx_enclave and the vDSO.
+//
+//   auto enclave = enclume::Enclave<Hello>::load("hello.enclave");
+//   if (!enclave) …enclave.error()…
+//   auto total = enclave->call<hello::sum>(numbers);  // std::expected<std::uint64_t, enclume::Error>
+//
+// Any thread may call. A call that an OCALL makes goes in by the same TCS; all others take one from the pool.
+#pragma once
+
+#include <any>
+#include <array>
+#include <cstdint>
+#include <exception>
+#include <expected>
+#include <memory>
+#include <optional>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include "enclume/edge/abi.h"
+#include "enclume/edge/interface.h"
+
+namespace enclume {
+
+/// What to do when every TCS is in use.
+enum class WhenBusy {
+  kWait,  ///< until one is free
+  kFail,  ///< Code::kNoThread
+};
+
+struct LoadOptions {
+  /// With the DEBUG attribute: debuggers and the kernel's tools may look inside. Refused for PRODUCTION
+  /// enclaves.
+  bool debug = false;
+  WhenBusy when_busy = WhenBusy::kWait;
+};
+
+namespace host {
+
+class Core;
+
+/// One ECALL under way.
+struct Activation {
+  edge::Mailbox mailbox{};
+  Core* core = nullptr;
+  std::uint32_t tcs = 0;         ///< index
+  Activation* outer = nullptr;   ///< of this thread, any enclave's
+  Fault fault{};                 ///< the last exception
+  std::exception_ptr exception;  ///< what an OCALL threw
+  std::any kept;                 ///< the result of the last OCALL, until the enclave has copied it
+  std::any allocations;          ///< what the enclave asked for
+};
+
+/// Serves one OCALL; `words` is the host's memory. May throw.
+using OcallStub = void (*)(std::uint64_t* words, Activation& activation);
+
+struct OcallTable {
+  const OcallStub* stubs;
+  std::size_t count;
+  std::uint64_t fingerprint;
+};
+
+/// Loads an image and starts it. Core is shared by all handles.
+std::expected<std::shared_ptr<Core>, Error> load(const char* path, const LoadOptions& options,
+                                                 const OcallTable& ocalls);
+/// One ECALL from here to its end. `words`: arguments, and afterwards the result. Throws what an OCALL threw.
+Error invoke(Core& core, Activation& activation, std::uint32_t number, std::uint64_t* words);
+/// The innermost ECALL of this thread; null: none.
+[[nodiscard]] Activation* innermost() noexcept;
+[[nodiscard]] std::shared_ptr<Core> shared(Core& core);
+[[nodiscard]] const OcallTable& ocalls_of(const Core& core) noexcept;
+[[nodiscard]] std::uint64_t base_of(const Core& core) noexcept;
+
+/// The host trusts what the enclave says, and both see the host's memory: nothing is copied.
+struct Port {
+  static std::uint64_t send(const void* data, std::size_t) { return reinterpret_cast<std::uint64_t>(data); }
+  static std::uint64_t send_inout(const void* data, std::size_t bytes) { return send(data, bytes); }
+  static std::uint64_t send_out(const void* data, std::size_t bytes) { return send(data, bytes); }
+  static void* receive(std::uint64_t address, std::size_t) { return reinterpret_cast<void*>(address); }
+  static void* receive_inout(std::uint64_t address, std::size_t bytes) { return receive(address, bytes); }
+  static void* receive_out(std::uint64_t address, std::size_t bytes) { return receive(address, bytes); }
+  static void refuse(Code) {}
+};
+
+template <auto F>
+void serve(std::uint64_t* words, Activation& activation) {
+  using Call = edge::Signature<decltype(F)>;
+  Port port;
+  auto parameters = Call::In::template decode<typename Call::Parameters>(words, port);
+  if constexpr (std::is_void_v<typename Call::Result>) {
+    std::apply(F, std::move(parameters));
+  } else {
+    // Its data must stay where they are until the enclave has copied them.
+    auto kept = std::make_shared<typename Call::Value>(std::apply(F, std::move(parameters)));
+    Call::Out::encode(*kept, words, port);
+    activation.kept = std::move(kept);
+  }
+}
+
+template <typename I, typename List>
+struct StubTable;
+template <typename I, auto... F>
+struct StubTable<I, Ocalls<F...>> {
+  static constexpr OcallStub kStubs[sizeof...(F) + 1] = {&serve<F>..., nullptr};
+  static constexpr OcallTable kTable{kStubs, sizeof...(F), I::kFingerprint};
+};
+
+template <typename R>
+struct Outcome {
+  using type = std::expected<R, Error>;
+};
+// A call that says by itself how it can fail has one kind of failure, not two.
+template <typename T>
+struct Outcome<std::expected<T, Error>> {
+  using type = std::expected<T, Error>;
+};
+
+}  // namespace host
+
+/// A loaded enclave, by which its functions are called. Copies are handles to the same enclave; the last one
+/// unloads it.
+template <typename I>
+class Enclave {
+ public:
+  /// Builds the enclave that the file describes and starts it. See Code for what can go wrong.
+  static std::expected<Enclave, Error> load(const char* path, const LoadOptions& options = {}) {
+    auto core = host::load(path, options, host::StubTable<I, typename I::Outside>::kTable);
+    if (!core) return std::unexpected(core.error());
+    return Enclave(std::move(*core));
+  }
+
+  /// Calls F inside. std::expected<its result, Error>; if F itself returns std::expected<T, Error>, just
+  /// that. Spans of non-const elements are copied in and out, an OutSpan out. Throws what an OCALL on the way
+  /// threw.
+  template <auto F, typename... A>
+  auto call(A&&... arguments) const ->
+      typename host::Outcome<typename edge::Signature<decltype(F)>::Result>::type {
+    using Call = edge::Signature<decltype(F)>;
+    constexpr std::size_t number = I::Inside::template index<F>();
+    static_assert(number < I::Inside::kCount, "the interface has no such ECALL");
+    const typename Call::Parameters parameters{std::forward<A>(arguments)...};
+    std::array<std::uint64_t, Call::kWords> words;
+    host::Port port;
+    Call::In::encode(parameters, words.data(), port);
+    host::Activation activation;
+    if (const Error error = host::invoke(*core_, activation, number, words.data()); error.code != Code::kOk) {
+      return std::unexpected(error);
+    }
+    if constexpr (std::is_void_v<typename Call::Result>) {
+      return {};
+    } else {
+      return Call::Out::decode(words.data(), port);
+    }
+  }
+
+  /// ELRANGE's first address.
+  [[nodiscard]] std::uint64_t base() const noexcept { return host::base_of(*core_); }
+
+  /// In an OCALL: the enclave that made it, if it is one of this interface.
+  static std::optional<Enclave> current() {
+    host::Activation* const activation = host::innermost();
+    if (activation == nullptr ||
+        &host::ocalls_of(*activation->core) != &host::StubTable<I, typename I::Outside>::kTable) {
+      return std::nullopt;
+    }
+    return Enclave(host::shared(*activation->core));
+  }
+
+ private:
+  explicit Enclave(std::shared_ptr<host::Core> core) : core_(std::move(core)) {}
+  std::shared_ptr<host::Core> core_;
+};
+
+}  // namespace enclume

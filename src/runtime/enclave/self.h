@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the enclave knows of itself: its image, its layout, the thread that it runs on.
+#pragma once
+
+#include <cstdint>
+
+#include "enclume/edge/abi.h"
+#include "enclume/edge/image.h"
+
+namespace enclume::enclave {
+
+extern "C" {
+/// The note that the loader reads, too; it is loaded and measured.
+[[gnu::visibility("hidden")]] extern const edge::EnclaveConfig enclume_config;
+// Put there by the link script.
+[[gnu::visibility("hidden")]] extern const char __ehdr_start[];
+[[gnu::visibility("hidden")]] extern const char enclume_image_end[];
+[[gnu::visibility("hidden")]] extern const char enclume_tls_start[];
+[[gnu::visibility("hidden")]] extern const char enclume_tls_data_end[];
+[[gnu::visibility("hidden")]] extern const char enclume_tls_end[];
+}
+
+[[nodiscard]] inline std::uint64_t address_of(const void* object) noexcept {
+  return reinterpret_cast<std::uint64_t>(object);
+}
+[[nodiscard]] inline std::uint64_t base() noexcept {
+  return address_of(__ehdr_start);
+}
+/// Bytes of thread-local data, as their alignment wants them below FS.
+[[nodiscard]] std::uint64_t tls_size() noexcept;
+[[nodiscard]] edge::Layout layout() noexcept;
+
+[[nodiscard]] inline edge::ThreadBlock& this_thread() noexcept {
+  edge::ThreadBlock* block;
+  asm("mov %%fs:0, %0" : "=r"(block));
+  return *block;
+}
+[[nodiscard]] inline edge::EntryFrame* this_entry() noexcept {
+  return reinterpret_cast<edge::EntryFrame*>(this_thread().frame);
+}
+
+/// Knows ELRANGE for is_outside(); before anything else.
+void learn_range() noexcept;
+/// Puts the image's addresses into its data. Once.
+void relocate() noexcept;
+/// Gives this thread its thread-local variables, if it has none yet.
+void prepare_thread() noexcept;
+/// Makes the heap of what the layout leaves for it. Once.
+void start_heap() noexcept;
+/// Constructors of static objects. Once.
+void run_constructors() noexcept;
+
+/// Looks at the exception that interrupted this TCS, at `cssa` − 1, and decides how it goes on. False:
+/// nothing can be done about it.
+[[nodiscard]] bool handle_exception(std::uint64_t cssa) noexcept;
+/// Whether an exception that nobody handled has ended the enclave.
+[[nodiscard]] bool has_crashed() noexcept;
+
+}  // namespace enclume::enclave

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every entry comes here from entry.S, on the enclave's stack and with clean registers.
+#include <atomic>
+#include <cstring>
+
+#include "enclume/enclave/enclave.h"
+#include "runtime/enclave/self.h"
+
+namespace enclume::enclave {
+
+extern "C" {
+[[gnu::visibility("hidden")]] extern const Service enclume_service;
+[[gnu::visibility("hidden")]] std::uint64_t enclume_leave() noexcept;
+[[gnu::visibility("hidden"), noreturn]] void enclume_finish_exception() noexcept;
+[[gnu::visibility("hidden")]] void enclume_serve(std::uint32_t command, std::uint64_t mailbox,
+                                                 std::uint64_t argument, std::uint64_t cssa) noexcept;
+}
+
+namespace {
+
+enum class State : std::uint32_t {
+  kFresh,
+  kStarting,
+  kReady
+};
+std::atomic<State> state = State::kFresh;
+
+// The exit and its value, which stand side by side in the mailbox.
+void report(std::uint64_t mailbox, std::uint64_t exit, std::uint64_t value) noexcept {
+  const std::uint64_t words[2] = {exit, value};
+  copy_out(mailbox + offsetof(edge::Mailbox, exit), words, sizeof words);
+}
+
+Code start(std::uint64_t fingerprint) noexcept {
+  State fresh = State::kFresh;
+  if (!state.compare_exchange_strong(fresh, State::kStarting)) return Code::kRefused;
+  relocate();
+  if (fingerprint != enclume_service.fingerprint) return Code::kWrongInterface;
+  prepare_thread();
+  start_heap();
+  run_constructors();
+  state = State::kReady;
+  return Code::kOk;
+}
+
+Code call(std::uint64_t number, const edge::Mailbox& offer) noexcept {
+  if (state != State::kReady) return Code::kRefused;
+  if (has_crashed()) return Code::kCrashed;
+  if (number >= enclume_service.count) return Code::kNoSuchCall;
+  // The processor must not run ahead into a stub of the caller's choice.
+  asm volatile("lfence" : : : "memory");
+  prepare_thread();
+  return enclume_service.stubs[number](offer);
+}
+
+}  // namespace
+
+void enclume_serve(std::uint32_t command, std::uint64_t mailbox, std::uint64_t argument,
+                   std::uint64_t cssa) noexcept {
+  // Before the start nothing counts as outside.
+  if (command == ENCLUME_COMMAND_START && state == State::kFresh) learn_range();
+  const bool reachable = mailbox % 8 == 0 && is_outside(mailbox, sizeof(edge::Mailbox));
+  if (command == ENCLUME_COMMAND_EXCEPTION) {
+    if (reachable && handle_exception(cssa)) report(mailbox, ENCLUME_EXIT_RESUME, 0);
+    enclume_finish_exception();
+  }
+  if (!reachable) return;
+  // Each field once; from here on what the host does to its copy is its own affair.
+  edge::Mailbox offer;
+  copy_in(&offer, mailbox, sizeof offer);
+  this_entry()->reserved = address_of(&offer);
+  const Code code = command == ENCLUME_COMMAND_START  ? start(argument)
+                    : command == ENCLUME_COMMAND_CALL ? call(argument, offer)
+                                                      : Code::kRefused;
+  report(mailbox, ENCLUME_EXIT_DONE, static_cast<std::uint64_t>(code));
+}
+
+edge::Mailbox offered() noexcept {
+  return *reinterpret_cast<const edge::Mailbox*>(this_entry()->reserved);
+}
+
+Code leave(std::uint32_t number, std::uint64_t words, std::uint64_t scratch_used) noexcept {
+  const std::uint64_t out[4] = {ENCLUME_EXIT_OCALL, number, words, scratch_used};
+  copy_out(this_entry()->mailbox + offsetof(edge::Mailbox, exit), out, sizeof out);
+  const std::uint64_t status = enclume_leave();
+  return status <= static_cast<std::uint64_t>(Code::kLast) ? static_cast<Code>(status) : Code::kBadResult;
+}
+
+}  // namespace enclume::enclave

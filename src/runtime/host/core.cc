@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/host/core.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <vector>
+
+#include "enclume/host/vdso_symbol.h"
+#include "runtime/edge/sgx.h"
+
+namespace enclume::host {
+namespace {
+
+// Where the enclave puts what goes out, a thread. Calls within calls share it; what does not fit is
+// allocated.
+constexpr std::size_t kScratchSize = std::size_t{64} << 10;
+
+struct Thread {
+  Activation* innermost = nullptr;
+  std::uint32_t last_tcs = 0;
+  std::byte* scratch = nullptr;
+  ~Thread() { std::free(scratch); }
+};
+thread_local Thread thread;
+
+struct FreeDeleter {
+  void operator()(void* block) const noexcept { std::free(block); }
+};
+// In Activation::allocations.
+using Allocations = std::shared_ptr<std::vector<std::unique_ptr<void, FreeDeleter>>>;
+
+constexpr std::uint64_t round_up(std::uint64_t bytes) {
+  return (bytes + 63) & ~std::uint64_t{63};
+}
+
+// The scratch memory that calls further out on this thread have left.
+void offer_scratch(edge::Mailbox& mailbox, const Activation* outer) {
+  std::uint64_t used = 0;
+  if (outer != nullptr) {
+    const std::uint64_t begin = outer->mailbox.scratch - reinterpret_cast<std::uint64_t>(thread.scratch);
+    used = begin + round_up(std::min(outer->mailbox.scratch_used, outer->mailbox.scratch_size));
+  } else if (thread.scratch == nullptr) {
+    thread.scratch = static_cast<std::byte*>(std::aligned_alloc(64, kScratchSize));
+  }
+  if (thread.scratch == nullptr || used > kScratchSize) used = kScratchSize;
+  mailbox.scratch = reinterpret_cast<std::uint64_t>(thread.scratch) + used;
+  mailbox.scratch_size = thread.scratch == nullptr ? 0 : kScratchSize - used;
+}
+
+std::uint64_t allocate(Activation& activation, std::uint64_t bytes) {
+  if (bytes == 0 || bytes > SIZE_MAX / 2) return 0;
+  void* const block = std::aligned_alloc(64, round_up(bytes));
+  if (block == nullptr) return 0;
+  std::unique_ptr<void, FreeDeleter> owner(block);
+  if (!activation.allocations.has_value()) {
+    activation.allocations = std::make_shared<Allocations::element_type>();
+  }
+  std::any_cast<Allocations&>(activation.allocations)->push_back(std::move(owner));
+  return reinterpret_cast<std::uint64_t>(block);
+}
+
+// What the loop around the vDSO function knows.
+struct Call : Entry {
+  Activation* activation = nullptr;
+  bool handling = false;  // the enclave has been asked to look at an exception
+  Error error{};
+  bool tcs_is_lost = false;
+};
+
+Code serve_ocall(Activation& activation) noexcept {
+  const edge::Mailbox& mailbox = activation.mailbox;
+  auto* const words = reinterpret_cast<std::uint64_t*>(mailbox.out_words);
+  const OcallTable& table = activation.core->ocalls();
+  try {
+    if (mailbox.value == ENCLUME_OCALL_ALLOCATE) {
+      words[0] = allocate(activation, words[0]);
+      return Code::kOk;
+    }
+    if (mailbox.value >= table.count) return Code::kNoSuchCall;
+    table.stubs[mailbox.value](words, activation);
+    return Code::kOk;
+  } catch (...) {
+    // The first one is what the caller sees; the enclave learns of each.
+    if (!activation.exception) activation.exception = std::current_exception();
+    return Code::kHostException;
+  }
+}
+
+std::uint32_t enter_with(Call& call, std::uint64_t command, std::uint64_t argument) noexcept {
+  call.rdi = command;
+  call.rdx = argument;
+  call.activation->mailbox.exit = ENCLUME_EXIT_REFUSED;
+  return edge::kEenter;
+}
+
+// After an exception.
+std::uint32_t look_at_fault(Call& call) noexcept {
+  Activation& activation = *call.activation;
+  const Fault fault{call.run->exception_vector, call.run->exception_error_code, call.run->exception_addr};
+  if (call.run->function == edge::kEenter) {
+    // EENTER itself. Its page fault says that the pages are gone; #GP that the TCS is used up or never was
+    // one.
+    constexpr std::uint16_t kPageFault = 14;
+    if (call.handling) {
+      call.tcs_is_lost = true;
+      call.error = Error(Code::kFault, activation.fault);
+    } else {
+      call.error = Error(Code::kRefused, fault);
+    }
+    if (fault.vector == kPageFault) call.error = Error(Code::kEnclaveLost, fault);
+    return 0;
+  }
+  if (!call.handling) activation.fault = fault;
+  call.handling = true;
+  return enter_with(call, ENCLUME_COMMAND_EXCEPTION, 0);
+}
+
+std::uint32_t next_step(Entry* entry) noexcept {
+  Call& call = *static_cast<Call*>(entry);
+  Activation& activation = *call.activation;
+  if (static_cast<std::int64_t>(call.result) < 0) {
+    call.error = Error(Code::kRefused, static_cast<std::int32_t>(call.result));
+    return 0;
+  }
+  if (call.run->function != edge::kEexit) return look_at_fault(call);
+  switch (activation.mailbox.exit) {
+    case ENCLUME_EXIT_DONE: {
+      const std::uint64_t value = activation.mailbox.value;
+      const Code code =
+          value <= static_cast<std::uint64_t>(Code::kLast) ? static_cast<Code>(value) : Code::kBadResult;
+      call.error = code == Code::kFault ? Error(code, activation.fault) : Error(code);
+      return 0;
+    }
+    case ENCLUME_EXIT_OCALL:
+      return enter_with(call, ENCLUME_COMMAND_RETURN, static_cast<std::uint64_t>(serve_ocall(activation)));
+    case ENCLUME_EXIT_RESUME:
+      call.handling = false;
+      return edge::kEresume;
+    default:
+      // An exception that the enclave can't or won't look at leaves the TCS where it was interrupted, for
+      // good.
+      call.tcs_is_lost = call.handling;
+      call.error = call.handling ? Error(Code::kFault, activation.fault) : Error(Code::kRefused);
+      return 0;
+  }
+}
+
+// Makes `activation` the innermost of this thread for its time.
+class Nested {
+ public:
+  explicit Nested(Activation& activation) {
+    activation.outer = thread.innermost;
+    thread.innermost = &activation;
+  }
+  ~Nested() { thread.innermost = thread.innermost->outer; }
+  Nested(const Nested&) = delete;
+  Nested& operator=(const Nested&) = delete;
+};
+
+}  // namespace
+
+Core::Core(LoadedEnclave enclave, const Image& image, const LoadOptions& options, const OcallTable& ocalls,
+           vdso_sgx_enter_enclave_t function)
+    : enclave_(std::move(enclave)),
+      config_(image.config()),
+      layout_(image.layout()),
+      tls_size_(image.tls_size()),
+      when_busy_(options.when_busy),
+      ocalls_(ocalls),
+      function_(function),
+      pool_(config_.threads) {}
+
+Error Core::start() {
+  Activation activation;
+  std::uint64_t words[1];
+  return invoke(activation, ENCLUME_COMMAND_START, ocalls_.fingerprint, words);
+}
+
+Error Core::invoke(Activation& activation, std::uint32_t command, std::uint64_t argument,
+                   std::uint64_t* words) {
+  // A call that one of our OCALLs makes goes in by the TCS that has left by it.
+  const Activation* same = thread.innermost;
+  while (same != nullptr && same->core != this) same = same->outer;
+  if (same != nullptr) {
+    activation.tcs = same->tcs;
+  } else if (const auto index = pool_.try_take(thread.last_tcs)) {
+    activation.tcs = *index;
+  } else if (when_busy_ == WhenBusy::kFail) {
+    return Error(Code::kNoThread);
+  } else {
+    activation.tcs = pool_.take(thread.last_tcs);
+  }
+
+  activation.core = this;
+  sgx_enclave_run run{};
+  run.tcs = tcs_address(activation.tcs);
+  activation.mailbox.words = reinterpret_cast<std::uint64_t>(words);
+  offer_scratch(activation.mailbox, thread.innermost);
+  Call call;
+  call.function = function_;
+  call.run = &run;
+  call.rsi = reinterpret_cast<std::uint64_t>(&activation.mailbox);
+  call.next = next_step;
+  call.activation = &activation;
+  call.leaf = enter_with(call, command, argument);
+  {
+    const Nested nested(activation);
+    enclume_host_enter(&call);
+  }
+  if (same == nullptr && !call.tcs_is_lost) {
+    thread.last_tcs = activation.tcs;
+    pool_.give_back(activation.tcs);
+  }
+  return call.error;
+}
+
+std::expected<std::shared_ptr<Core>, Error> load(const char* path, const LoadOptions& options,
+                                                 const OcallTable& ocalls) {
+  errno = 0;
+  std::ifstream file(path, std::ios::binary);
+  const std::vector<char> bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  if (!file.is_open() || file.bad()) return std::unexpected(Error(Code::kCannotRead, errno));
+  const auto all = std::as_bytes(std::span(bytes));
+  const auto image = Image::parse(all);
+  if (!image) return std::unexpected(image.error());
+  const auto sigstruct = all.subspan(image->sigstruct_offset(), edge::kSigstructSize);
+  if (std::ranges::all_of(sigstruct, [](std::byte b) { return b == std::byte{0}; })) {
+    return std::unexpected(Error(Code::kNotSigned));
+  }
+  const auto function =
+      reinterpret_cast<vdso_sgx_enter_enclave_t>(find_vdso_symbol("__vdso_sgx_enter_enclave"));
+  auto enclave = LoadedEnclave::load(*image, sigstruct, options.debug);
+  if (!enclave) return std::unexpected(enclave.error());
+  if (function == nullptr) return std::unexpected(Error(Code::kNoVdso));
+  auto core = std::make_shared<Core>(std::move(*enclave), *image, options, ocalls, function);
+  if (const Error error = core->start(); error.code != Code::kOk) return std::unexpected(error);
+  return core;
+}
+
+Error invoke(Core& core, Activation& activation, std::uint32_t number, std::uint64_t* words) {
+  const Error error = core.invoke(activation, ENCLUME_COMMAND_CALL, number, words);
+  if (activation.exception) std::rethrow_exception(activation.exception);
+  return error;
+}
+
+Activation* innermost() noexcept {
+  return thread.innermost;
+}
+std::shared_ptr<Core> shared(Core& core) {
+  return core.shared_from_this();
+}
+const OcallTable& ocalls_of(const Core& core) noexcept {
+  return core.ocalls();
+}
+std::uint64_t base_of(const Core& core) noexcept {
+  return core.base();
+}
+
+}  // namespace enclume::host

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/host/loader.h"
+
+#include <asm/sgx.h>
+#include <cpuid.h>
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "runtime/edge/sgx.h"
+
+namespace enclume::host {
+namespace {
+
+using edge::kPageSize;
+
+std::uint64_t address_of(const void* object) {
+  return reinterpret_cast<std::uint64_t>(object);
+}
+void* pointer_to(std::uint64_t address) {
+  return reinterpret_cast<void*>(address);
+}
+
+// What CPUID leaf 0x12 allows. All of it where the processor does not say, since the device has the last
+// word.
+struct Platform {
+  std::uint64_t xfrm = ~std::uint64_t{0};
+  std::uint32_t miscselect = 0;
+};
+
+Platform platform() {
+  Platform result;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid_max(0, nullptr) < 0x12) return result;
+  __cpuid_count(0x12, 0, a, b, c, d);
+  result.miscselect = b;
+  __cpuid_count(0x12, 1, a, b, c, d);
+  if ((c | d) != 0) result.xfrm = c | std::uint64_t{d} << 32;
+  return result;
+}
+
+// Source for pages of zeros; never written, so it takes no memory.
+class Zeros {
+ public:
+  explicit Zeros(std::uint64_t bytes) : bytes_(bytes) {
+    if (bytes != 0) {
+      pages_ = mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    }
+  }
+  ~Zeros() {
+    if (pages_ != MAP_FAILED) munmap(pages_, bytes_);
+  }
+  Zeros(const Zeros&) = delete;
+  Zeros& operator=(const Zeros&) = delete;
+  [[nodiscard]] bool is_there() const { return bytes_ == 0 || pages_ != MAP_FAILED; }
+  [[nodiscard]] const void* pages() const { return pages_; }
+
+ private:
+  std::uint64_t bytes_;
+  void* pages_ = MAP_FAILED;
+};
+
+// Errno, 0: none.
+int add_run(int fd, const PageRun& run, const void* zeros) {
+  const edge::Secinfo secinfo{.flags = run.secinfo_flags, .reserved = {}};
+  const std::uint64_t source = address_of(run.bytes != nullptr ? run.bytes : zeros);
+  // Linux may stop early when a signal comes in.
+  for (std::uint64_t done = 0; done < run.length;) {
+    sgx_enclave_add_pages add{};
+    add.src = source + done;
+    add.offset = run.offset + done;
+    add.length = run.length - done;
+    add.secinfo = address_of(&secinfo);
+    add.flags = run.measured ? SGX_PAGE_MEASURE : 0;
+    if (ioctl(fd, SGX_IOC_ENCLAVE_ADD_PAGES, &add) != 0 && errno != EINTR && errno != EAGAIN) return errno;
+    done += add.count;
+  }
+  return 0;
+}
+
+int protection_of(const PageRun& run) {
+  if ((run.secinfo_flags & 0xff00) == edge::kTcsPage) return PROT_READ | PROT_WRITE;
+  return ((run.secinfo_flags & edge::kRead) != 0 ? PROT_READ : 0) |
+         ((run.secinfo_flags & edge::kWrite) != 0 ? PROT_WRITE : 0) |
+         ((run.secinfo_flags & edge::kExecute) != 0 ? PROT_EXEC : 0);
+}
+
+}  // namespace
+
+LoadedEnclave::LoadedEnclave(LoadedEnclave&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)), base_(other.base_), size_(std::exchange(other.size_, 0)) {}
+
+LoadedEnclave& LoadedEnclave::operator=(LoadedEnclave&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  std::swap(base_, other.base_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+LoadedEnclave::~LoadedEnclave() {
+  if (size_ != 0) munmap(pointer_to(base_), size_);
+  if (fd_ >= 0) close(fd_);
+}
+
+std::expected<LoadedEnclave, Error> LoadedEnclave::load(const Image& image,
+                                                        std::span<const std::byte> sigstruct, bool debug) {
+  const Platform processor = platform();
+  if ((image.config().xfrm & ~processor.xfrm) != 0) return std::unexpected(Error(Code::kWrongPlatform));
+
+  LoadedEnclave enclave;
+  enclave.fd_ = open("/dev/sgx_enclave", O_RDWR | O_CLOEXEC);
+  if (enclave.fd_ < 0) return std::unexpected(Error(Code::kNoDevice, errno));
+
+  // ELRANGE must be aligned to its size: twice as much has such a place in it.
+  const std::uint64_t size = image.layout().size;
+  void* const area = mmap(nullptr, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (area == MAP_FAILED) return std::unexpected(Error(Code::kNoAddressSpace, errno));
+  enclave.base_ = (address_of(area) + size - 1) & ~(size - 1);
+  enclave.size_ = size;
+  const std::uint64_t before = enclave.base_ - address_of(area);
+  if (before != 0) munmap(area, before);
+  if (before != size) munmap(pointer_to(enclave.base_ + size), size - before);
+
+  alignas(kPageSize) edge::Secs secs{};
+  secs.size = size;
+  secs.base = enclave.base_;
+  secs.ssa_frame_pages = 1;
+  secs.miscselect = processor.miscselect & edge::kMiscExinfo;
+  secs.attributes = edge::kAttributeMode64 | (debug ? edge::kAttributeDebug : 0);
+  secs.xfrm = image.config().xfrm;
+  sgx_enclave_create create{.src = address_of(&secs)};
+  if (ioctl(enclave.fd_, SGX_IOC_ENCLAVE_CREATE, &create) != 0) {
+    return std::unexpected(Error(Code::kCreateFailed, errno));
+  }
+
+  std::uint64_t longest = 0;
+  for (const PageRun& run : image.runs()) {
+    if (run.bytes == nullptr) longest = std::max(longest, run.length);
+  }
+  const Zeros zeros(longest);
+  if (!zeros.is_there()) return std::unexpected(Error(Code::kNoAddressSpace, errno));
+  for (const PageRun& run : image.runs()) {
+    if (const int error = add_run(enclave.fd_, run, zeros.pages()); error != 0) {
+      return std::unexpected(Error(Code::kAddPagesFailed, error));
+    }
+    if (mmap(pointer_to(enclave.base_ + run.offset), run.length, protection_of(run), MAP_SHARED | MAP_FIXED,
+             enclave.fd_, 0) == MAP_FAILED) {
+      return std::unexpected(Error(Code::kNoAddressSpace, errno));
+    }
+  }
+
+  sgx_enclave_init init{.sigstruct = address_of(sigstruct.data())};
+  if (const int result = ioctl(enclave.fd_, SGX_IOC_ENCLAVE_INIT, &init); result != 0) {
+    return std::unexpected(Error(Code::kInitFailed, result < 0 ? errno : result));
+  }
+  return enclave;
+}
+
+}  // namespace enclume::host

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which of an enclave's TCS are free. Taking and giving back is one atomic operation each; who has to wait
+// sleeps.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+namespace enclume::host {
+
+class TcsPool {
+ public:
+  explicit TcsPool(std::uint32_t count);
+
+  /// A free one, `preferred` if that is; nothing if none is.
+  [[nodiscard]] std::optional<std::uint32_t> try_take(std::uint32_t preferred) noexcept;
+  /// Waits for one.
+  [[nodiscard]] std::uint32_t take(std::uint32_t preferred) noexcept;
+  void give_back(std::uint32_t index) noexcept;
+
+ private:
+  static constexpr std::uint32_t kBits = 64;
+  std::uint32_t word_count_;
+  std::unique_ptr<std::atomic<std::uint64_t>[]> free_;
+  std::atomic<std::uint32_t> returns_ = 0;  // counts what was given back while somebody waited
+  std::atomic<std::uint32_t> waiters_ = 0;
+};
+
+}  // namespace enclume::host
