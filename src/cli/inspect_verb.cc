@@ -2,38 +2,14 @@
 // `enclume inspect FILE`
 #include <fmt/format.h>
 
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "cli/inspect/inspection.h"
 #include "cli/verb.h"
+#include "cli/whole_file.h"
 
 namespace enclume::cli {
 namespace {
-
-std::vector<char> read_file(const std::string& name) {
-  const auto fail = [&](const char* why) {
-    throw Failure(ExitStatus::kUsage, fmt::format("inspect: cannot read {}: {}", name, why));
-  };
-  std::error_code error;
-  if (std::filesystem::is_directory(name, error)) fail("it is a directory");
-  errno = 0;
-  std::ifstream file(name, std::ios::binary);
-  if (!file.is_open()) fail(std::strerror(errno));
-  constexpr std::size_t kStep = std::size_t{1} << 20;
-  std::vector<char> bytes;
-  while (file) {
-    const auto done = bytes.size();
-    bytes.resize(done + kStep);
-    file.read(bytes.data() + done, kStep);
-    bytes.resize(done + static_cast<std::size_t>(file.gcount()));
-  }
-  if (file.bad()) fail(std::strerror(errno));
-  return bytes;
-}
 
 class InspectVerb final : public Verb {
  public:
@@ -53,7 +29,9 @@ class InspectVerb final : public Verb {
                 "The MRENCLAVE is computed where the file says enough: an SGXS stream (Fortanix) is the "
                 "measured "
                 "stream itself, and an enclave signed with the Intel SGX SDK has a table of what its loader "
-                "adds, so that segments and table can be held against the signed MRENCLAVE."}}}},
+                "adds, so that segments and table can be held against the signed MRENCLAVE. So can an image "
+                "of "
+                "enclume_add_enclave(), signed or not."}}}},
         .after_options =
             {{"EXAMPLES",
               {{"enclume inspect enclave.signed.so", ""},
@@ -62,7 +40,7 @@ class InspectVerb final : public Verb {
               {{"0", "Something was found, and as far as the file can tell EINIT would accept it."},
                {"1",
                 "Nothing was found, a signature is invalid, an SGXS stream is damaged, or an Intel SDK "
-                "enclave is not, or cannot be shown to be, the one that was signed."},
+                "enclave or an image is not, or cannot be shown to be, the one that was signed."},
                {"2", "A bad command line, or FILE cannot be read."}}}},
     };
     return manual;
@@ -76,8 +54,8 @@ class InspectVerb final : public Verb {
   ExitStatus run(const std::vector<std::string>&) override {
     if (file_.empty())
       throw Failure(ExitStatus::kUsage, "inspect: which file? Usage: enclume inspect [--json] FILE");
-    const auto bytes = read_file(file_);
-    const auto inspection = inspect(std::as_bytes(std::span(bytes)));
+    const auto bytes = read_file("inspect", file_);
+    const auto inspection = inspect(bytes);
     if (json_) {
       // A file name need not be UTF-8; what is not is replaced.
       fmt::print("{}\n",

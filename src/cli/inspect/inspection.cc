@@ -43,6 +43,9 @@ bool is_bare_sigstruct(std::span<const std::byte> file, const LocatedSigstruct& 
 
 std::string format_of(std::span<const std::byte> file, const Inspection& inspection) {
   if (inspection.sgxs) return inspection.sgxs->is_sized ? "SGXS stream" : "SGXS stream of open size";
+  if (inspection.runtime) {
+    return inspection.sigstructs.empty() ? "enclave image, not signed yet" : "enclave image";
+  }
   if (inspection.sigstructs.empty()) return is_elf(file) ? "ELF file" : "unknown";
   const auto& first = inspection.sigstructs.front();
   if (is_bare_sigstruct(file, first)) return "SIGSTRUCT";
@@ -79,6 +82,10 @@ bool Inspection::is_sound() const {
     return !sigstruct.found.is_well_formed || sigstruct.found.signature != SignatureState::kValid ||
            (sigstruct.intel && sigstruct.intel->image.mrenclave != sigstruct.found.sigstruct.enclave_hash);
   };
+  const auto is_of_image = [&](const LocatedSigstruct& sigstruct) {
+    return sigstruct.found.sigstruct.enclave_hash == runtime->mrenclave;
+  };
+  if (runtime && (sigstructs.empty() || !std::ranges::all_of(sigstructs, is_of_image))) return false;
   return !is_empty() && std::ranges::none_of(sigstructs, is_bad) && (!sgxs || sgxs->problem.empty());
 }
 
@@ -94,6 +101,7 @@ Inspection inspect(std::span<const std::byte> file) {
           {found, section != nullptr ? section->name : "", intel_metadata_before(file, found.offset)});
     }
   }
+  inspection.runtime = read_runtime_image(file);
   inspection.format = format_of(file, inspection);
   if (inspection.is_empty()) inspection.hints = hints_for(file, sections);
   return inspection;

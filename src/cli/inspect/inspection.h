@@ -10,6 +10,7 @@
 #include "cli/inspect/elf_sections.h"
 #include "cli/inspect/find_sigstruct.h"
 #include "cli/inspect/intel_image.h"
+#include "cli/inspect/runtime_image.h"
 #include "cli/inspect/sgxs.h"
 
 namespace enclume::cli {
@@ -33,11 +34,13 @@ struct Inspection {
   std::string format;  // in words
   std::vector<LocatedSigstruct> sigstructs;
   std::optional<SgxsSummary> sgxs;
-  std::vector<std::string> hints;  // what the file seems to be, if nothing was found
+  std::optional<RuntimeImage> runtime;  // an image of enclume_add_enclave()
+  std::vector<std::string> hints;       // what the file seems to be, if nothing was found
 
-  [[nodiscard]] bool is_empty() const { return sigstructs.empty() && !sgxs; }
-  // Something was found, and EINIT would accept all of it as far as a file can tell. An Intel SDK image whose
-  // measurement could not be computed, or is another than that in its SIGSTRUCT, is not sound.
+  [[nodiscard]] bool is_empty() const { return sigstructs.empty() && !sgxs && !runtime; }
+  // Something was found, and EINIT would accept all of it as far as a file can tell. An image whose
+  // measurement could not be computed (Intel SDK), is another than that in its SIGSTRUCT, or is not signed
+  // yet, is not sound.
   [[nodiscard]] bool is_sound() const;
 };
 

@@ -254,6 +254,37 @@ std::string sgxs_text(const SgxsSummary& sgxs) {
   return "\nSGXS\n" + lines.take();
 }
 
+ordered_json runtime_json(const RuntimeImage& image) {
+  return {{"size", image.size},
+          {"pages", image.pages},
+          {"measured_pages", image.measured_pages},
+          {"threads", image.config.threads},
+          {"ssa_frames", image.config.frames},
+          {"heap", image.config.heap},
+          {"stack", image.config.stack},
+          {"xfrm", fmt::format("{:#x}", image.config.xfrm)},
+          {"survives_faults", (image.config.flags & edge::kFlagSurviveFaults) != 0},
+          {"mrenclave", hex(image.mrenclave)}};
+}
+
+std::string runtime_text(const RuntimeImage& image, bool is_signed, bool agrees) {
+  Lines lines;
+  lines.add("MRENCLAVE", fmt::format("{}, computed from the image{}", hex(image.mrenclave),
+                                     !is_signed ? ""
+                                     : agrees   ? ": the signed one"
+                                                : ": NOT the signed one; EINIT fails"));
+  lines.add("size", fmt::format("{:#x} bytes; {} pages, {} of them measured with their contents", image.size,
+                                image.pages, image.measured_pages));
+  lines.add("threads", fmt::format("{}, each with {} SSA frames and {:#x} bytes of stack",
+                                   image.config.threads, image.config.frames, image.config.stack));
+  lines.add("heap", fmt::format("{:#x} bytes", image.config.heap));
+  lines.add("XFRM", with_names(image.config.xfrm, kXfrmNames));
+  lines.add("unhandled faults",
+            (image.config.flags & edge::kFlagSurviveFaults) != 0 ? "end their call" : "end the enclave");
+  if (!is_signed) lines.add("SIGSTRUCT", "none yet: enclume sign");
+  return "\nIMAGE\n" + lines.take();
+}
+
 }  // namespace
 
 ordered_json to_json(const Inspection& inspection, const std::string& file_name) {
@@ -262,9 +293,11 @@ ordered_json to_json(const Inspection& inspection, const std::string& file_name)
                        {"sound", inspection.is_sound()},
                        {"sigstructs", ordered_json::array()},
                        {"sgxs", nullptr},
+                       {"image", nullptr},
                        {"hints", inspection.hints}};
   for (const auto& sigstruct : inspection.sigstructs) json["sigstructs"].push_back(sigstruct_json(sigstruct));
   if (inspection.sgxs) json["sgxs"] = sgxs_json(*inspection.sgxs);
+  if (inspection.runtime) json["image"] = runtime_json(*inspection.runtime);
   return json;
 }
 
@@ -280,6 +313,13 @@ std::string to_text(const Inspection& inspection, const std::string& file_name) 
   }
   for (const auto& sigstruct : inspection.sigstructs) out += sigstruct_text(sigstruct);
   if (inspection.sgxs) out += sgxs_text(*inspection.sgxs);
+  if (inspection.runtime) {
+    const auto agrees = [&](const LocatedSigstruct& sigstruct) {
+      return sigstruct.found.sigstruct.enclave_hash == inspection.runtime->mrenclave;
+    };
+    out += runtime_text(*inspection.runtime, !inspection.sigstructs.empty(),
+                        std::ranges::all_of(inspection.sigstructs, agrees));
+  }
   return out;
 }
 
