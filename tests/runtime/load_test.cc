@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// Images that are damaged, unsigned, tampered with, or of another program: each is its own error value.
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <elf.h>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <random>
+#include <vector>
+
+#include "runtime/calls_host.h"
+#include "runtime/host/image.h"
+
+namespace {
+
+using enclume::Code;
+using enclume::host::Image;
+using Bytes = std::vector<char>;
+
+Bytes read(const char* path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+auto parse(const Bytes& bytes) {
+  return Image::parse(std::as_bytes(std::span(bytes)));
+}
+
+// Loads an image of these bytes.
+enclume::Error load_error(const Bytes& bytes) {
+  char path[] = "/tmp/enclume-load-XXXXXX";
+  const int fd = mkstemp(path);
+  EXPECT_EQ(write(fd, bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
+  close(fd);
+  const auto enclave = enclume::Enclave<Calls>::load(path);
+  unlink(path);
+  return enclave ? enclume::Error() : enclave.error();
+}
+
+TEST(Image, OfTheTestsIsGood) {
+  const auto image = parse(read(ENCLUME_TEST_IMAGE));
+  ASSERT_TRUE(image);
+  EXPECT_EQ(image->config().threads, 3U);
+  EXPECT_EQ(image->config().heap, 1U << 20);
+}
+
+TEST(Image, RunsAreInOrderAndDoNotOverlap) {
+  const auto image = parse(read(ENCLUME_TEST_IMAGE));
+  ASSERT_TRUE(image);
+  std::uint64_t end = 0;
+  for (const auto& run : image->runs()) {
+    EXPECT_GE(run.offset, end);
+    end = run.offset + run.length;
+  }
+  EXPECT_LE(end, image->layout().size);
+}
+
+TEST(Image, EveryTruncationIsRefused) {
+  const Bytes whole = read(ENCLUME_TEST_IMAGE);
+  const auto image = parse(whole);
+  ASSERT_TRUE(image);
+  // What stands behind the signature are the section headers, which nobody needs.
+  const std::size_t needed = image->sigstruct_offset() + enclume::edge::kSigstructSize;
+  for (std::size_t size = 0; size < needed; size += size < 1024 ? 1 : 97) {
+    const auto result = parse(Bytes(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size)));
+    ASSERT_FALSE(result) << size;
+    ASSERT_EQ(result.error().code, Code::kBadImage);
+  }
+}
+
+TEST(Image, RandomDamageIsRefusedOrHarmless) {
+  const Bytes whole = read(ENCLUME_TEST_IMAGE);
+  std::mt19937 random(7);
+  for (int i = 0; i < 3000; ++i) {
+    Bytes damaged = whole;
+    for (int n = 0; n < 3; ++n) damaged[random() % 1024] = static_cast<char>(random());
+    const auto result = parse(damaged);
+    if (!result) {
+      ASSERT_EQ(result.error().code, Code::kBadImage);
+      ASSERT_NE(result.error().system, 0);
+    }
+  }
+}
+
+TEST(Image, AWritableAndExecutableSegmentIsRefused) {
+  Bytes bytes = read(ENCLUME_TEST_IMAGE);
+  Elf64_Ehdr header;
+  std::memcpy(&header, bytes.data(), sizeof header);
+  for (unsigned i = 0; i < header.e_phnum; ++i) {
+    Elf64_Phdr segment;
+    char* const at = bytes.data() + header.e_phoff + i * sizeof segment;
+    std::memcpy(&segment, at, sizeof segment);
+    if (segment.p_type == PT_LOAD && (segment.p_flags & PF_X) != 0) segment.p_flags |= PF_W;
+    std::memcpy(at, &segment, sizeof segment);
+  }
+  const auto result = parse(bytes);
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error(), enclume::Error(Code::kBadImage, 4));
+}
+
+TEST(Load, OfAFileThatIsNotThereSaysWhy) {
+  const auto enclave = enclume::Enclave<Calls>::load("/nonexistent/file");
+  ASSERT_FALSE(enclave);
+  EXPECT_EQ(enclave.error(), enclume::Error(Code::kCannotRead, ENOENT));
+}
+
+TEST(Load, OfSomethingElseIsABadImage) {
+  EXPECT_EQ(load_error({'h', 'e', 'l', 'l', 'o'}).code, Code::kBadImage);
+}
+
+TEST(Load, OfAnUnsignedImageSaysSo) {
+  Bytes bytes = read(ENCLUME_TEST_IMAGE);
+  const auto image = parse(bytes);
+  ASSERT_TRUE(image);
+  std::memset(bytes.data() + image->sigstruct_offset(), 0, enclume::edge::kSigstructSize);
+  EXPECT_EQ(load_error(bytes).code, Code::kNotSigned);
+}
+
+TEST(Load, OfAnImageThatWasTamperedWithFailsAtInit) {
+  Bytes bytes = read(ENCLUME_TEST_IMAGE);
+  // Somewhere in the code, whose segment begins at a page.
+  bytes[0x1400] = static_cast<char>(bytes[0x1400] ^ 1);
+  EXPECT_EQ(load_error(bytes).code, Code::kInitFailed);
+}
+
+TEST(Load, WithADamagedSignatureFailsAtInit) {
+  Bytes bytes = read(ENCLUME_TEST_IMAGE);
+  const auto image = parse(bytes);
+  ASSERT_TRUE(image);
+  bytes[image->sigstruct_offset() + 600] = static_cast<char>(bytes[image->sigstruct_offset() + 600] ^ 1);
+  EXPECT_EQ(load_error(bytes).code, Code::kInitFailed);
+}
+
+TEST(Load, WithAnotherInterfaceIsRefused) {
+  using Less = enclume::Interface<enclume::Ecalls<calls::add>, enclume::Ocalls<>>;
+  const auto enclave = enclume::Enclave<Less>::load(ENCLUME_TEST_IMAGE);
+  ASSERT_FALSE(enclave);
+  EXPECT_EQ(enclave.error().code, Code::kWrongInterface);
+}
+
+TEST(Load, AFailedOneLeavesNothingMapped) {
+  Bytes bytes = read(ENCLUME_TEST_IMAGE);
+  bytes[0x1400] = static_cast<char>(bytes[0x1400] ^ 1);
+  const auto lines = [] {
+    std::ifstream maps("/proc/self/maps");
+    return std::count(std::istreambuf_iterator<char>(maps), std::istreambuf_iterator<char>(), '\n');
+  };
+  load_error(bytes);
+  const auto before = lines();
+  for (int i = 0; i < 5; ++i) load_error(bytes);
+  EXPECT_EQ(lines(), before);
+}
+
+}  // namespace

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""find_package(enclume) from an installed tree, in a directory that has nothing but the sample's sources.
+
+ENCLUME_BUILD, ENCLUME_SOURCE: this tree."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+BUILD = os.environ["ENCLUME_BUILD"]
+SOURCE = pathlib.Path(os.environ["ENCLUME_SOURCE"])
+
+
+class Package(unittest.TestCase):
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.root = pathlib.Path(temporary.name)
+        self.prefix = self.root / "prefix"
+        self.run_command("cmake", "--install", BUILD, "--prefix", self.prefix)
+        # Nothing of this tree must be needed.
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("ENCLUME_")}
+
+    def run_command(self, *command, **options):
+        result = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                text=True, timeout=280, check=False, **options)
+        self.assertEqual(result.returncode, 0, result.stdout)
+        return result.stdout
+
+    def build_sample(self, name):
+        directory = self.root / name
+        shutil.copytree(SOURCE / "samples" / "hello", directory)
+        build = directory / "build"
+        self.run_command("cmake", "-S", directory, "-B", build, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release",
+                         f"-DCMAKE_PREFIX_PATH={self.prefix}", env=self.environment)
+        self.run_command("cmake", "--build", build, env=self.environment)
+        return build
+
+    def test_the_sample_builds_runs_and_measures_the_same_anywhere(self):
+        first = self.build_sample("one")
+        enclume = self.prefix / "bin" / "enclume"
+        said = self.run_command(enclume, "run", "--", first / "hello", first / "hello.enclave", env=self.environment)
+        self.assertIn("sum: 17", said)
+        second = self.build_sample("another")
+        hashes = {self.run_command(enclume, "measure", build / "hello.enclave") for build in (first, second)}
+        self.assertEqual(len(hashes), 1, hashes)
+        self.assertLessEqual((first / "hello.enclave").stat().st_size, 64 * 1024)
+
+
+if __name__ == "__main__":
+    unittest.main()
