@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The runtime's calls over the bare transition that they are made of, both taken in turns in the same loop.
+#include <array>
+#include <cstring>
+#include <vector>
+
+#include "enclaves/probe_enclave.h"
+#include "enclume/host/enclave.h"
+#include "runtime_calls.h"
+#include "support.h"
+
+void runtime_calls::nothing_there() {}
+
+namespace enclume::bench {
+namespace {
+
+constexpr std::uint64_t kRounds = 200;
+
+const Enclave<RuntimeCalls>& enclave() {
+  static const auto loaded = [] {
+    auto result = Enclave<RuntimeCalls>::load(ENCLUME_BENCH_IMAGE);
+    if (!result) std::abort();
+    return *result;
+  }();
+  return loaded;
+}
+
+// Seconds of one EENTER with EEXIT by the vDSO function and nothing around it.
+double bare_transition() {
+  static const test::ProbeEnclave probe;
+  sgx_enclave_run run{};
+  test::ProbeArgs args;
+  run.tcs = probe.tcs();
+  const auto function = test::vdso_function();
+  const double start = now();
+  for (std::uint64_t i = 0; i < kRounds; ++i) {
+    enclume_test_call_vdso(PROBE_OP_NOP, reinterpret_cast<std::uint64_t>(&args), 0, 2, 0, 0, &run, function);
+  }
+  return (now() - start) / kRounds;
+}
+
+// Runs `round`, which makes kRounds calls, and reports the medians of what one takes and of what it takes
+// beyond `yardstick`.
+template <typename Round, typename Yardstick>
+void compare(benchmark::State& state, Round round, Yardstick yardstick) {
+  std::vector<double> calls, beyond;
+  for (auto unused : state) {
+    static_cast<void>(unused);
+    const double bare = yardstick();
+    const double start = now();
+    round();
+    const double time = now() - start;
+    const double call = time / kRounds;
+    state.SetIterationTime(time);
+    calls.push_back(call);
+    beyond.push_back(call - bare);
+  }
+  state.counters["call_ns"] = median(calls) * 1e9;
+  state.counters["over_bare_ns"] = median(beyond) * 1e9;
+}
+
+void EmptyEcall(benchmark::State& state) {
+  compare(
+      state,
+      [] {
+        for (std::uint64_t i = 0; i < kRounds; ++i) {
+          benchmark::DoNotOptimize(enclave().call<runtime_calls::nothing>());
+        }
+      },
+      bare_transition);
+}
+
+void EmptyOcall(benchmark::State& state) {
+  compare(
+      state, [] { benchmark::DoNotOptimize(enclave().call<runtime_calls::nothing_outside>(kRounds)); },
+      bare_transition);
+}
+
+// Over an empty call; beside it what memcpy alone takes for as many bytes.
+template <auto F>
+void span(benchmark::State& state) {
+  static std::array<std::byte, 4096> data, copy;
+  const double start = now();
+  for (std::uint64_t i = 0; i < 100'000; ++i) {
+    std::memcpy(copy.data(), data.data(), data.size());
+    benchmark::ClobberMemory();
+  }
+  state.counters["memcpy_ns"] = (now() - start) / 100'000 * 1e9;
+  compare(
+      state,
+      [] {
+        for (std::uint64_t i = 0; i < kRounds; ++i) {
+          benchmark::DoNotOptimize(enclave().call<F>(std::span(data)));
+        }
+      },
+      [] {
+        const double empty = now();
+        for (std::uint64_t i = 0; i < kRounds; ++i) {
+          benchmark::DoNotOptimize(enclave().call<runtime_calls::nothing>());
+        }
+        return (now() - empty) / kRounds;
+      });
+}
+
+void LoadToFirstEcall(benchmark::State& state) {
+  for (auto unused : state) {
+    static_cast<void>(unused);
+    const auto loaded = Enclave<RuntimeCalls>::load(ENCLUME_BENCH_IMAGE);
+    if (!loaded || !loaded->call<runtime_calls::nothing>()) state.SkipWithError("not loaded");
+  }
+}
+
+BENCHMARK(EmptyEcall)->UseManualTime();
+BENCHMARK(EmptyOcall)->UseManualTime();
+BENCHMARK(span<runtime_calls::take>)->Name("Span4KiBIn")->UseManualTime();
+BENCHMARK(span<runtime_calls::give>)->Name("Span4KiBOut")->UseManualTime();
+BENCHMARK(LoadToFirstEcall)->Unit(benchmark::kMillisecond);
+
+}  // namespace
+}  // namespace enclume::bench
+
+int main(int argc, char** argv) {
+  return enclume::bench::main_with_enclaves(argc, argv);
+}

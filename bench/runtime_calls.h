@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the runtime's benchmark and its enclave call of each other.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "enclume/edge/interface.h"
+
+namespace runtime_calls {
+
+// In the enclave.
+void nothing();
+void nothing_outside(std::uint64_t times);
+std::uint64_t take(std::span<const std::byte> bytes);
+void give(enclume::OutSpan<std::byte> bytes);
+
+// In the host.
+void nothing_there();
+
+}  // namespace runtime_calls
+
+using RuntimeCalls =
+    enclume::Interface<enclume::Ecalls<runtime_calls::nothing, runtime_calls::nothing_outside,
+                                       runtime_calls::take, runtime_calls::give>,
+                       enclume::Ocalls<runtime_calls::nothing_there>>;
