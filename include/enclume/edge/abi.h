@@ -10,10 +10,11 @@
  * EENTER: RDI = command, RSI = mailbox, RDX = number of the call or status of the OCALL that returns. All
  * other registers are ignored. EEXIT: what there is to say is in the mailbox; all registers are scrubbed.
  */
-#define ENCLUME_COMMAND_START 1     /* once, before all others: RDX = fingerprint of the interface */
-#define ENCLUME_COMMAND_CALL 2      /* an ECALL */
-#define ENCLUME_COMMAND_RETURN 3    /* the OCALL that the enclave has left by is done */
-#define ENCLUME_COMMAND_EXCEPTION 4 /* look at the exception that has interrupted this TCS */
+#define ENCLUME_COMMAND_START 1  /* once, before all others: RDX = fingerprint of the interface */
+#define ENCLUME_COMMAND_CALL 2   /* an ECALL */
+#define ENCLUME_COMMAND_RETURN 3 /* the OCALL that the enclave has left by is done */
+#define ENCLUME_COMMAND_EXCEPTION \
+  4 /* look at the exception that has interrupted this TCS; RDX = 1: just end it */
 
 /* Why the enclave has left: Mailbox.exit. */
 #define ENCLUME_EXIT_REFUSED 0 /* the enclave wrote nothing: the host had put this there */
@@ -51,6 +52,7 @@
 #define ENCLUME_FRAME_OUTSIDE 0x20 /* TB_OUTSIDE before this entry */
 #define ENCLUME_FRAME_MAILBOX 0x28
 #define ENCLUME_FRAME_STACK 0x30 /* TB_STACK before this entry */
+#define ENCLUME_FRAME_CONTEXT 0x38
 #define ENCLUME_FRAME_SIZE 0x40
 
 #ifndef __ASSEMBLER__
@@ -113,7 +115,7 @@ struct EntryFrame {
   std::uint64_t outside;
   std::uint64_t mailbox;
   std::uint64_t stack;
-  std::uint64_t reserved;
+  std::uint64_t context;  ///< what C++ keeps of this entry; 0: nothing yet
 };
 static_assert(offsetof(EntryFrame, host_rsp) == ENCLUME_FRAME_HOST_RSP);
 static_assert(offsetof(EntryFrame, host_rbp) == ENCLUME_FRAME_HOST_RBP);
@@ -122,6 +124,7 @@ static_assert(offsetof(EntryFrame, outer) == ENCLUME_FRAME_OUTER);
 static_assert(offsetof(EntryFrame, outside) == ENCLUME_FRAME_OUTSIDE);
 static_assert(offsetof(EntryFrame, mailbox) == ENCLUME_FRAME_MAILBOX);
 static_assert(offsetof(EntryFrame, stack) == ENCLUME_FRAME_STACK);
+static_assert(offsetof(EntryFrame, context) == ENCLUME_FRAME_CONTEXT);
 static_assert(sizeof(EntryFrame) == ENCLUME_FRAME_SIZE);
 
 }  // namespace enclume::edge

@@ -24,7 +24,7 @@ struct EnclaveConfig {
   std::uint32_t threads;  ///< TCS pages, 1 to kMaxThreads.
   std::uint64_t heap;     ///< Bytes, whole pages.
   std::uint64_t stack;    ///< Bytes a thread, whole pages.
-  std::uint32_t frames;   ///< SSA frames a thread (NSSA), 2 to kMaxFrames. One is for the running code.
+  std::uint32_t frames;   ///< SSA frames a thread (NSSA), kMinFrames to kMaxFrames.
   std::uint32_t flags;    ///< kFlag*
   std::uint64_t xfrm;     ///< XSAVE components that the enclave uses (ATTRIBUTES.XFRM).
 };
@@ -32,24 +32,28 @@ static_assert(sizeof(EnclaveConfig) == 40);
 
 inline constexpr std::uint32_t kConfigVersion = 1;
 inline constexpr std::uint32_t kMaxThreads = 1024;
+/// One for the running code, one for a handler, one to end what fails in the handler.
+inline constexpr std::uint32_t kMinFrames = 3;
 inline constexpr std::uint32_t kMaxFrames = 16;
 /// x87, SSE, AVX, AVX-512: their XSAVE area and GPRSGX fit in an SSA frame of one page.
 inline constexpr std::uint64_t kXfrmAllowed = 0xe7;
 /// After an exception that nobody handles: end that call alone, and not the enclave.
 inline constexpr std::uint32_t kFlagSurviveFaults = 1;
 inline constexpr std::uint64_t kMaxSize = std::uint64_t{1} << 36;
-/// Stack for exception handlers, bytes a thread.
+/// Stack for exception handlers, bytes a thread. The lowest page is for ending what fails in a handler.
 inline constexpr std::uint64_t kAltStackSize = 4 * kPageSize;
+inline constexpr std::uint64_t kRescueStackSize = kPageSize;
 
 [[nodiscard]] constexpr std::uint64_t page_up(std::uint64_t bytes) noexcept {
   return (bytes + kPageSize - 1) & ~(kPageSize - 1);
 }
 
 [[nodiscard]] constexpr bool is_valid(const EnclaveConfig& c) noexcept {
-  return c.version == kConfigVersion && c.threads >= 1 && c.threads <= kMaxThreads && c.frames >= 2 &&
-         c.frames <= kMaxFrames && c.heap % kPageSize == 0 && c.heap <= kMaxSize / 4 &&
-         c.stack >= kPageSize && c.stack % kPageSize == 0 && c.stack <= kMaxSize / 4 / kMaxThreads &&
-         (c.xfrm & 3) == 3 && (c.xfrm & ~kXfrmAllowed) == 0 && (c.flags & ~kFlagSurviveFaults) == 0;
+  return c.version == kConfigVersion && c.threads >= 1 && c.threads <= kMaxThreads &&
+         c.frames >= kMinFrames && c.frames <= kMaxFrames && c.heap % kPageSize == 0 &&
+         c.heap <= kMaxSize / 4 && c.stack >= kPageSize && c.stack % kPageSize == 0 &&
+         c.stack <= kMaxSize / 4 / kMaxThreads && (c.xfrm & 3) == 3 && (c.xfrm & ~kXfrmAllowed) == 0 &&
+         (c.flags & ~kFlagSurviveFaults) == 0;
 }
 
 /// Offsets in the enclave. One thread's pages stand together:

@@ -9,11 +9,14 @@
 // Any thread may call. A call that an OCALL makes goes in by the same TCS; all others take one from the pool.
 #pragma once
 
+#include <asm/sgx.h>
+
 #include <any>
 #include <array>
 #include <cstdint>
 #include <exception>
 #include <expected>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <tuple>
@@ -38,6 +41,17 @@ struct LoadOptions {
   WhenBusy when_busy = WhenBusy::kWait;
 };
 
+/// What the host wants after an exception in the enclave.
+enum class OnException {
+  kAskEnclave,  ///< let the enclave's own handlers see to it: what happens without a host's handler
+  kEndCall,     ///< end the call with Code::kFault without asking them
+  kResume,      ///< ERESUME: the cause has been removed outside
+};
+
+/// Called on the thread of the call, with the facts as Linux has put them there, before the enclave is asked.
+/// It may call enclaves and throw; what it throws, the call throws when it has ended.
+using ExceptionHandler = std::function<OnException(const sgx_enclave_run&)>;
+
 namespace host {
 
 class Core;
@@ -50,8 +64,9 @@ struct Activation {
   Activation* outer = nullptr;   ///< of this thread, any enclave's
   Fault fault{};                 ///< the last exception
   std::exception_ptr exception;  ///< what an OCALL threw
-  std::any kept;                 ///< the result of the last OCALL, until the enclave has copied it
-  std::any allocations;          ///< what the enclave asked for
+  const ExceptionHandler* on_exception = nullptr;
+  std::any kept;         ///< the result of the last OCALL, until the enclave has copied it
+  std::any allocations;  ///< what the enclave asked for
 };
 
 /// Serves one OCALL; `words` is the host's memory. May throw.
@@ -146,6 +161,7 @@ class Enclave {
     host::Port port;
     Call::In::encode(parameters, words.data(), port);
     host::Activation activation;
+    activation.on_exception = on_exception_.get();
     if (const Error error = host::invoke(*core_, activation, number, words.data()); error.code != Code::kOk) {
       return std::unexpected(error);
     }
@@ -154,6 +170,13 @@ class Enclave {
     } else {
       return Call::Out::decode(words.data(), port);
     }
+  }
+
+  /// A handle to the same enclave, whose calls, and no others, have this handler.
+  [[nodiscard]] Enclave with_handler(ExceptionHandler handler) const {
+    Enclave result = *this;
+    result.on_exception_ = std::make_shared<const ExceptionHandler>(std::move(handler));
+    return result;
   }
 
   /// ELRANGE's first address.
@@ -172,6 +195,7 @@ class Enclave {
  private:
   explicit Enclave(std::shared_ptr<host::Core> core) : core_(std::move(core)) {}
   std::shared_ptr<host::Core> core_;
+  std::shared_ptr<const ExceptionHandler> on_exception_;
 };
 
 }  // namespace enclume

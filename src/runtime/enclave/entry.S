@@ -12,6 +12,7 @@
 #define SSA_EXITINFO_FROM_END (184 - 160)
 /* An entry must find this much stack: an EntryFrame, what C++ needs to say no, and some more. */
 #define STACK_RESERVE 2048
+#define RESCUE_STACK_SIZE 4096
 
 	.text
 
@@ -64,6 +65,7 @@ enclume_entry:
 	mov	%r8, ENCLUME_FRAME_OUTER(%rsp)
 	mov	%fs:ENCLUME_TB_OUTSIDE, %r8
 	mov	%r8, ENCLUME_FRAME_OUTSIDE(%rsp)
+	movq	$0, ENCLUME_FRAME_CONTEXT(%rsp)
 	movq	$0, %fs:ENCLUME_TB_OUTSIDE
 	mov	%rsp, %fs:ENCLUME_TB_FRAME
 	mov	%rdx, %r9
@@ -108,29 +110,30 @@ enclume_entry:
 	mov	-SSA_EXITINFO_FROM_END(%r11), %r8d
 	test	%r8d, %r8d
 	jns	.Lrefuse
-	/* On the alternate stack, below what is there already if this interrupts a handler. */
+	/* On the alternate stack; if this interrupts a handler, below that, or where it has left none, on the page that
+	 * is kept for ending it. */
 	lea	__ehdr_start(%rip), %r10
 	mov	%r10, %r11
 	add	%fs:ENCLUME_TB_SEED_ALT_TOP, %r11
 	add	%fs:ENCLUME_TB_SEED_ALT_END, %r10
+	add	$RESCUE_STACK_SIZE, %r10
 	cmp	$1, %rax
 	je	1f
-	mov	%fs:ENCLUME_TB_FRAME, %r11	/* the handler's own EntryFrame: its stack is below */
 	lea	__ehdr_start(%rip), %r8
 	add	%fs:ENCLUME_TB_SEED_SSA, %r8
 	mov	%rax, %r9
 	shl	$12, %r9
 	add	%r9, %r8
 	mov	-(184 - 32)(%r8), %r9		/* RSP when it was interrupted */
-	sub	$128, %r9
+	sub	$128 + STACK_RESERVE, %r9
 	cmp	%r10, %r9
-	jb	.Lrefuse
+	jb	2f
 	cmp	%r11, %r9
-	ja	.Lrefuse
-	mov	%r9, %r11
-1:	add	$STACK_RESERVE, %r10
-	cmp	%r10, %r11
-	jb	.Lrefuse
+	ja	2f
+	lea	STACK_RESERVE(%r9), %r11
+	jmp	1f
+2:	mov	%r10, %r11
+1:
 	mov	%rax, %fs:ENCLUME_TB_LEVEL
 	mov	%rsp, %r8
 	lea	-ENCLUME_FRAME_SIZE(%r11), %rsp

@@ -1,21 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "enclume/enclave/exception.h"
+
 #include <atomic>
 
-#include "enclume/edge/error.h"
 #include "enclume/enclave/memory.h"
+#include "runtime/enclave/instruction_length.h"
 #include "runtime/enclave/self.h"
 
 namespace enclume::enclave {
 namespace {
 
-extern "C" [[gnu::visibility("hidden"), noreturn]] void enclume_finish() noexcept;
+extern "C" {
+[[gnu::visibility("hidden"), noreturn]] void enclume_finish() noexcept;
+[[gnu::visibility("hidden"), noreturn]] void enclume_finish_exception() noexcept;
+[[gnu::visibility("hidden")]] void enclume_guard_return() noexcept;
+}
 
-// The registers at the end of an SSA frame (SDM, "GPRSGX Region"; 184 bytes).
-struct Gprsgx {
-  std::uint64_t rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi;
-  std::uint64_t r8, r9, r10, r11, r12, r13, r14, r15;
-  std::uint64_t rflags;
-  std::uint64_t rip;
+// The end of an SSA frame (SDM volume 3D, "GPRSGX Region", "EXINFO Structure"); the second is there if the
+// loader has found MISCSELECT.EXINFO in the processor.
+struct Exinfo {
+  std::uint64_t address;
+  std::uint32_t error_code;
+  std::uint32_t reserved;
+};
+struct SavedState {
+  Exinfo exinfo;
+  Registers registers;
   std::uint64_t ursp;
   std::uint64_t urbp;
   std::uint32_t exitinfo;
@@ -23,15 +33,176 @@ struct Gprsgx {
   std::uint64_t fsbase;
   std::uint64_t gsbase;
 };
-static_assert(sizeof(Gprsgx) == 184 && offsetof(Gprsgx, exitinfo) == 160);
+static_assert(sizeof(SavedState) == 16 + 184 && offsetof(SavedState, exitinfo) == 16 + 160);
+
+constexpr std::uint32_t kTypeMask = 7 << 8, kTypeSoftware = 6 << 8;
+constexpr std::uint8_t kGeneralProtection = 13, kPageFault = 14;
+// Flags that code must not begin with: the arithmetic ones, TF, DF, NT, RF, AC.
+constexpr std::uint64_t kStrayFlags = 0x54dd5;
 
 std::atomic<bool> crashed = false;
+// Of the enclave, in order.
+HandlerNode* first_enclave_handler = nullptr;
+std::atomic_flag enclave_handlers_locked = ATOMIC_FLAG_INIT;
+thread_local HandlerState state;
 
-// Where a call goes on that an exception has ended: on its own stack, which holds nothing any more.
-[[noreturn]] void give_up() noexcept {
-  const std::uint64_t words[2] = {ENCLUME_EXIT_DONE, static_cast<std::uint64_t>(Code::kFault)};
+class Lock {
+ public:
+  Lock() {
+    while (enclave_handlers_locked.test_and_set(std::memory_order_acquire)) __builtin_ia32_pause();
+  }
+  ~Lock() { enclave_handlers_locked.clear(std::memory_order_release); }
+  Lock(const Lock&) = delete;
+  Lock& operator=(const Lock&) = delete;
+};
+
+SavedState& saved_at(std::uint64_t cssa) {
+  return *reinterpret_cast<SavedState*>(base() + this_thread().seed_ssa + cssa * edge::kPageSize -
+                                        sizeof(SavedState));
+}
+
+Exception exception_of(SavedState& saved) {
+  Exception exception{.vector = static_cast<std::uint8_t>(saved.exitinfo),
+                      .is_software = (saved.exitinfo & kTypeMask) == kTypeSoftware,
+                      .address = std::nullopt,
+                      .error_code = 0,
+                      .registers = saved.registers};
+  // Reported at all only with EXINFO, so it is there.
+  if (exception.vector == kPageFault || exception.vector == kGeneralProtection) {
+    exception.address = saved.exinfo.address;
+    exception.error_code = saved.exinfo.error_code;
+  }
+  return exception;
+}
+
+// The innermost guard of the call that was interrupted; null: none.
+GuardRecord* guard_of(std::uint64_t interrupted_frame) {
+  return state.guard != nullptr && state.guard->entry == interrupted_frame ? state.guard : nullptr;
+}
+
+void unwind(GuardRecord& guard, const Exception& exception) {
+  guard.fault = {exception.vector, static_cast<std::uint16_t>(exception.error_code),
+                 exception.address.value_or(0)};
+  state.guard = guard.outer;
+  state.thread = guard.handlers;
+  Registers& r = exception.registers;
+  r.rbx = guard.rbx;
+  r.rbp = guard.rbp;
+  r.r12 = guard.r12;
+  r.r13 = guard.r13;
+  r.r14 = guard.r14;
+  r.r15 = guard.r15;
+  r.rsp = guard.rsp;
+  r.rdi = reinterpret_cast<std::uint64_t>(&guard);
+  r.rip = address_of(reinterpret_cast<const void*>(&enclume_guard_return));
+  r.rflags &= ~kStrayFlags;
+}
+
+bool skip(Registers& registers) {
+  const std::size_t length = instruction_length({reinterpret_cast<const std::uint8_t*>(registers.rip), 15});
+  registers.rip += length;
+  return length != 0;
+}
+
+// Whether `node` has seen to it.
+bool ask(HandlerNode& node, Exception& exception, std::uint64_t interrupted_frame) {
+  switch (node.ask(node, exception)) {
+    case Verdict::kResume:
+      return true;
+    case Verdict::kSkip:
+      return skip(exception.registers);
+    case Verdict::kUnwind:
+      if (GuardRecord* const guard = guard_of(interrupted_frame)) {
+        unwind(*guard, exception);
+        return true;
+      }
+      return false;
+    case Verdict::kPassOn:
+      return false;
+  }
+  return false;
+}
+
+// Asks all there are. While one runs, exceptions in it ask those behind it, and guards made in it.
+bool ask_all(Exception& exception, std::uint64_t interrupted_frame) {
+  const HandlerState before = state;
+  for (HandlerNode* node = before.thread; node != nullptr; node = node->next) {
+    state.thread = node->next;
+    const bool done = ask(*node, exception, interrupted_frame);
+    // An unwound guard has its own.
+    if (done && state.guard != before.guard) return true;
+    state = before;
+    if (done) return true;
+  }
+  if (!before.enclave_done) {
+    HandlerNode* node = before.enclave;
+    if (node == nullptr) {
+      const Lock lock;
+      node = first_enclave_handler;
+    }
+    state.thread = nullptr;
+    for (; node != nullptr; node = node->next) {
+      state.enclave = node->next;
+      state.enclave_done = node->next == nullptr;
+      const bool done = ask(*node, exception, interrupted_frame);
+      if (done && state.guard != before.guard) {
+        state.enclave = before.enclave;
+        state.enclave_done = before.enclave_done;
+        return true;
+      }
+      if (done) {
+        state = before;
+        return true;
+      }
+    }
+    state = before;
+  }
+  if (GuardRecord* const guard = guard_of(interrupted_frame)) {
+    unwind(*guard, exception);
+    return true;
+  }
+  return false;
+}
+
+void tell_host(std::uint64_t exit, std::uint64_t value) {
+  const std::uint64_t words[2] = {exit, value};
   copy_out(this_entry()->mailbox + offsetof(edge::Mailbox, exit), words, sizeof words);
+}
+
+// Puts the handlers back to what they were when this entry came in.
+void forget_handlers() {
+  if (this_entry()->context != 0) state = this_context().at_entry;
+}
+
+void end_interrupted(std::uint64_t cssa) noexcept;
+
+// Where a call goes on that an exception has ended: on its own stack, of which all but its beginning is dead.
+[[noreturn]] void give_up_call() noexcept {
+  forget_handlers();
+  tell_host(ENCLUME_EXIT_DONE, static_cast<std::uint64_t>(Code::kFault));
   enclume_finish();
+}
+
+// The same for the handling of an exception: then that exception ends what it has interrupted.
+[[noreturn]] void give_up_handling() noexcept {
+  forget_handlers();
+  end_interrupted(this_thread().level);
+  tell_host(ENCLUME_EXIT_RESUME, 0);
+  enclume_finish_exception();
+}
+
+// Makes what was interrupted at `cssa` − 1 give up when it is resumed. Its EntryFrame is the one outside this
+// entry's.
+void end_interrupted(std::uint64_t cssa) noexcept {
+  Registers& registers = saved_at(cssa).registers;
+  const auto function = cssa == 1 ? &give_up_call : &give_up_handling;
+  registers.rip = address_of(reinterpret_cast<const void*>(function));
+  // Below its EntryFrame and its context, which are read still; and as if called.
+  const auto& frame = *reinterpret_cast<const edge::EntryFrame*>(this_entry()->outer);
+  const std::uint64_t top = frame.context != 0 ? frame.context : this_entry()->outer;
+  registers.rsp = (top & ~std::uint64_t{15}) - 8;
+  registers.rflags &= ~kStrayFlags;
+  if (cssa == 1 && (enclume_config.flags & edge::kFlagSurviveFaults) == 0) crashed = true;
 }
 
 }  // namespace
@@ -40,20 +211,67 @@ bool has_crashed() noexcept {
   return crashed.load(std::memory_order_relaxed);
 }
 
-bool handle_exception(std::uint64_t cssa) noexcept {
-  const edge::ThreadBlock& thread = this_thread();
-  auto& saved =
-      *reinterpret_cast<Gprsgx*>(base() + thread.seed_ssa + cssa * edge::kPageSize - sizeof(Gprsgx));
-  const auto* const own = reinterpret_cast<const edge::EntryFrame*>(thread.frame);
-  const auto* const interrupted = reinterpret_cast<const edge::EntryFrame*>(own->outer);
-  // In the middle of an entry that has no frame yet: there is no call to end.
-  if (interrupted == nullptr || thread.level != 1) return false;
+HandlerState handler_state() noexcept {
+  // Before the thread has its variables there are no handlers.
+  return this_thread().reserved[0] != 0 ? state : HandlerState{};
+}
 
-  if ((enclume_config.flags & edge::kFlagSurviveFaults) == 0) crashed = true;
-  saved.rip = address_of(reinterpret_cast<const void*>(&give_up));
-  saved.rsp = address_of(interrupted) - 8;  // as if called
-  saved.rflags = 2;
+bool handle_exception(std::uint64_t cssa, bool just_end) noexcept {
+  const edge::ThreadBlock& thread = this_thread();
+  const std::uint64_t interrupted = this_entry()->outer;
+  // In the middle of an entry that has no frame yet: there is nothing to end.
+  if (interrupted == 0) return false;
+  const bool is_rescue = address_of(this_entry()) < base() + thread.seed_alt_end + edge::kRescueStackSize ||
+                         cssa + 1 == enclume_config.frames;
+  if (!just_end && !is_rescue && thread.reserved[0] != 0) {
+    Exception exception = exception_of(saved_at(cssa));
+    if (ask_all(exception, interrupted)) return true;
+  }
+  end_interrupted(cssa);
   return true;
+}
+
+void add_thread_handler(HandlerNode& node) noexcept {
+  node.next = state.thread;
+  state.thread = &node;
+}
+
+void remove_thread_handler(HandlerNode& node) noexcept {
+  for (HandlerNode** at = &state.thread; *at != nullptr; at = &(*at)->next) {
+    if (*at == &node) {
+      *at = node.next;
+      return;
+    }
+  }
+}
+
+void add_enclave_handler(HandlerNode& node) noexcept {
+  const Lock lock;
+  HandlerNode** at = &first_enclave_handler;
+  while (*at != nullptr) at = &(*at)->next;
+  node.next = nullptr;
+  *at = &node;
+}
+
+void remove_enclave_handler(HandlerNode& node) noexcept {
+  const Lock lock;
+  for (HandlerNode** at = &first_enclave_handler; *at != nullptr; at = &(*at)->next) {
+    if (*at == &node) {
+      *at = node.next;
+      return;
+    }
+  }
+}
+
+void push_guard(GuardRecord& record) noexcept {
+  record.outer = state.guard;
+  record.handlers = state.thread;
+  record.entry = this_thread().frame;
+  state.guard = &record;
+}
+
+void pop_guard(GuardRecord& record) noexcept {
+  state.guard = record.outer;
 }
 
 }  // namespace enclume::enclave

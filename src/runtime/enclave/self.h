@@ -6,6 +6,7 @@
 
 #include "enclume/edge/abi.h"
 #include "enclume/edge/image.h"
+#include "enclume/enclave/exception.h"
 
 namespace enclume::enclave {
 
@@ -39,6 +40,14 @@ extern "C" {
   return reinterpret_cast<edge::EntryFrame*>(this_thread().frame);
 }
 
+/// Which handlers and guards are asked at a time.
+struct HandlerState {
+  HandlerNode* thread = nullptr;
+  HandlerNode* enclave = nullptr;  ///< null: from the first
+  bool enclave_done = false;       ///< the last one is running, so none
+  GuardRecord* guard = nullptr;
+};
+
 /// Knows ELRANGE for is_outside(); before anything else.
 void learn_range() noexcept;
 /// Puts the image's addresses into its data. Once.
@@ -50,9 +59,21 @@ void start_heap() noexcept;
 /// Constructors of static objects. Once.
 void run_constructors() noexcept;
 
-/// Looks at the exception that interrupted this TCS, at `cssa` − 1, and decides how it goes on. False:
-/// nothing can be done about it.
-[[nodiscard]] bool handle_exception(std::uint64_t cssa) noexcept;
+/// What C++ keeps of an entry, in the enclave's memory.
+struct EntryContext {
+  edge::Mailbox offer;      ///< what the host's mailbox offered
+  HandlerState at_entry{};  ///< to go back to when the entry is given up
+};
+[[nodiscard]] inline EntryContext& this_context() noexcept {
+  return *reinterpret_cast<EntryContext*>(this_entry()->context);
+}
+
+/// The registers at the end of the frame that this entry's exception was saved in, of CSSA `cssa` − 1, are
+/// changed so that ERESUME goes on as somebody has decided; `just_end`: nobody is asked. False: nothing can
+/// be done.
+[[nodiscard]] bool handle_exception(std::uint64_t cssa, bool just_end) noexcept;
+/// The handlers and guards of this thread that an exception would ask now.
+[[nodiscard]] HandlerState handler_state() noexcept;
 /// Whether an exception that nobody handled has ended the enclave.
 [[nodiscard]] bool has_crashed() noexcept;
 

@@ -60,23 +60,26 @@ void enclume_serve(std::uint32_t command, std::uint64_t mailbox, std::uint64_t a
   // Before the start nothing counts as outside.
   if (command == ENCLUME_COMMAND_START && state == State::kFresh) learn_range();
   const bool reachable = mailbox % 8 == 0 && is_outside(mailbox, sizeof(edge::Mailbox));
+  EntryContext context;
+  if (reachable) {
+    // Each field once; from here on what the host does to its copy is its own affair.
+    copy_in(&context.offer, mailbox, sizeof context.offer);
+    context.at_entry = handler_state();
+    this_entry()->context = address_of(&context);
+  }
   if (command == ENCLUME_COMMAND_EXCEPTION) {
-    if (reachable && handle_exception(cssa)) report(mailbox, ENCLUME_EXIT_RESUME, 0);
+    if (reachable && handle_exception(cssa, argument == 1)) report(mailbox, ENCLUME_EXIT_RESUME, 0);
     enclume_finish_exception();
   }
   if (!reachable) return;
-  // Each field once; from here on what the host does to its copy is its own affair.
-  edge::Mailbox offer;
-  copy_in(&offer, mailbox, sizeof offer);
-  this_entry()->reserved = address_of(&offer);
   const Code code = command == ENCLUME_COMMAND_START  ? start(argument)
-                    : command == ENCLUME_COMMAND_CALL ? call(argument, offer)
+                    : command == ENCLUME_COMMAND_CALL ? call(argument, context.offer)
                                                       : Code::kRefused;
   report(mailbox, ENCLUME_EXIT_DONE, static_cast<std::uint64_t>(code));
 }
 
 edge::Mailbox offered() noexcept {
-  return *reinterpret_cast<const edge::Mailbox*>(this_entry()->reserved);
+  return this_context().offer;
 }
 
 Code leave(std::uint32_t number, std::uint64_t words, std::uint64_t scratch_used) noexcept {

@@ -99,6 +99,16 @@ std::uint32_t enter_with(Call& call, std::uint64_t command, std::uint64_t argume
   return edge::kEenter;
 }
 
+OnException ask_host(Activation& activation, const sgx_enclave_run& run) noexcept {
+  if (activation.on_exception == nullptr) return OnException::kAskEnclave;
+  try {
+    return (*activation.on_exception)(run);
+  } catch (...) {
+    if (!activation.exception) activation.exception = std::current_exception();
+    return OnException::kEndCall;
+  }
+}
+
 // After an exception.
 std::uint32_t look_at_fault(Call& call) noexcept {
   Activation& activation = *call.activation;
@@ -117,8 +127,10 @@ std::uint32_t look_at_fault(Call& call) noexcept {
     return 0;
   }
   if (!call.handling) activation.fault = fault;
+  const OnException wish = ask_host(activation, *call.run);
+  if (wish == OnException::kResume) return edge::kEresume;
   call.handling = true;
-  return enter_with(call, ENCLUME_COMMAND_EXCEPTION, 0);
+  return enter_with(call, ENCLUME_COMMAND_EXCEPTION, wish == OnException::kEndCall ? 1 : 0);
 }
 
 std::uint32_t next_step(Entry* entry) noexcept {

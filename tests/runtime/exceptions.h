@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Calls that raise exceptions inside, and what the enclave does about them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "enclume/edge/interface.h"
+
+namespace exceptions {
+
+struct Caught {
+  std::uint32_t vector;
+  std::uint32_t error_code;
+  std::uint64_t address;
+  bool operator==(const Caught&) const = default;
+};
+
+// In the enclave.
+std::uint64_t repair_division();
+std::uint32_t skip_cpuid();
+Caught guarded_read(std::uint64_t address);
+std::uint64_t unwind_by_handler();
+std::string order();
+std::string call_out_of_handler();
+std::uint64_t fault_in_handler();
+void fault_in_every_handler();
+void overflow_the_handlers_stack();
+std::string guard_around_ocall();
+void divide_by_zero();
+std::uint64_t handlers_left();
+
+// In the host.
+void say(std::string_view text);
+
+}  // namespace exceptions
+
+using Exceptions = enclume::Interface<
+    enclume::Ecalls<exceptions::repair_division, exceptions::skip_cpuid, exceptions::guarded_read,
+                    exceptions::unwind_by_handler, exceptions::order, exceptions::call_out_of_handler,
+                    exceptions::fault_in_handler, exceptions::fault_in_every_handler,
+                    exceptions::overflow_the_handlers_stack, exceptions::guard_around_ocall,
+                    exceptions::divide_by_zero, exceptions::handlers_left>,
+    enclume::Ocalls<exceptions::say>>;

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "enclume/enclave/enclave.h"
+#include "enclume/enclave/exception.h"
+#include "runtime/exceptions.h"
+
+ENCLUME_ENCLAVE(Exceptions);
+
+namespace exceptions {
+namespace {
+
+using enclume::Exception;
+using enclume::Verdict;
+constexpr enclume::Outside<Exceptions> outside;
+
+constexpr std::uint8_t kDivideError = 0, kInvalidOpcode = 6;
+
+// Divides by RCX.
+[[gnu::noinline]] std::uint64_t divide(std::uint64_t a, std::uint64_t b) {
+  std::uint64_t high = 0;
+  asm volatile("divq %%rcx" : "+a"(a), "+d"(high) : "c"(b) : "cc");
+  return a;
+}
+
+std::uint64_t read(std::uint64_t address) {
+  return *reinterpret_cast<const volatile std::uint64_t*>(address);
+}
+
+Verdict divide_by_two(Exception& exception) {
+  exception.registers.rcx = 2;
+  return Verdict::kResume;
+}
+
+}  // namespace
+
+std::uint64_t repair_division() {
+  const enclume::ThreadHandler handler([](Exception& exception) {
+    return exception.vector == kDivideError ? divide_by_two(exception) : Verdict::kPassOn;
+  });
+  return divide(84, 0);
+}
+
+std::uint32_t skip_cpuid() {
+  const enclume::EnclaveHandler handler([](Exception& exception) {
+    if (exception.vector != kInvalidOpcode) return Verdict::kPassOn;
+    exception.registers.rax = 0xc001;
+    return Verdict::kSkip;
+  });
+  std::uint32_t a = 0, b, c = 0, d;
+  asm volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+  return a;
+}
+
+Caught guarded_read(std::uint64_t address) {
+  const auto result = enclume::guard([&] { return read(address); });
+  if (result) return {~0U, 0, *result};
+  return {result.error().vector, result.error().error_code, result.error().address};
+}
+
+std::uint64_t unwind_by_handler() {
+  const enclume::ThreadHandler handler([](Exception&) { return Verdict::kUnwind; });
+  volatile std::uint64_t kept = 5;
+  const auto outer = enclume::guard([&] {
+    const auto inner = enclume::guard([&] { return divide(1, 0); });
+    return inner ? 0 : kept + 1;
+  });
+  return outer.value_or(0);
+}
+
+std::string order() {
+  std::string said;
+  const auto sayer = [&](char name) {
+    return [&said, name](Exception&) {
+      said += name;
+      return Verdict::kPassOn;
+    };
+  };
+  const enclume::EnclaveHandler first(sayer('1'));
+  const enclume::ThreadHandler early(sayer('a'));
+  const enclume::EnclaveHandler second(sayer('2'));
+  const enclume::ThreadHandler late(sayer('b'));
+  const auto result = enclume::guard([] { return divide(1, 0); });
+  return said + (result ? "?" : "g");
+}
+
+std::string call_out_of_handler() {
+  bool spoke = false;
+  const enclume::ThreadHandler handler([&](Exception& exception) {
+    spoke = outside.call<say>("from the handler").has_value();
+    return divide_by_two(exception);
+  });
+  const bool good = divide(10, 0) == 5;
+  return good && spoke ? "good" : "bad";
+}
+
+std::uint64_t fault_in_handler() {
+  // Made first, so asked last: also for what the other one does.
+  const enclume::ThreadHandler repairs(divide_by_two);
+  const enclume::ThreadHandler divides([](Exception& exception) {
+    exception.registers.rcx = divide(8, 0);  // becomes 4
+    return Verdict::kResume;
+  });
+  return divide(100, 0);
+}
+
+void fault_in_every_handler() {
+  const auto fault = [](Exception&) {
+    divide(1, 0);
+    return Verdict::kPassOn;
+  };
+  const enclume::ThreadHandler a(fault), b(fault), c(fault), d(fault), e(fault);
+  divide(1, 0);
+}
+
+namespace {
+[[gnu::noinline]] unsigned fill_stack(unsigned depth) {
+  volatile unsigned char page[512];
+  page[0] = static_cast<unsigned char>(depth);
+  return depth == 0 ? 0 : fill_stack(depth - 1) + page[0];
+}
+}  // namespace
+
+void overflow_the_handlers_stack() {
+  const enclume::ThreadHandler handler([](Exception&) {
+    volatile unsigned depth = 100'000;
+    depth = fill_stack(depth);
+    return Verdict::kResume;
+  });
+  divide(1, 0);
+}
+
+std::string guard_around_ocall() {
+  const auto result = enclume::guard([] { return outside.call<say>("call me").has_value(); });
+  if (!result) return "the guard was reached from another call";
+  return *result ? "good" : "bad";
+}
+
+void divide_by_zero() {
+  divide(1, 0);
+}
+
+std::uint64_t handlers_left() {
+  // Nothing is asked: the guard alone sees it.
+  return enclume::guard([] { return divide(1, 0); }).has_value() ? 1 : 0;
+}
+
+}  // namespace exceptions

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// Exceptions in the enclave, seen from inside and from the host's handler.
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <stdexcept>
+#include <string>
+
+#include "enclume/host/enclave.h"
+#include "runtime/exceptions.h"
+
+namespace {
+
+std::string said;
+std::function<void()> meanwhile;
+
+}  // namespace
+
+void exceptions::say(std::string_view text) {
+  said = text;
+  if (meanwhile) meanwhile();
+}
+
+namespace {
+
+using namespace exceptions;
+using enclume::Code;
+using enclume::OnException;
+using Loaded = enclume::Enclave<Exceptions>;
+
+Loaded load() {
+  auto enclave = Loaded::load(ENCLUME_TEST_EXCEPTIONS_IMAGE, {.when_busy = enclume::WhenBusy::kFail});
+  if (!enclave) std::exit(1);
+  return *enclave;
+}
+
+// The enclave has one TCS: if it were lost or still busy, this would fail.
+void expect_usable(const Loaded& enclave) {
+  EXPECT_EQ(enclave.call<handlers_left>(), 0U);
+  EXPECT_EQ(enclave.call<repair_division>(), 42U);
+}
+
+TEST(Handler, ResumesWithChangedRegisters) {
+  const auto enclave = load();
+  EXPECT_EQ(enclave.call<repair_division>(), 42U);
+  expect_usable(enclave);
+}
+
+TEST(Handler, SkipsTheInstruction) {
+  EXPECT_EQ(load().call<skip_cpuid>(), 0xc001U);
+}
+
+TEST(Handler, UnwindsToTheInnermostGuard) {
+  const auto enclave = load();
+  EXPECT_EQ(enclave.call<unwind_by_handler>(), 6U);
+  expect_usable(enclave);
+}
+
+TEST(Handler, ThreadsComeBeforeTheEnclavesAndTheGuard) {
+  EXPECT_EQ(load().call<order>(), "ba12g");
+}
+
+TEST(Handler, MayCallOutside) {
+  const auto enclave = load();
+  EXPECT_EQ(enclave.call<call_out_of_handler>(), "good");
+  EXPECT_EQ(said, "from the handler");
+}
+
+TEST(Handler, OfAnExceptionInAHandlerIsTheNextOne) {
+  const auto enclave = load();
+  EXPECT_EQ(enclave.call<fault_in_handler>(), 25U);
+  expect_usable(enclave);
+}
+
+TEST(Handler, ThatFaultsTooDeepEndsTheCallAlone) {
+  const auto enclave = load();
+  for (int i = 0; i < 3; ++i) {
+    const auto result = enclave.call<fault_in_every_handler>();
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().code, Code::kFault);
+    expect_usable(enclave);
+  }
+}
+
+TEST(Handler, ThatUsesItsStackUpEndsTheCallAlone) {
+  const auto enclave = load();
+  const auto result = enclave.call<overflow_the_handlers_stack>();
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code, Code::kFault);
+  expect_usable(enclave);
+}
+
+TEST(Handler, OfACallThatWasEndedIsGone) {
+  const auto enclave = load();
+  ASSERT_FALSE(enclave.call<fault_in_every_handler>());
+  EXPECT_EQ(enclave.call<handlers_left>(), 0U);
+}
+
+TEST(Guard, HasTheFacts) {
+  const auto enclave = load();
+  // The page behind the address is nobody's; an enclave's handler sees the address in full.
+  EXPECT_EQ(enclave.call<guarded_read>(std::uint64_t{0x1238}), (Caught{14, 4, 0x1238}));
+  const std::uint64_t here = 77;
+  EXPECT_EQ(enclave.call<guarded_read>(reinterpret_cast<std::uint64_t>(&here)), (Caught{~0U, 0, 77}));
+}
+
+TEST(Guard, DoesNotReachAcrossTheBorder) {
+  const auto enclave = load();
+  enclume::Error inner;
+  meanwhile = [&] {
+    const auto result = enclave.call<divide_by_zero>();
+    inner = result ? enclume::Error() : result.error();
+  };
+  EXPECT_EQ(enclave.call<guard_around_ocall>(), "good");
+  meanwhile = nullptr;
+  EXPECT_EQ(inner.code, Code::kFault);
+  expect_usable(enclave);
+}
+
+TEST(HostHandler, HasTheKernelsFacts) {
+  const auto enclave = load();
+  sgx_enclave_run facts{};
+  const auto watched = enclave.with_handler([&](const sgx_enclave_run& run) {
+    facts = run;
+    return OnException::kAskEnclave;
+  });
+  EXPECT_EQ(watched.call<repair_division>(), 42U);
+  EXPECT_EQ(facts.function, 3U);
+  EXPECT_EQ(facts.exception_vector, 0U);
+}
+
+TEST(HostHandler, IsOfItsCallsAlone) {
+  const auto enclave = load();
+  int count = 0;
+  const auto watched = enclave.with_handler([&](const sgx_enclave_run&) {
+    ++count;
+    return OnException::kAskEnclave;
+  });
+  EXPECT_EQ(enclave.call<repair_division>(), 42U);
+  EXPECT_EQ(count, 0);
+  EXPECT_EQ(watched.call<repair_division>(), 42U);
+  EXPECT_EQ(count, 1);
+}
+
+TEST(HostHandler, CanEndTheCall) {
+  const auto enclave = load();
+  const auto strict = enclave.with_handler([](const sgx_enclave_run&) { return OnException::kEndCall; });
+  const auto result = strict.call<repair_division>();
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code, Code::kFault);
+  expect_usable(enclave);
+}
+
+TEST(HostHandler, MayThrow) {
+  const auto enclave = load();
+  const auto throwing =
+      enclave.with_handler([](const sgx_enclave_run&) -> OnException { throw std::runtime_error("enough"); });
+  EXPECT_THROW(static_cast<void>(throwing.call<repair_division>()), std::runtime_error);
+  expect_usable(enclave);
+}
+
+}  // namespace
