@@ -2,9 +2,15 @@
 //
 // The way in and out: EENTER with EEXIT, and an exception with ERESUME, beside what else one might compare
 // them to.
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <x86intrin.h>
+
+#include <algorithm>
+#include <atomic>
+#include <thread>
 
 #include "enclaves/probe_enclave.h"
 #include "support.h"
@@ -109,7 +115,80 @@ void ExceptionByVdsoAndEresume(benchmark::State& state) {
 }
 BENCHMARK(ExceptionByVdsoAndEresume);
 
+// ---- Two threads ----
+
+// Calls by one thread, then by two at once, each with a TCS of the same enclave: `times_of_one` is how many
+// times as many calls a second two make. The best of several rounds: what disturbs one can only lower it.
+void EenterEexitByTwoThreads(benchmark::State& state) {
+  if (std::thread::hardware_concurrency() < 2) return state.SkipWithError("needs two processors");
+  test::ProbeOptions options;
+  options.threads = 2;
+  const ProbeEnclave enclave(options);
+  constexpr int kRounds = 9;
+  constexpr int kCalls = 300'000;
+  std::atomic<int> ready{0};
+  const auto work = [&](unsigned thread, int threads) {
+    sgx_enclave_run run{};
+    ProbeArgs args;
+    run.tcs = enclave.tcs(thread);
+    const auto call = [&] {
+      enclume_test_call_vdso(PROBE_OP_NOP, reinterpret_cast<std::uint64_t>(&args), 0, 2, 0, 0, &run,
+                             test::vdso_function());
+    };
+    for (int i = 0; i < 1000; ++i) call();
+    ++ready;
+    while (ready.load() < threads) {
+    }
+    const double start = now();
+    for (int i = 0; i < kCalls; ++i) call();
+    return kCalls / (now() - start);
+  };
+  double best = 0;
+  for (auto unused : state) {
+    static_cast<void>(unused);
+    for (int round = 0; round < kRounds; ++round) {
+      ready = 0;
+      double alone = 0, first = 0, second = 0;
+      std::thread([&] { alone = work(0, 1); }).join();
+      ready = 0;
+      std::thread other([&] { second = work(1, 2); });
+      std::thread([&] { first = work(0, 2); }).join();
+      other.join();
+      best = std::max(best, (first + second) / alone);
+    }
+  }
+  state.counters["times_of_one"] = best;
+}
+BENCHMARK(EenterEexitByTwoThreads)->Iterations(1);
+
 // ---- Peers ----
+
+// One stop of a traced process: INT3, the tracer's waitpid() and PTRACE_CONT. Taken while no engine is here.
+constexpr const char* kPtraceStop = "ENCLUME_BENCH_PTRACE_STOP";
+
+double ptrace_stop() {
+  constexpr int kStops = 20'000;
+  const pid_t child = fork();
+  if (child == 0) {
+    ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
+    for (int i = 0; i < kStops + 1; ++i) asm volatile("int3");
+    _exit(0);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  const double start = now();
+  int stops = 0;
+  while (WIFSTOPPED(status) && ptrace(PTRACE_CONT, child, nullptr, nullptr) == 0 &&
+         waitpid(child, &status, 0) == child) {
+    ++stops;
+  }
+  return stops == 0 ? 0 : (now() - start) / stops;
+}
+
+void BarePtraceStop(benchmark::State& state) {
+  report_bare(state, bare_figure(kPtraceStop));
+}
+BENCHMARK(BarePtraceStop)->UseManualTime()->Iterations(1);
 
 void BareSystemCall(benchmark::State& state) {
   measure(state, [] { benchmark::DoNotOptimize(syscall(SYS_getppid)); });
@@ -131,7 +210,12 @@ BENCHMARK(CallThroughPointer);
 }  // namespace enclume::bench
 
 int main(int argc, char** argv) {
-  // Published figures for hardware, to stand beside tsc_cycles.
-  benchmark::AddCustomContext("published_hardware_eenter_eexit_cycles", "8000-17000");
+  if (enclume::bench::bare_figure(enclume::bench::kPtraceStop) == 0) {
+    enclume::bench::set_bare_figure(enclume::bench::kPtraceStop, enclume::bench::ptrace_stop());
+  }
+  // To stand beside tsc_cycles. Published, not measured here: Weisse, Bertacco, Austin, "Regaining Lost
+  // Cycles with HotCalls", ISCA 2017. (For the simulation modes of Intel's SDK and of Open Enclave no figure
+  // was found.)
+  benchmark::AddCustomContext("published_hardware_eenter_eexit_cycles", "8000-17000 (HotCalls, ISCA 2017)");
   return enclume::bench::main_with_enclaves(argc, argv);
 }

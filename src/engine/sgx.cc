@@ -309,11 +309,11 @@ bool Sgx::free_tcs_of_dead_thread(LinearAddress address) {
   const std::uint32_t now = arch::tracking_epoch(secs);
   // Which epoch it entered in is not known. Counts of the one before block the next ETRACK for good, so they
   // go first.
-  const std::uint64_t word = std::atomic_ref(secs.internal.tracking).load();
+  const std::uint64_t word = std::atomic_ref(arch::tracking_stripe(secs, address)).load();
   if (arch::tracking_word::inside(word, now + 1) != 0) {
-    arch::tracking_leave(secs, now + 1);
+    arch::tracking_leave(secs, now + 1, address);
   } else if (arch::tracking_word::inside(word, now) != 0) {
-    arch::tracking_leave(secs, now);
+    arch::tracking_leave(secs, now, address);
   }
   return true;
 }

@@ -37,7 +37,7 @@ TcsClaim::~TcsClaim() {
 void TcsClaim::release() noexcept {
   if (taken_) {
     tcs().atomic_state().store(tcs_state::kInactive, std::memory_order_release);
-    tracking_leave(secs(), entry_epoch_);
+    tracking_leave(secs(), entry_epoch_, address_);
     taken_ = false;
   }
 }
@@ -61,7 +61,7 @@ std::expected<void, Fault> TcsClaim::check() noexcept {
   taken_ = tcs().atomic_state().compare_exchange_strong(inactive, tcs_state::kActive,
                                                         std::memory_order_acq_rel, std::memory_order_acquire);
   if (taken_) {
-    entry_epoch_ = tracking_enter(secs());
+    entry_epoch_ = tracking_enter(secs(), address_);
   }
 
   // All that follows is #GP(0), so the order among these can't be seen.
@@ -120,7 +120,7 @@ void leave_enclave(LogicalProcessor& lp, CpuState& cpu) noexcept {
   lp.tcs.epcm->owner.store(0, std::memory_order_release);
   tcs_of(lp.tcs).atomic_state().store(tcs_state::kInactive, std::memory_order_release);
   // Last: as soon as nobody is counted any more, EWB may take the TCS and with it the SECS.
-  tracking_leave(secs_of(lp.secs), lp.entry_epoch);
+  tracking_leave(secs_of(lp.secs), lp.entry_epoch, lp.tcs_address);
   const std::uint32_t id = lp.id;
   lp = {};
   lp.id = id;

@@ -8,8 +8,12 @@
 // epoch e-1 is still inside. EBLOCK, EMODPR and EMODT note the epoch in the page's EPCM entry; the page is
 // tracked when an ETRACK has come after that and everybody who was inside at that time has left.
 //
-// All three are one word, so that an entry counts in exactly the epoch that it is made in: Linux treats an
-// ETRACK that fails after everybody has been thrown out as a bug of its own.
+// The counts are kept in stripes, a cache line each, by TCS: entries on several processors share no line. A
+// stripe has an epoch of its own beside its two counts, in one word, so that an entry counts in exactly the
+// epoch that it is made in: Linux treats an ETRACK that fails after everybody has been thrown out as a bug of
+// its own. ETRACK moves the SECS's epoch first and the stripes' after it. Whoever enters in between counts in
+// the old epoch, which is cautious. Whoever marks a page in between marks it with the new one, and then all
+// that counted in the old one before are gone by the time that the ETRACK after that succeeds.
 //
 // Everything here is lock free and can be called from any thread. Signal context: safe.
 #pragma once
@@ -21,9 +25,9 @@
 
 namespace enclume::arch {
 
-/// The layout of SecsInternal::tracking. A page that stays blocked while exactly 2^24 ETRACKs pass seems not
-/// tracked once more, which the next ETRACK puts right. A count can't overflow: who is inside holds a TCS,
-/// and 2^20 of them with an SSA frame each fill 8 GiB of EPC.
+/// The layout of TrackingStripe::word; SecsInternal::tracking has the epoch only. A page that stays blocked
+/// while exactly 2^24 ETRACKs pass seems not tracked once more, which the next ETRACK puts right. A count
+/// can't overflow: who is inside holds a TCS, and 2^20 of them with an SSA frame each fill 8 GiB of EPC.
 namespace tracking_word {
 inline constexpr unsigned kEpochBits = 24;
 inline constexpr unsigned kCountBits = 20;
@@ -43,9 +47,17 @@ constexpr std::uint32_t inside(std::uint64_t word, std::uint32_t epoch) {
 }
 }  // namespace tracking_word
 
+/// Where entries by this TCS count. The multiplier spreads TCSs that lie at regular distances.
+[[nodiscard]] inline std::uint64_t& tracking_stripe(Secs& secs, LinearAddress tcs) noexcept {
+  constexpr unsigned kStripeBits = 5;
+  static_assert(kTrackingStripes == 1U << kStripeBits);
+  const auto page = static_cast<std::uint32_t>(tcs.value() / kPageSize);
+  return secs.stripes[(page * 0x9e3779b1U) >> (32 - kStripeBits)].word;
+}
+
 /// A logical processor enters (EENTER, ERESUME). Returns the epoch to pass to tracking_leave().
-inline std::uint32_t tracking_enter(Secs& secs) noexcept {
-  const std::atomic_ref word(secs.internal.tracking);
+inline std::uint32_t tracking_enter(Secs& secs, LinearAddress tcs = {}) noexcept {
+  const std::atomic_ref word(tracking_stripe(secs, tcs));
   std::uint64_t seen = word.load(std::memory_order_relaxed);
   while (!word.compare_exchange_weak(seen, seen + tracking_word::one(tracking_word::epoch(seen)))) {
   }
@@ -53,14 +65,22 @@ inline std::uint32_t tracking_enter(Secs& secs) noexcept {
 }
 
 /// The logical processor leaves (EEXIT, AEX), or will never come back because its thread is dead.
-inline void tracking_leave(Secs& secs, std::uint32_t entry_epoch) noexcept {
-  std::atomic_ref(secs.internal.tracking).fetch_sub(tracking_word::one(entry_epoch));
+inline void tracking_leave(Secs& secs, std::uint32_t entry_epoch, LinearAddress tcs = {}) noexcept {
+  std::atomic_ref(tracking_stripe(secs, tcs)).fetch_sub(tracking_word::one(entry_epoch));
+}
+
+/// Logical processors inside the enclave whose entry was made in an epoch of that parity.
+[[nodiscard]] inline std::uint32_t tracking_inside(Secs& secs, std::uint32_t epoch) noexcept {
+  std::uint32_t count = 0;
+  for (TrackingStripe& stripe : secs.stripes) {
+    count += tracking_word::inside(std::atomic_ref(stripe.word).load(), epoch);
+  }
+  return count;
 }
 
 /// Logical processors inside the enclave.
 [[nodiscard]] inline std::uint32_t tracking_inside(Secs& secs) noexcept {
-  const std::uint64_t word = std::atomic_ref(secs.internal.tracking).load();
-  return tracking_word::inside(word, 0) + tracking_word::inside(word, 1);
+  return tracking_inside(secs, 0) + tracking_inside(secs, 1);
 }
 
 [[nodiscard]] inline std::uint32_t tracking_epoch(Secs& secs) noexcept {
@@ -68,18 +88,21 @@ inline void tracking_leave(Secs& secs, std::uint32_t entry_epoch) noexcept {
 }
 
 /// Begins the next epoch. False (PREV_TRK_INCMPL) while logical processors that entered before the previous
-/// call are inside.
+/// call are inside. For the holder of SecsInternal::tracking_lock: two of them would skip an epoch.
 [[nodiscard]] inline bool tracking_advance(Secs& secs) noexcept {
-  const std::atomic_ref word(secs.internal.tracking);
-  std::uint64_t seen = word.load();
-  std::uint64_t next = 0;
-  do {
-    const std::uint32_t now = tracking_word::epoch(seen);
-    if (tracking_word::inside(seen, now + 1) != 0) {
-      return false;
+  const std::uint32_t now = tracking_epoch(secs);
+  // Nobody can join these: all stripes are in epoch `now`.
+  if (tracking_inside(secs, now + 1) != 0) {
+    return false;
+  }
+  const std::uint64_t next = (now + 1) & tracking_word::kEpochMask;
+  std::atomic_ref(secs.internal.tracking).store(next);
+  for (TrackingStripe& stripe : secs.stripes) {
+    const std::atomic_ref word(stripe.word);
+    std::uint64_t seen = word.load();
+    while (!word.compare_exchange_weak(seen, (seen & ~tracking_word::kEpochMask) | next)) {
     }
-    next = (seen & ~tracking_word::kEpochMask) | ((now + 1) & tracking_word::kEpochMask);
-  } while (!word.compare_exchange_weak(seen, next));
+  }
   return true;
 }
 
@@ -99,13 +122,12 @@ inline void tracking_clear(Secs& secs, EpcmEntry& entry) noexcept {
 
 /// Whether a page marked in `blocked_epoch` can have no stale translations any more.
 [[nodiscard]] inline bool is_tracked(Secs& secs, std::uint32_t blocked_epoch) noexcept {
-  const std::uint64_t word = std::atomic_ref(secs.internal.tracking).load();
-  const std::uint64_t passed = (tracking_word::epoch(word) - blocked_epoch) & tracking_word::kEpochMask;
+  const std::uint64_t passed = (tracking_epoch(secs) - blocked_epoch) & tracking_word::kEpochMask;
   if (passed == 0) {
     return false;
   }
   // Two epochs on, ETRACK itself has made sure that nobody is left.
-  return passed > 1 || tracking_word::inside(word, blocked_epoch) == 0;
+  return passed > 1 || tracking_inside(secs, blocked_epoch) == 0;
 }
 
 }  // namespace enclume::arch

@@ -27,7 +27,7 @@ struct SecsInternal {
   std::array<std::uint32_t, 8> hash_state;  ///< SHA-256 chaining value after these
   std::uint32_t child_count;                ///< (a) valid EPC pages of the enclave besides the SECS
   std::uint32_t virtual_child_count;        ///< (a) VIRTCHILDCNT, for leaves under virtualisation
-  std::uint64_t tracking;                   ///< (a) epoch and entries, see arch/epc/tracking.h
+  std::uint64_t tracking;                   ///< (a) epoch, see arch/epc/tracking.h
   std::uint32_t measurement_lock;           ///< (a) 1 while EADD, EEXTEND or EINIT works on the hash
   std::uint32_t tracking_lock;              ///< (a) 1 while ETRACK works
   Bytes<8> reserved;
@@ -37,6 +37,15 @@ struct SecsInternal {
 };
 static_assert(sizeof(SecsInternal) == 464 && std::is_trivially_copyable_v<SecsInternal>);
 static_assert(offsetof(SecsInternal, padding) == 112);
+
+/// Entries by the TCSs that share it, in a cache line of its own: logical processors that enter by different
+/// TCSs do not wait for each other's line.
+struct TrackingStripe {
+  std::uint64_t word;  ///< (a) see arch/epc/tracking.h
+  Bytes<56> pad;
+};
+static_assert(sizeof(TrackingStripe) == 64);
+inline constexpr std::size_t kTrackingStripes = 32;
 
 /// SECS, 4096 bytes, page aligned (SDM Vol. 3D, "SGX Enclave Control Structure"; Linux asm/sgx.h
 /// `struct sgx_secs`). Made by ECREATE, completed by EINIT, read by nearly every leaf.
@@ -59,7 +68,9 @@ struct alignas(8) Secs {
   std::uint16_t config_svn;
   Bytes<2> reserved4;
   SecsInternal internal;  ///< reserved, zero in the source of ECREATE
-  Bytes<3368> reserved5;
+  Bytes<40> reserved5;
+  std::array<TrackingStripe, kTrackingStripes> stripes;  ///< reserved, zero in the source of ECREATE
+  Bytes<1280> reserved6;
 
   [[nodiscard]] LinearRange elrange() const noexcept {
     return {LinearAddress(base_addr), LinearAddress(base_addr + size)};
@@ -105,6 +116,7 @@ static_assert(offsetof(Secs, isv_svn) == 258);
 static_assert(offsetof(Secs, config_svn) == 260);
 static_assert(offsetof(Secs, reserved4) == 262);
 static_assert(offsetof(Secs, internal) == 264);
+static_assert(offsetof(Secs, stripes) % sizeof(TrackingStripe) == 0);
 
 /// The SECS in an EPC page of type PT_SECS. Signal context: safe.
 [[nodiscard]] inline Secs& secs_of(const EpcPage& page) noexcept {

@@ -28,7 +28,7 @@ struct alignas(64) FastDoor {
   std::uint64_t tcs = 0;   ///< linear address, 0: an empty entry (no TCS is at 0 in what is cached)
   std::uint64_t secs = 0;  ///< for ThreadBlock::inside
   arch::Tcs* page = nullptr;
-  std::uint64_t* tracking = nullptr;  ///< SecsInternal::tracking
+  std::uint64_t* tracking = nullptr;  ///< its stripe of the SECS
   std::uint64_t vmas = 0;             ///< VmaTable::version()
   const std::atomic<std::uint64_t>* protection_at = nullptr;
   std::uint64_t protection = 0;  ///< EnclaveShared::protection_epoch

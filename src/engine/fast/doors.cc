@@ -64,7 +64,7 @@ bool look(FastDoor& door, const arch::LogicalProcessor& lp, const kernel::Kernel
   door.tcs = lp.tcs_address.value();
   door.secs = lp.secs.address.value;
   door.page = &tcs;
-  door.tracking = &secs.internal.tracking;
+  door.tracking = &arch::tracking_stripe(secs, lp.tcs_address);
   door.flags = tcs.atomic_flags().load(std::memory_order_acquire);
   door.ossa = tcs.ossa;
   door.cssa = tcs.atomic_cssa().load(std::memory_order_acquire);

@@ -269,11 +269,12 @@ TEST(Contention, TrackingNeverReleasesAPageThatSomebodyMayStillSee) {
   run_threads(kThreads, [&](std::size_t thread) {
     if (thread != 0) {
       while (!done) {
-        const std::uint32_t epoch = tracking_enter(secs);
+        const LinearAddress tcs(thread * kPageSize);
+        const std::uint32_t epoch = tracking_enter(secs, tcs);
         seen[thread] = generation.load() + 1;  // a logical processor fills its TLB
         std::this_thread::yield();
         seen[thread] = 0;
-        tracking_leave(secs, epoch);
+        tracking_leave(secs, epoch, tcs);
       }
       return;
     }
@@ -307,7 +308,8 @@ TEST(Contention, TrackingNeverCountsAnEntryInAnEpochThatIsOver) {
     if (thread != 0) {
       while (!done) {
         entries[thread].fetch_add(1);
-        tracking_leave(secs, tracking_enter(secs));
+        const LinearAddress tcs(thread * kPageSize);
+        tracking_leave(secs, tracking_enter(secs, tcs), tcs);
         entries[thread].fetch_add(1);
       }
       return;

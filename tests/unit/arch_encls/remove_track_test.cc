@@ -2,6 +2,8 @@
 // EREMOVE, EBLOCK, ETRACK, EPA, and the tracking of logical processors between them.
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include <memory>
 
 #include "unit/arch_encls/ladder.h"
@@ -183,6 +185,32 @@ TEST_F(Tracking, WaitsForWhoWasInsideAtTheEtrack) {
   tracking_leave(secs_, c);
 }
 
+TEST_F(Tracking, WaitsForEveryTcsThoughTheyCountInLinesOfTheirOwn) {
+  const LinearAddress first(0x7000), second(0x9000);
+  ASSERT_NE(&tracking_stripe(secs_, first), &tracking_stripe(secs_, second));
+  const std::uint32_t a = tracking_enter(secs_, first);
+  const std::uint32_t b = tracking_enter(secs_, second);
+  EXPECT_EQ(tracking_inside(secs_), 2U);
+  const std::uint32_t epoch = mark();
+  ASSERT_EQ(etrack_now(), leaf_success());
+  tracking_leave(secs_, b, second);
+  EXPECT_FALSE(is_tracked(secs_, epoch));
+  EXPECT_NE(etrack_now(), leaf_success());
+  tracking_leave(secs_, a, first);
+  EXPECT_TRUE(is_tracked(secs_, epoch));
+  EXPECT_EQ(etrack_now(), leaf_success());
+}
+
+TEST_F(Tracking, TcssAtRegularDistancesShareNoLine) {
+  for (const std::uint64_t pages : {1, 2, 3, 4, 8, 16, 35}) {
+    std::set<std::uint64_t*> lines;
+    for (std::uint64_t n = 0; n < 8; ++n) {
+      lines.insert(&tracking_stripe(secs_, LinearAddress(0x10'0000 + n * pages * kPageSize)));
+    }
+    EXPECT_GE(lines.size(), 7U) << pages;
+  }
+}
+
 TEST_F(Tracking, ReentryAfterTheEtrackCountsAsLeaving) {
   std::uint32_t entered = tracking_enter(secs_);
   const std::uint32_t epoch = mark();
@@ -210,6 +238,7 @@ TEST_F(Tracking, APageBlockedAfterTheEtrackNeedsAnother) {
 
 TEST_F(Tracking, SurvivesTheEpochsWraparound) {
   secs_.internal.tracking = tracking_word::kEpochMask;
+  for (TrackingStripe& stripe : secs_.stripes) stripe.word = tracking_word::kEpochMask;
   const std::uint32_t a = tracking_enter(secs_);
   const std::uint32_t epoch = mark();
   ASSERT_EQ(etrack_now(), leaf_success());
