@@ -202,7 +202,7 @@ TEST_F(Tracking, WaitsForEveryTcsThoughTheyCountInLinesOfTheirOwn) {
 }
 
 TEST_F(Tracking, TcssAtRegularDistancesShareNoLine) {
-  for (const std::uint64_t pages : {1, 2, 3, 4, 8, 16, 35}) {
+  for (const std::uint64_t pages : {1U, 2U, 3U, 4U, 8U, 16U, 35U}) {
     std::set<std::uint64_t*> lines;
     for (std::uint64_t n = 0; n < 8; ++n) {
       lines.insert(&tracking_stripe(secs_, LinearAddress(0x10'0000 + n * pages * kPageSize)));
