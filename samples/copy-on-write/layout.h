@@ -5,7 +5,8 @@
 
 #define DATA_PAGES 64 /* of the data set */
 
-/* The enclave, by offset from its base. Behind AT_COPIES there is a place for each page of the data set, and no page. */
+/* The enclave, by offset from its base. Behind AT_COPIES there is a place for each page of the data set, and
+ * no page. */
 #define ENCLAVE_SIZE 0x100000
 #define AT_TCS 0
 #define AT_CODE 0x1000

@@ -133,7 +133,7 @@ class Tracers(CoexistTest):
         self.assertGreater(ticks, 0)
 
     def test_enclume_under_strace_shows_all(self):
-        result = subprocess.run(["strace", "-f", "-e", "trace=none", ENCLUME, "run", "--",
+        result = subprocess.run(["strace", "-f", "-e", "trace=none", ENCLUME, "run", "--fast=off", "--",
                                  os.environ["COEXIST_HANDLERS"], "after", "4000"], stdin=subprocess.DEVNULL,
                                 capture_output=True, text=True, timeout=300, check=False)
         self.assert_good(result, r"^\d+ entries")

@@ -58,7 +58,8 @@
 #define PROBE_OP_ADOPT 22        /* the level below shall leave to the stack that this entry came from */
 #define PROBE_OP_ACCEPT 23       /* EACCEPT of in2 pages from in1 on, SECINFO at in0; out0 = of how many */
 #define PROBE_OP_STRIDE 24       /* adds 1 to in1 words from in0 on, in2 bytes apart; the old sum in out0 */
-#define PROBE_OP_RANDOM 25       /* the same for in1 words, each in a page of the in2 (a power of 2) at in0; seed in3 */
+#define PROBE_OP_RANDOM \
+  25 /* the same for in1 words, each in a page of the in2 (a power of 2) at in0; seed in3 */
 #define PROBE_OP_COUNT 26
 
 /*

@@ -715,7 +715,7 @@ class Cache(StaticTest):
             }""")
         first = self.under(program)  # which keeps the answers
         second = self.under(program)
-        self.environment["XDG_CACHE_HOME"] = "/nonexistent"
+        self.environment["XDG_CACHE_HOME"] = "/proc/nonexistent"
         without = self.under(program)
         self.assertEqual((without.returncode, second.returncode), (0, 0))
         self.assertEqual(second.stdout, without.stdout)
