@@ -214,8 +214,8 @@ int main(int argc, char** argv) {
     enclume::bench::set_bare_figure(enclume::bench::kPtraceStop, enclume::bench::ptrace_stop());
   }
   // To stand beside tsc_cycles. Published, not measured here: Weisse, Bertacco, Austin, "Regaining Lost
-  // Cycles with HotCalls", ISCA 2017. (For the simulation modes of Intel's SDK and of Open Enclave no figure
-  // was found.)
+  // Cycles with HotCalls", ISCA 2017. The simulation modes of Intel's SDK and of
+  // Open Enclave publish none.
   benchmark::AddCustomContext("published_hardware_eenter_eexit_cycles", "8000-17000 (HotCalls, ISCA 2017)");
   return enclume::bench::main_with_enclaves(argc, argv);
 }
