@@ -37,6 +37,10 @@ class Entry(InjectTest):
         program = self.start_with("eenter=#GP@1,eenter=#UD@2")
         self.assertEqual(self.lines(program, 5), ["lost 2 13 0x0", "rebuilt", "lost 2 6 0x0", "rebuilt", "ready"])
 
+    def test_that_would_need_no_trap_is_counted(self):
+        result = self.enclume("run", "--inject", "eenter=#GP@2", "--", FIRST_FAULT)
+        self.assertIn("vector 13", result.stdout)
+
     def test_at_which_the_epc_is_lost(self):
         program = self.start_with("lose-epc@1")
         self.assertEqual(self.lines(program, 3), ["lost 2 14 0x8005", "rebuilt", "ready"])

@@ -48,6 +48,11 @@ class Figures(StatsTest):
         self.assertEqual(figures["engine"]["ioctls"], len(re.findall(r"ioctl\(", lines)))
         self.assertEqual(figures["pages"]["added"], 3)
 
+    def test_count_transitions_that_would_need_no_trap(self):
+        _, traced = self.figures(FIRST_FAULT, options=["--trace", "/dev/null"])
+        _, plain = self.figures(FIRST_FAULT)
+        self.assertEqual(plain["transitions"], traced["transitions"])
+
     def test_pages_that_go_and_come(self):
         result, figures = self.figures(WATCHED, "1", "600", options=["--epc-size", "1M"])
         self.assertEqual(result.returncode, 0, result.stderr)

@@ -53,6 +53,13 @@ TEST(EpcLossTest, EenterIsAPageFaultWithTheSgxBitAtTheTcs) {
   expect_lost(probe.call(PROBE_OP_NOP), kEenter, probe.tcs());
 }
 
+TEST(EpcLossTest, EntriesThatHaveWorkedManyTimesFailAsWell) {
+  const ProbeEnclave probe;
+  for (int i = 0; i < 100; ++i) ASSERT_TRUE(probe.call(PROBE_OP_NOP).exited());
+  ASSERT_EQ(lose(probe), 1);
+  expect_lost(probe.call(PROBE_OP_NOP), kEenter, probe.tcs());
+}
+
 TEST(EpcLossTest, EnclaveThatWasNeverTouchedIsLostAsWell) {
   const ProbeEnclave probe;
   ASSERT_EQ(lose(probe), 1);

@@ -19,11 +19,11 @@ namespace {
 
 void start_direct_paths(const Settings& settings) {
   const Features& features = engine().features;
-  // A trace tells of each leaf, strict mode of each instruction; both see the trapped ones only. With
-  // protection keys the way in would have to load PKRU. Without libc FS does not lead to the engine's
-  // variable. Statistics and injection count what is trapped.
-  if (!settings.fast || settings.strict || engine().events.on() || features.pkeys || !features.fsgsbase ||
-      Engine::sees_raw_calls() || settings.stats[0] != '\0' || settings.injections.count != 0) {
+  // A trace tells of each leaf, strict mode of each instruction, and what is counted, for --stats or
+  // --inject, is counted where it traps: all see the trapped ones only. With protection keys the way in would
+  // have to load PKRU. Without libc FS does not lead to the engine's variable.
+  if (!settings.fast || settings.strict || engine().events.on() || engine().stats.on() ||
+      engine().injector.on() || features.pkeys || !features.fsgsbase || Engine::sees_raw_calls()) {
     return;
   }
   keep_blocks_at(&own_block, fs_base());

@@ -293,8 +293,6 @@ void start(char** environment) {
                      .calls = finds_calls,
                      .cache = &kept.sites});
   }
-  start_direct_paths(settings);
-  e.sgx->mm().vdso = install_vdso(environment, settings.fixup);
   e.injector.start(settings.injections);
   if (settings.stats[0] != '\0' && !e.stats.open(settings.stats.data())) {
     warn(
@@ -302,6 +300,8 @@ void start(char** environment) {
         "program "
         "is not counted");
   }
+  start_direct_paths(settings);
+  e.sgx->mm().vdso = install_vdso(environment, settings.fixup);
   e.debug = settings.debug;
   if (settings.debug) {
     tell_start(e, settings);
