@@ -205,6 +205,7 @@ bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report, const Re
     }
     const LinearAddress output = was_inside ? output_of_enclu(cpu) : LinearAddress{};
     const auto leaf = static_cast<std::uint32_t>(cpu[arch::Reg::Rax]);
+    it.evictions = kernel_.shared.evictions.load();
     kernel::UserSpace space(kernel_);
     TracedEnclu traced(block.lp, cpu);
     const arch::LeafResult result = arch::enclu(kernel_.machine(), block.lp, cpu, space);
@@ -260,7 +261,8 @@ bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report, const Re
       block.inside.store(0, std::memory_order_seq_cst);
     }
     if (!was_inside && result.error() == arch::general_protection() &&
-        free_tcs_of_dead_thread(cpu.address(arch::Reg::Rbx))) {
+        (met_an_eviction(cpu.address(arch::Reg::Rbx), it.evictions) ||
+         free_tcs_of_dead_thread(cpu.address(arch::Reg::Rbx)))) {
       continue;
     }
     if (!raise(it, cpu, result.error(), false, {}, report)) {
@@ -271,6 +273,12 @@ bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report, const Re
     }
     resolved = true;
   }
+}
+
+/// Whether a TCS that seemed to be in use was on its way out of the EPC, or back.
+bool Sgx::met_an_eviction(LinearAddress tcs, std::uint64_t evictions) {
+  const auto vma = vmas_.find(tcs);
+  return vma && kernel::evicted_since(kernel_, *vma->enclave, evictions);
 }
 
 /// After a page fault that the kernel resolved, what follows natively would be one more trap at the same
@@ -348,11 +356,11 @@ bool Sgx::raise(Interruption& it, CpuState& cpu, Fault fault, bool trap_class,
   trap.dr6 = dr6;
   if (fault.vector == Vector::PF) {
     const TracedPageFault traced(kernel_, fault);
-    trap.page_fault =
-        resolution ? *resolution
-        : engine().injector.takes_bus_error(fault.address)
-            ? kernel::FaultResolution::Bus
-            : traced.decided(kernel::handle_enclave_fault(kernel_, fault.address, fault.error_code));
+    trap.page_fault = resolution ? *resolution
+                      : engine().injector.takes_bus_error(fault.address)
+                          ? kernel::FaultResolution::Bus
+                          : traced.decided(kernel::handle_enclave_fault(kernel_, fault.address,
+                                                                        fault.error_code, it.evictions));
     if (inside && trap.page_fault == kernel::FaultResolution::Resolved && !kernel_.maps_on_touch) {
       // The user does not want benign faults to be told from interrupts.
       if (kernel::Enclave* enclave = enclaves_.find(enclave_number)) {

@@ -31,6 +31,8 @@ struct Interruption {
   const siginfo_t& info;
   const EntryFacts& facts;
   ExitPlan& plan;
+  std::uint64_t
+      evictions;  ///< KernelShared::evictions before anything was looked at; see kernel::evicted_since()
   bool redirected = false;  ///< a fixup has moved RIP
 };
 
@@ -118,6 +120,7 @@ class Sgx {
   void give_data(LinearAddress address);
   [[nodiscard]] std::optional<arch::Fault> refused_again(const ThreadBlock& block, const Retry& retry);
   bool free_tcs_of_dead_thread(LinearAddress address);
+  bool met_an_eviction(LinearAddress tcs, std::uint64_t evictions);
   void enter(ThreadBlock& block, UContext& uc);
   void leave(ThreadBlock& block, UContext& uc);
   void remember_exit(ThreadBlock& block, LinearAddress enclu);

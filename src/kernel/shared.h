@@ -109,6 +109,7 @@ struct KernelShared {
   arch::MachineShared machine;
   std::atomic<std::uint64_t> epc_total;  ///< pages; set once before the first enclave
   std::atomic<std::uint64_t> epc_used;
+  std::atomic<std::uint64_t> evictions;  ///< how many pages have been, of all enclaves
   std::atomic<std::uint32_t> last_number;
   OwnerLock lock;  ///< guards the two tables
   std::array<EnclaveRecord, kMaxEnclaves> enclaves;

@@ -252,7 +252,7 @@ void handle(int signo, siginfo_t* info, UContext* uc, ThreadBlock* block, const 
     sys::raw(__NR_rt_sigprocmask, SIG_UNBLOCK, sys::arg(&kOwnedSet), 0, sizeof(kOwnedSet));
   }
   plan->flags = 0x202 | (uc->mcontext.flags & (arch::rflags::kId | arch::rflags::kNt));
-  Interruption it{*block, *uc, *info, *facts, *plan};
+  Interruption it{*block, *uc, *info, *facts, *plan, e.sgx->kernel().shared.evictions.load()};
   switch (finish_clone(signo, it)) {
     case CloneEnd::NotThere:
       break;
@@ -277,7 +277,7 @@ void handle(int signo, siginfo_t* info, UContext* uc, ThreadBlock* block, const 
       if (facts->enclave != 0) {
         siginfo_t cause = *info;
         cause.si_signo = info->si_value.sival_int;
-        Interruption by_cause{*block, *uc, cause, *facts, *plan};
+        Interruption by_cause{*block, *uc, cause, *facts, *plan, it.evictions};
         (void)e.sgx->enclave_interrupt(by_cause);
       }
       uc->sigmask = leave_mask(*info);

@@ -91,8 +91,16 @@ void clear_exitinfo(const Kernel& kernel, Enclave& enclave, std::byte* gprsgx) n
   }
 }
 
-FaultResolution handle_enclave_fault(const Kernel& kernel, LinearAddress address,
-                                     std::uint32_t error_code) noexcept {
+bool evicted_since(const Kernel& kernel, Enclave& enclave, std::uint64_t evictions) noexcept {
+  if (!enclave.mapped()) {
+    return false;
+  }
+  const EnclaveLock lock(kernel, enclave);  // an eviction that is on its way has it
+  return kernel.shared.evictions.load() != evictions;
+}
+
+FaultResolution handle_enclave_fault(const Kernel& kernel, LinearAddress address, std::uint32_t error_code,
+                                     std::optional<std::uint64_t> evictions) noexcept {
   const auto vma = kernel.vmas.find(address);
   if (!vma) {
     // EENTER or ERESUME of ordinary memory: Linux finds its VMA, and access_error() looks at the SGX bit
@@ -103,6 +111,9 @@ FaultResolution handle_enclave_fault(const Kernel& kernel, LinearAddress address
     return is_mapped ? FaultResolution::BadAccess : FaultResolution::BadMapping;
   }
   Enclave& enclave = *vma->enclave;
+  if (evictions && (error_code & arch::pfec::kSgx) != 0 && evicted_since(kernel, enclave, *evictions)) {
+    return FaultResolution::Resolved;
+  }
   if (met_the_reclaimer(enclave, address, error_code)) {
     error_code &= ~(arch::pfec::kSgx | arch::pfec::kPresent);
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "base/types.h"
 #include "kernel/kernel.h"
@@ -27,10 +28,21 @@ enum class FaultResolution : std::uint8_t {
 /// code the engine first walks and checks: if both pass, only native permissions were behind, and nothing
 /// comes here. `Resolved` does not give native permissions either: the retry finds out.
 ///
+/// `evictions` is KernelShared::evictions before the walk. An EPCM violation is not believed if a page has
+/// been evicted meanwhile, and is `Resolved`; see evicted_since().
+///
 /// Signal context: safe on a thread that holds no lock of kernel/; that thread has left its enclave (AEX).
 /// May wait for other threads, may reclaim.
-[[nodiscard]] FaultResolution handle_enclave_fault(const Kernel&, LinearAddress address,
-                                                   std::uint32_t error_code) noexcept;
+[[nodiscard]] FaultResolution handle_enclave_fault(
+    const Kernel&, LinearAddress address, std::uint32_t error_code,
+    std::optional<std::uint64_t> evictions = std::nullopt) noexcept;
+
+/// Whether a page of any enclave has been evicted since KernelShared::evictions had this value, or one of
+/// `enclave` was about to be. Linux takes a page's PTE away in all processors before EBLOCK, and no
+/// instruction is halfway then. Here a thread can walk to a page, wait for a processor, and find the page's
+/// EPCM entry blocked, locked, gone, or there again: what a leaf says then was never so. Signal context: as
+/// above.
+[[nodiscard]] bool evicted_since(const Kernel&, Enclave&, std::uint64_t evictions) noexcept;
 
 /// Makes EXITINFO of a frame say that there was no exception, after the thread has left. `gprsgx` is where
 /// the exit wrote the frame, in an EPC page of `enclave`, which may have been evicted since. Signal context:

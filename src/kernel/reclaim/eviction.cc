@@ -52,6 +52,7 @@ bool write_back(const Kernel& kernel, Enclave& enclave, const arch::EpcPage& epc
   state.aged = false;
   state.untouched = kernel.maps_on_touch;
   page.store(state);
+  kernel.shared.evictions.fetch_add(1);
   give_back_epc_page(kernel, enclave);
   return true;
 }

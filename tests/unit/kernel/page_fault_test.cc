@@ -47,6 +47,22 @@ TEST_F(PageFaultTest, AccessErrorsAsLinuxOrdersThem) {
   EXPECT_EQ(fault(part::kData, pfec::kWrite), Outcome::BadAccess);
 }
 
+TEST_F(PageFaultTest, EpcmViolationIsNotBelievedIfAPageWasEvictedMeanwhile) {
+  w.load(image);
+  const std::uint64_t before = w.kernel.shared.evictions.load();
+  const auto violation = [&](std::uint64_t evictions) {
+    return handle_enclave_fault(w.kernel, LinearAddress(kTestBase + part::kData),
+                                pfec::kUser | pfec::kSgx | pfec::kPresent, evictions);
+  };
+  EXPECT_EQ(violation(before), Outcome::BadAccess);
+  while (kernel::reclaim_batch(w.kernel) == 0) {
+  }
+  EXPECT_GT(w.kernel.shared.evictions.load(), before);
+  EXPECT_EQ(fault(part::kData, 0), Outcome::Resolved);  // it is there again
+  EXPECT_EQ(violation(before), Outcome::Resolved);
+  EXPECT_EQ(violation(w.kernel.shared.evictions.load()), Outcome::BadAccess);
+}
+
 TEST_F(PageFaultTest, BeforeInitAnUnknownPageIsABusError) {
   Enclave& e = w.build(image);
   w.map_pages(e);
