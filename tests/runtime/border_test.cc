@@ -29,9 +29,10 @@ constexpr host::OcallStub kStubs[] = {any_stub, any_stub, any_stub, any_stub};
 constexpr host::OcallTable kTable{kStubs, 4, Calls::kFingerprint};
 
 std::shared_ptr<host::Core> load_core() {
-  auto core = host::load(ENCLUME_TEST_IMAGE, {}, kTable);
-  EXPECT_TRUE(core);
-  return core ? *core : nullptr;
+  enclume::Error error;
+  auto core = host::load(ENCLUME_TEST_IMAGE, {}, kTable, error);
+  EXPECT_NE(core, nullptr);
+  return core;
 }
 
 Code call(host::Core& core, std::uint32_t number, std::uint64_t* words) {

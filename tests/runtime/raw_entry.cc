@@ -30,10 +30,11 @@ RawEnclave::RawEnclave(const char* path) : state_(new State) {
   std::ifstream file(path, std::ios::binary);
   const std::vector<char> bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
   const auto all = std::as_bytes(std::span(bytes));
-  const auto image = host::Image::parse(all);
+  Error error;
+  const auto image = host::Image::parse(all, error);
   if (!image) throw std::runtime_error("no image");
-  auto enclave =
-      host::LoadedEnclave::load(*image, all.subspan(image->sigstruct_offset(), edge::kSigstructSize), false);
+  auto enclave = host::LoadedEnclave::load(
+      *image, all.subspan(image->sigstruct_offset(), edge::kSigstructSize), false, error);
   if (!enclave || state_->function == nullptr) throw std::runtime_error("not loaded");
   state_->enclave = std::move(*enclave);
   state_->tcs = base() + image->layout().thread(image->config(), image->tls_size(), 0).tcs;

@@ -78,9 +78,9 @@ struct OcallTable {
   std::uint64_t fingerprint;
 };
 
-/// Loads an image and starts it. Core is shared by all handles.
-std::expected<std::shared_ptr<Core>, Error> load(const char* path, const LoadOptions& options,
-                                                 const OcallTable& ocalls);
+/// Loads an image and starts it; null, and why. Core is shared by all handles.
+std::shared_ptr<Core> load(const char* path, const LoadOptions& options, const OcallTable& ocalls,
+                           Error& error);
 /// One ECALL from here to its end. `words`: arguments, and afterwards the result. Throws what an OCALL threw.
 Error invoke(Core& core, Activation& activation, std::uint32_t number, std::uint64_t* words);
 /// The innermost ECALL of this thread; null: none.
@@ -142,9 +142,10 @@ class Enclave {
  public:
   /// Builds the enclave that the file describes and starts it. See Code for what can go wrong.
   static std::expected<Enclave, Error> load(const char* path, const LoadOptions& options = {}) {
-    auto core = host::load(path, options, host::StubTable<I, typename I::Outside>::kTable);
-    if (!core) return std::unexpected(core.error());
-    return Enclave(std::move(*core));
+    Error error;
+    auto core = host::load(path, options, host::StubTable<I, typename I::Outside>::kTable, error);
+    if (core == nullptr) return std::unexpected(error);
+    return Enclave(std::move(core));
   }
 
   /// Calls F inside. std::expected<its result, Error>; if F itself returns std::expected<T, Error>, just

@@ -31,7 +31,8 @@ RuntimeImage measure_runtime_image(const host::Image& image) {
 }
 
 std::optional<RuntimeImage> read_runtime_image(std::span<const std::byte> file) {
-  const auto image = host::Image::parse(file);
+  Error error;
+  const auto image = host::Image::parse(file, error);
   if (!image) return std::nullopt;
   return measure_runtime_image(*image);
 }

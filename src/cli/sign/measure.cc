@@ -12,7 +12,8 @@ Measured measure(std::string_view verb, const std::string& name, std::span<const
   const auto fail = [&](const std::string& why) {
     throw Failure(ExitStatus::kUsage, fmt::format("{}: {}: {}", verb, name, why));
   };
-  auto image = host::Image::parse(file);
+  Error error;
+  auto image = host::Image::parse(file, error);
   if (image) {
     const auto hash = measure_runtime_image(*image).mrenclave;
     return {"enclave image", hash, std::move(*image)};
@@ -31,7 +32,7 @@ Measured measure(std::string_view verb, const std::string& name, std::span<const
   }
   fail(fmt::format(
       "no image of enclume_add_enclave() (step {}), no SGXS stream and no signed Intel SDK enclave",
-      image.error().system));
+      error.system));
   return {};
 }
 

@@ -56,37 +56,37 @@ void operator delete[](void* object, std::size_t, std::align_val_t) noexcept {
 
 namespace std {
 const nothrow_t nothrow{};
-[[noreturn]] void terminate() noexcept {
+[[gnu::noreturn]] void terminate() noexcept {
   abort();
 }
-[[noreturn]] void __throw_bad_alloc() {
+[[gnu::noreturn]] void __throw_bad_alloc() {
   abort();
 }
-[[noreturn]] void __throw_bad_array_new_length() {
+[[gnu::noreturn]] void __throw_bad_array_new_length() {
   abort();
 }
-[[noreturn]] void __throw_bad_optional_access() {
+[[gnu::noreturn]] void __throw_bad_optional_access() {
   abort();
 }
-[[noreturn]] void __throw_bad_function_call() {
+[[gnu::noreturn]] void __throw_bad_function_call() {
   abort();
 }
-[[noreturn]] void __throw_logic_error(const char*) {
+[[gnu::noreturn]] void __throw_logic_error(const char*) {
   abort();
 }
-[[noreturn]] void __throw_length_error(const char*) {
+[[gnu::noreturn]] void __throw_length_error(const char*) {
   abort();
 }
-[[noreturn]] void __throw_invalid_argument(const char*) {
+[[gnu::noreturn]] void __throw_invalid_argument(const char*) {
   abort();
 }
-[[noreturn]] void __throw_out_of_range(const char*) {
+[[gnu::noreturn]] void __throw_out_of_range(const char*) {
   abort();
 }
-[[noreturn]] void __throw_out_of_range_fmt(const char*, ...) {
+[[gnu::noreturn]] void __throw_out_of_range_fmt(const char*, ...) {
   abort();
 }
-[[noreturn]] void __throw_runtime_error(const char*) {
+[[gnu::noreturn]] void __throw_runtime_error(const char*) {
   abort();
 }
 }  // namespace std
@@ -103,7 +103,7 @@ std::atomic_ref<std::uint8_t> busy(std::uint64_t* guard) {
 
 extern "C" {
 
-[[noreturn]] void __cxa_pure_virtual() {
+[[gnu::noreturn]] void __cxa_pure_virtual() {
   std::abort();
 }
 

@@ -232,27 +232,30 @@ Error Core::invoke(Activation& activation, std::uint32_t command, std::uint64_t 
   return call.error;
 }
 
-std::expected<std::shared_ptr<Core>, Error> load(const char* path, const LoadOptions& options,
-                                                 const OcallTable& ocalls) {
+std::shared_ptr<Core> load(const char* path, const LoadOptions& options, const OcallTable& ocalls,
+                           Error& error) {
+  const auto fail = [&](const Error& why) {
+    error = why;
+    return nullptr;
+  };
   errno = 0;
   std::ifstream file(path, std::ios::binary);
   const std::vector<char> bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (!file.is_open() || file.bad()) return std::unexpected(Error(Code::kCannotRead, errno));
+  if (!file.is_open() || file.bad()) return fail(Error(Code::kCannotRead, errno));
   const auto all = std::as_bytes(std::span(bytes));
-  const auto image = Image::parse(all);
-  if (!image) return std::unexpected(image.error());
+  const auto image = Image::parse(all, error);
+  if (!image) return nullptr;
   const auto sigstruct = all.subspan(image->sigstruct_offset(), edge::kSigstructSize);
-  if (std::ranges::all_of(sigstruct, [](std::byte b) { return b == std::byte{0}; })) {
-    return std::unexpected(Error(Code::kNotSigned));
-  }
+  if (std::ranges::all_of(sigstruct, [](std::byte b) { return b == std::byte{0}; }))
+    return fail(Code::kNotSigned);
+  auto enclave = LoadedEnclave::load(*image, sigstruct, options.debug, error);
+  if (!enclave) return nullptr;
   const auto function =
       reinterpret_cast<vdso_sgx_enter_enclave_t>(find_vdso_symbol("__vdso_sgx_enter_enclave"));
-  auto enclave = LoadedEnclave::load(*image, sigstruct, options.debug);
-  if (!enclave) return std::unexpected(enclave.error());
-  if (function == nullptr) return std::unexpected(Error(Code::kNoVdso));
+  if (function == nullptr) return fail(Code::kNoVdso);
   auto core = std::make_shared<Core>(std::move(*enclave), *image, options, ocalls, function);
-  if (const Error error = core->start(); error.code != Code::kOk) return std::unexpected(error);
-  return core;
+  error = core->start();
+  return error.code == Code::kOk ? core : nullptr;
 }
 
 Error invoke(Core& core, Activation& activation, std::uint32_t number, std::uint64_t* words) {

@@ -31,10 +31,6 @@ enum Step : std::int32_t {
   kTooBig = 9,         // more addresses than an enclave can have
 };
 
-Error bad(Step step) {
-  return Error(Code::kBadImage, step);
-}
-
 constexpr std::size_t kMaxSegments = 32;
 constexpr std::uint64_t kMaxImage = std::uint64_t{1} << 32;
 constexpr std::uint64_t kMaxTls = std::uint64_t{1} << 24;
@@ -102,28 +98,32 @@ std::byte* Image::new_pages(std::uint64_t bytes) {
   return pages;
 }
 
-std::expected<Image, Error> Image::parse(std::span<const std::byte> bytes) {
+std::optional<Image> Image::parse(std::span<const std::byte> bytes, Error& error) {
+  const auto fail = [&](Step step) {
+    error = Error(Code::kBadImage, step);
+    return std::nullopt;
+  };
   const File file(bytes);
   const auto header = file.at<Elf64_Ehdr>(0);
   if (!header || std::memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 ||
       header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_ident[EI_DATA] != ELFDATA2LSB ||
       header->e_machine != EM_X86_64 || header->e_type != ET_DYN) {
-    return std::unexpected(bad(kNoElf));
+    return fail(kNoElf);
   }
   if (header->e_phentsize != sizeof(Elf64_Phdr) || header->e_phnum == 0 || header->e_phnum > kMaxSegments ||
       !file.has(header->e_phoff, header->e_phnum * sizeof(Elf64_Phdr))) {
-    return std::unexpected(bad(kSegments));
+    return fail(kSegments);
   }
   std::vector<Elf64_Phdr> segments(header->e_phnum);
   std::memcpy(segments.data(), file.data(header->e_phoff), segments.size() * sizeof(Elf64_Phdr));
 
   Image image;
   const auto config = find_note(file, segments, edge::kNoteConfig, sizeof(edge::EnclaveConfig));
-  if (!config) return std::unexpected(bad(kNoConfig));
+  if (!config) return fail(kNoConfig);
   image.config_ = *file.at<edge::EnclaveConfig>(*config);
-  if (!edge::is_valid(image.config_)) return std::unexpected(bad(kNoConfig));
+  if (!edge::is_valid(image.config_)) return fail(kNoConfig);
   const auto sigstruct = find_note(file, segments, edge::kNoteSigstruct, edge::kSigstructSize);
-  if (!sigstruct) return std::unexpected(bad(kNoSigstruct));
+  if (!sigstruct) return fail(kNoSigstruct);
   image.sigstruct_offset_ = *sigstruct;
 
   std::uint64_t end = 0;        // of the image in memory
@@ -131,23 +131,23 @@ std::expected<Image, Error> Image::parse(std::span<const std::byte> bytes) {
   bool has_entry = false;
   for (const Elf64_Phdr& segment : segments) {
     if (segment.p_type == PT_TLS) {
-      if (segment.p_memsz > kMaxTls || segment.p_align > 64) return std::unexpected(bad(kTls));
+      if (segment.p_memsz > kMaxTls || segment.p_align > 64) return fail(kTls);
       image.tls_size_ = (segment.p_memsz + 63) & ~std::uint64_t{63};
     }
     const std::uint64_t rights = rights_of(segment);
     // The one without permissions holds the SIGSTRUCT.
     if (segment.p_type != PT_LOAD || rights == 0 || segment.p_memsz == 0) continue;
     if ((rights & edge::kWrite) != 0 && (rights & edge::kExecute) != 0) {
-      return std::unexpected(bad(kSegmentRights));
+      return fail(kSegmentRights);
     }
     if (segment.p_vaddr % kPageSize != 0 || segment.p_vaddr < last_page || segment.p_vaddr > kMaxImage ||
         segment.p_memsz > kMaxImage || segment.p_filesz > segment.p_memsz ||
         !file.has(segment.p_offset, segment.p_filesz)) {
-      return std::unexpected(bad(kSegmentPlace));
+      return fail(kSegmentPlace);
     }
     const std::uint64_t length = page_up(segment.p_memsz);
     // What the file has is bounded by the file; zeros behind it are not to make us take gigabytes.
-    if (length > page_up(segment.p_filesz) + kMaxTls * 4) return std::unexpected(bad(kSegmentPlace));
+    if (length > page_up(segment.p_filesz) + kMaxTls * 4) return fail(kSegmentPlace);
     std::byte* const pages = image.new_pages(length);
     std::memcpy(pages, file.data(segment.p_offset), segment.p_filesz);
     image.runs_.push_back({segment.p_vaddr, length, edge::kRegularPage | rights, true, pages});
@@ -156,9 +156,9 @@ std::expected<Image, Error> Image::parse(std::span<const std::byte> bytes) {
     has_entry = has_entry || ((rights & edge::kExecute) != 0 && header->e_entry >= segment.p_vaddr &&
                               header->e_entry - segment.p_vaddr < segment.p_memsz);
   }
-  if (!has_entry) return std::unexpected(bad(kEntry));
+  if (!has_entry) return fail(kEntry);
   image.layout_ = edge::Layout::of(image.config_, end, image.tls_size_);
-  if (image.layout_.size > edge::kMaxSize) return std::unexpected(bad(kTooBig));
+  if (image.layout_.size > edge::kMaxSize) return fail(kTooBig);
   if (image.config_.heap != 0) {
     image.runs_.push_back({image.layout_.heap, image.config_.heap,
                            edge::kRegularPage | edge::kRead | edge::kWrite, false, nullptr});

@@ -107,19 +107,23 @@ LoadedEnclave::~LoadedEnclave() {
   if (fd_ >= 0) close(fd_);
 }
 
-std::expected<LoadedEnclave, Error> LoadedEnclave::load(const Image& image,
-                                                        std::span<const std::byte> sigstruct, bool debug) {
+std::optional<LoadedEnclave> LoadedEnclave::load(const Image& image, std::span<const std::byte> sigstruct,
+                                                 bool debug, Error& why) {
+  const auto fail = [&](const Error& error) {
+    why = error;
+    return std::nullopt;
+  };
   const Platform processor = platform();
-  if ((image.config().xfrm & ~processor.xfrm) != 0) return std::unexpected(Error(Code::kWrongPlatform));
+  if ((image.config().xfrm & ~processor.xfrm) != 0) return fail(Error(Code::kWrongPlatform));
 
   LoadedEnclave enclave;
   enclave.fd_ = open("/dev/sgx_enclave", O_RDWR | O_CLOEXEC);
-  if (enclave.fd_ < 0) return std::unexpected(Error(Code::kNoDevice, errno));
+  if (enclave.fd_ < 0) return fail(Error(Code::kNoDevice, errno));
 
   // ELRANGE must be aligned to its size: twice as much has such a place in it.
   const std::uint64_t size = image.layout().size;
   void* const area = mmap(nullptr, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (area == MAP_FAILED) return std::unexpected(Error(Code::kNoAddressSpace, errno));
+  if (area == MAP_FAILED) return fail(Error(Code::kNoAddressSpace, errno));
   enclave.base_ = (address_of(area) + size - 1) & ~(size - 1);
   enclave.size_ = size;
   const std::uint64_t before = enclave.base_ - address_of(area);
@@ -135,7 +139,7 @@ std::expected<LoadedEnclave, Error> LoadedEnclave::load(const Image& image,
   secs.xfrm = image.config().xfrm;
   sgx_enclave_create create{.src = address_of(&secs)};
   if (ioctl(enclave.fd_, SGX_IOC_ENCLAVE_CREATE, &create) != 0) {
-    return std::unexpected(Error(Code::kCreateFailed, errno));
+    return fail(Error(Code::kCreateFailed, errno));
   }
 
   std::uint64_t longest = 0;
@@ -143,20 +147,20 @@ std::expected<LoadedEnclave, Error> LoadedEnclave::load(const Image& image,
     if (run.bytes == nullptr) longest = std::max(longest, run.length);
   }
   const Zeros zeros(longest);
-  if (!zeros.is_there()) return std::unexpected(Error(Code::kNoAddressSpace, errno));
+  if (!zeros.is_there()) return fail(Error(Code::kNoAddressSpace, errno));
   for (const PageRun& run : image.runs()) {
     if (const int error = add_run(enclave.fd_, run, zeros.pages()); error != 0) {
-      return std::unexpected(Error(Code::kAddPagesFailed, error));
+      return fail(Error(Code::kAddPagesFailed, error));
     }
     if (mmap(pointer_to(enclave.base_ + run.offset), run.length, protection_of(run), MAP_SHARED | MAP_FIXED,
              enclave.fd_, 0) == MAP_FAILED) {
-      return std::unexpected(Error(Code::kNoAddressSpace, errno));
+      return fail(Error(Code::kNoAddressSpace, errno));
     }
   }
 
   sgx_enclave_init init{.sigstruct = address_of(sigstruct.data())};
   if (const int result = ioctl(enclave.fd_, SGX_IOC_ENCLAVE_INIT, &init); result != 0) {
-    return std::unexpected(Error(Code::kInitFailed, result < 0 ? errno : result));
+    return fail(Error(Code::kInitFailed, result < 0 ? errno : result));
   }
   return enclave;
 }

@@ -3,7 +3,7 @@
 #pragma once
 
 #include <cstdint>
-#include <expected>
+#include <optional>
 #include <span>
 
 #include "enclume/edge/error.h"
@@ -19,9 +19,9 @@ class LoadedEnclave {
   LoadedEnclave& operator=(LoadedEnclave&& other) noexcept;
   ~LoadedEnclave();
 
-  /// `sigstruct`: 1808 bytes.
-  static std::expected<LoadedEnclave, Error> load(const Image& image, std::span<const std::byte> sigstruct,
-                                                  bool debug);
+  /// `sigstruct`: 1808 bytes. Nothing, and why.
+  static std::optional<LoadedEnclave> load(const Image& image, std::span<const std::byte> sigstruct,
+                                           bool debug, Error& error);
 
   [[nodiscard]] std::uint64_t base() const noexcept { return base_; }
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
