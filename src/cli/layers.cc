@@ -224,7 +224,7 @@ Resolved resolve(std::span<const Layer> layers) {
       const auto found = layer.find(setting.key);
       if (found == layer.end()) continue;
       const auto& [text, origin] = found->second;
-      const bool is_allowed = [&] {
+      const bool is_allowed = [&, &text = text, &origin = origin] {
         try {
           return apply(resolved, setting.key, text);
         } catch (const Failure& failure) {

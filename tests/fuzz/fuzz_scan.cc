@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The search for CPUID instructions in an object of which nothing but the extent of its one segment holds:
-// code, unwinder's tables, and the file with sections and symbols are the same bytes.
+// The search for CPUID and SYSCALL instructions in an object of which nothing but the extent of its one
+// segment holds: code, unwinder's tables, and the file with sections and symbols are the same bytes.
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -36,15 +36,17 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto bias = reinterpret_cast<std::uint64_t>(image.data());
   const engine::ObjectImage object(bias, headers, path.c_str());
 
-  engine::MappedArray<engine::CpuidSite> sites;
+  engine::MappedArray<engine::HostSite> sites;
   engine::MappedArray<std::uint64_t> unproven;
-  const auto counts = engine::scan_object(object, engine::decode::BranchRule::Intel, sites, unproven);
+  const auto counts = engine::scan_object(
+      object, {.traps_call = [](std::uint32_t number) { return number % 2 == 0; }}, sites, unproven);
   if (counts.proven != sites.size() ||
-      counts.proven + counts.interior + counts.unproven != counts.candidates) {
+      counts.proven + counts.let_be + counts.interior + counts.unproven != counts.candidates) {
     std::abort();
   }
-  for (const engine::CpuidSite& site : sites.view()) {
-    if (!object.readable(site.address, site.length) || data[site.last_byte() - bias] != 0xa2) std::abort();
+  for (const engine::HostSite& site : sites.view()) {
+    if (!object.readable(site.address, site.length) || data[site.last_byte() - bias] != site.opcode())
+      std::abort();
   }
   return 0;
 }

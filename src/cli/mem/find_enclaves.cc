@@ -116,7 +116,7 @@ Snapshot take_snapshot(int pid) {
   for (const auto& [inode, mapping] : find_metadata(pid)) {
     std::optional<EnclaveView> view;
     if (memory) {
-      view = view_enclave([&](std::uint64_t offset, void* to, std::size_t size) {
+      view = view_enclave([&, &mapping = mapping](std::uint64_t offset, void* to, std::size_t size) {
         return offset + size <= mapping.length && read_at(memory.get(), mapping.address + offset, to, size);
       });
     } else {
