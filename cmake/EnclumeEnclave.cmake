@@ -19,7 +19,8 @@ if(NOT TARGET enclume_enclave_flags)
   target_compile_options(enclume_enclave_flags INTERFACE
     -fPIE -fvisibility=hidden -fstack-protector-strong -ftls-model=local-exec -U_FORTIFY_SOURCE
     -ffile-prefix-map=${CMAKE_SOURCE_DIR}=. -fno-asynchronous-unwind-tables -fcf-protection=none
-    -ffunction-sections -fdata-sections $<$<NOT:$<CONFIG:Debug>>:-O2>
+    # Optimised in a debug build, too: without it, parts of the C++ library are left to its shared object.
+    -ffunction-sections -fdata-sections -O2
     $<$<COMPILE_LANGUAGE:CXX>:-fno-exceptions -fno-rtti -fvisibility-inlines-hidden -D_GLIBCXX_EXTERN_TEMPLATE=0>)
   target_compile_features(enclume_enclave_flags INTERFACE cxx_std_23)
 endif()
