@@ -52,11 +52,20 @@ class EnclaveTable final : public arch::Epc {
     }
   }
 
+  /// While it exists no enclave is attached or released. Takes the table's lock, before any enclave's.
+  class Kept {
+   public:
+    explicit Kept(EnclaveTable& table) noexcept : guard_(table.lock_, table.platform_.thread_id()) {}
+
+   private:
+    OwnerLockGuard guard_;
+  };
+
   /// Calls f(Enclave&) on the one with this number, which is not released meanwhile. False if there is none.
   /// `f` must not call attach() or release(). Takes the table's lock.
   template <typename F>
   bool keep(std::uint32_t number, F&& f) noexcept {
-    const OwnerLockGuard guard(lock_, platform_.thread_id());
+    const Kept kept(*this);
     Enclave* enclave = find(number);
     if (enclave != nullptr) {
       f(*enclave);

@@ -96,6 +96,8 @@ std::uint64_t free_epc_pages(const KernelShared& shared) noexcept {
 }
 
 unsigned reclaim_batch(const Kernel& kernel) noexcept {
+  // Another thread may be closing one of them.
+  const EnclaveTable::Kept kept(kernel.enclaves);
   // The biggest first; one that yields nothing is not asked again.
   std::uint32_t fruitless[8];
   std::size_t tried = 0;

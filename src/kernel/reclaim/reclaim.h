@@ -43,8 +43,8 @@ void give_back_epc_page(const Kernel&, Enclave&) noexcept;
 
 [[nodiscard]] std::uint64_t free_epc_pages(const KernelShared&) noexcept;
 
-/// Evicts up to kReclaimBatch pages of the enclaves of this process; returns how many. No enclave's lock may
-/// be held. Signal context: as OwnerLock.
+/// Evicts up to kReclaimBatch pages of the enclaves of this process; returns how many. Neither an enclave's
+/// lock nor the table's may be held. Signal context: as OwnerLock.
 unsigned reclaim_batch(const Kernel&) noexcept;
 
 /// What ksgxd does: below 32 free pages, evicts until 64 are free (less on a machine with a tiny EPC). For a

@@ -302,6 +302,29 @@ TEST(ReclaimTest, TheBiggestEnclavePays) {
   EXPECT_LT(big.shared().secs_children, 104);
 }
 
+TEST(ReclaimStress, AnEnclaveMayGoWhileItsPagesAreWanted) {
+  KernelWorld w(1024);
+  std::atomic<bool> stop = false;
+  std::thread reclaimer([&] {
+    while (!stop) {
+      (void)reclaim_batch(w.kernel);
+    }
+  });
+  for (int round = 0; round < 100; ++round) {
+    Enclave& e = w.load(test_image());
+    const int fd = e.file().value;
+    {
+      kernel::VmaTable::Writer writer(w.vmas, w.platform.thread_id());
+      ASSERT_TRUE(writer.remove(e.elrange()));
+    }
+    w.enclaves.release(e, e.identity());
+    close(fd);
+  }
+  stop = true;
+  reclaimer.join();
+  EXPECT_EQ(w.shared->epc_used, 0);
+}
+
 /// Threads with a TCS each, in an enclave bigger than the EPC, under one rule: a kicked thread leaves at its
 /// next instruction.
 TEST(ReclaimStress, ManyThreadsLoseNothing) {
