@@ -204,19 +204,17 @@ bool Sgx::let_access(Interruption& it, CpuState& cpu, siginfo_t& report, const k
   const LinearAddress page = address.page();
   const LinearAddress rip(cpu.rip);
   if (access == Access::Execute) {
-    if (step_on_held(it.block, page, cpu.rip)) {
-      return step_on_page(it, cpu, report, vma, page, true);
-    }
+    end_own_hold(it.block, page, cpu.rip);
     // An instruction that crosses into the page begins in the one before.
     LinearAddress start = rip;
     if (rip.page() != page) {
       const auto crossing = instruction_at(it.block, rip);
       start = rip + (crossing ? crossing->length : 0);
     }
-    native_.allow_fetch(
+    const bool allowed = native_.allow_fetch(
         vma, page,
         start.page() == page ? std::optional(static_cast<std::uint16_t>(start.page_offset())) : std::nullopt);
-    return go_on(it, cpu, report);
+    return allowed ? go_on(it, cpu, report) : step_on_page(it, cpu, report, vma, page, true);
   }
   if (native_.apart(vma, page)) {
     const auto instruction = instruction_at(it.block, rip);
@@ -270,10 +268,10 @@ bool Sgx::after_step(Interruption& it, CpuState& cpu, siginfo_t& report, const S
     return interrupt_here(it, cpu);
   }
   if (const auto vma = vmas_.find(end.page); vma && rip.page() == end.page) {
-    if (end.again || step_on_held(it.block, end.page, cpu.rip)) {
+    end_own_hold(it.block, end.page, cpu.rip);
+    if (end.again || !native_.allow_fetch(*vma, end.page, static_cast<std::uint16_t>(rip.page_offset()))) {
       return step_on_page(it, cpu, report, *vma, end.page, false);
     }
-    native_.allow_fetch(*vma, end.page, static_cast<std::uint16_t>(rip.page_offset()));
   }
   return go_on(it, cpu, report);
 }
@@ -314,13 +312,11 @@ void Sgx::release_site(ThreadBlock& block) {
   }
 }
 
-/// Whether the page must show its own bytes while the thread executes it at `rip`. Once the thread goes on
-/// where it was trapped, or tries again, its handler is over.
-bool Sgx::step_on_held(ThreadBlock& block, LinearAddress page, std::uint64_t rip) {
+/// Once the thread goes on in the page where it was trapped, or tries again, its handler is over.
+void Sgx::end_own_hold(ThreadBlock& block, LinearAddress page, std::uint64_t rip) {
   if (block.site.page == page && (rip == block.site.rip || rip == block.site.next)) {
     release_site(block);
   }
-  return native_.step_on_held(page);
 }
 
 }  // namespace enclume::engine

@@ -5,9 +5,6 @@
 
 #include "arch/enclu/debug.h"
 #include "arch/enclu/enclu.h"
-#include "arch/enclu/ssa.h"
-#include "arch/epc/tracking.h"
-#include "arch/structs/tcs.h"
 #include "base/panic.h"
 #include "base/syscall.h"
 #include "engine/abort_page/abort_page.h"
@@ -15,9 +12,6 @@
 #include "engine/debugger.h"
 #include "engine/decode/decoder.h"
 #include "engine/engine.h"
-#include "engine/fast/doors.h"
-#include "engine/fast/entry.h"
-#include "engine/fast/exit_sites.h"
 #include "engine/signals/context.h"
 #include "engine/signals/program_rights.h"
 #include "engine/trace/hooks.h"
@@ -38,11 +32,6 @@ constexpr std::uint64_t kSyscallLength = 2;
 constexpr std::uint64_t kIntNLength = 2;
 constexpr std::uint32_t kKickMagic = 0x4b43494b;
 
-bool is_enclu(const std::byte* code, std::size_t size) {
-  return size >= kernel::kEncluBytes.size() &&
-         std::memcmp(code, kernel::kEncluBytes.data(), kernel::kEncluBytes.size()) == 0;
-}
-
 /// The same at an instruction that has faulted: INT3 in the first byte cannot have, so a debugger has put it
 /// there since. gdb does, at the ENCLU itself, when it passes the engine's signal on during a step.
 bool was_enclu(const std::byte* code, std::size_t size) {
@@ -51,36 +40,12 @@ bool was_enclu(const std::byte* code, std::size_t size) {
           std::memcmp(code + 1, kernel::kEncluBytes.data() + 1, kernel::kEncluBytes.size() - 1) == 0);
 }
 
-/// The number of the enclave that an EPC page belongs to.
-std::uint32_t enclave_of(const arch::EpcPage& page) {
-  return static_cast<std::uint32_t>(page.address.value >> kernel::kEpcmIndexBits);
-}
-
-/// The x87 and SSE words that Linux's math_error() looks at.
-void read_fpu_words(const arch::XsaveImage& image, kernel::TrapFrame& trap) {
-  if (image.area == nullptr) {
-    return;
-  }
-  std::uint64_t xstate_bv;
-  std::memcpy(&xstate_bv, image.area + 512, sizeof(xstate_bv));
-  if ((xstate_bv & 1) != 0) {
-    std::memcpy(&trap.fcw, image.area, sizeof(trap.fcw));
-    std::memcpy(&trap.fsw, image.area + 2, sizeof(trap.fsw));
-  }
-  std::memcpy(&trap.mxcsr, image.area + 24, sizeof(trap.mxcsr));
-}
-
-Count counted_as(std::uint32_t leaf, bool completed, bool was_inside, bool is_inside) {
-  if (was_inside) {
-    return is_inside || !completed ? Count::OtherLeaf : Count::Eexit;
-  }
-  if (!completed) {
-    return Count::EntryFault;
-  }
-  return leaf == static_cast<std::uint32_t>(arch::EncluLeaf::Eenter) ? Count::Eenter : Count::Eresume;
-}
-
 }  // namespace
+
+bool is_enclu(const std::byte* code, std::size_t size) {
+  return size >= kernel::kEncluBytes.size() &&
+         std::memcmp(code, kernel::kEncluBytes.data(), kernel::kEncluBytes.size()) == 0;
+}
 
 Access access_of(std::uint64_t error_code) {
   if ((error_code & arch::pfec::kInstruction) != 0) {
@@ -134,49 +99,6 @@ Pkru enclave_pkru(Pkru pkru) {
   return inside_fence(pkru, enclume_epc_fence) | fence_of(engine().features.execute_only_pkey);
 }
 
-// -- Transitions
-// -----------------------------------------------------------------------------------------------
-
-void Sgx::enter(ThreadBlock& block, UContext& uc) {
-  block.entered_at = engine().stats.now();
-  block.host_fs = block.lp.host_fs_base;
-  block.host_gs = block.lp.host_gs_base;
-  block.host_pkru = frame_pkru(uc);
-  block.xfrm = block.lp.xfrm;
-  set_frame_pkru(uc, enclave_pkru(block.host_pkru));
-  if (kernel::Enclave* enclave = enclaves_.find(enclave_of(block.lp.secs)); enclave != nullptr) {
-    native_.sync(*enclave);
-  }
-  remember_entry(block, kernel_, arch::tcs_of(block.lp.tcs).aep, uc.mcontext.rsp);
-}
-
-void Sgx::leave(ThreadBlock& block, UContext& uc) {
-  set_frame_pkru(uc, pkru_after_exit(block.xfrm, block.host_pkru, frame_pkru(uc), enclume_epc_fence));
-  if (engine().stats.on()) [[unlikely]] {
-    engine().stats.add(block.slot, Count::TicksInside, engine().stats.now() - block.entered_at);
-  }
-  block.traced = 0;
-  block.fast.door = nullptr;
-  block.inside.store(0, std::memory_order_seq_cst);
-  block.exits.fetch_add(1, std::memory_order_seq_cst);
-}
-
-/// After EEXIT by a trap: the next one from there, by a thread that has been remembered, needs none.
-void Sgx::remember_exit(ThreadBlock& block, LinearAddress enclu) {
-  if (enclume_fast_on == 0 || strict_) {
-    return;
-  }
-  // A selector costs a system call that interrupts all of the process's threads: not for a thread that soon
-  // ends.
-  constexpr std::uint64_t kExitsBeforeSelector = 3;
-  if (++block.fast.trapped_exits >= kExitsBeforeSelector) {
-    give_selector(block);
-  }
-  if (const auto vma = no_selectors() ? std::nullopt : vmas_.find(enclu)) {
-    native_.leave_directly(*vma, enclu, block.tid);
-  }
-}
-
 /// Writes the registers back and says in which mode the handler returns.
 void Sgx::finish(Interruption& it, CpuState& cpu) {
   store_state(it.uc, cpu, it.plan);
@@ -184,230 +106,6 @@ void Sgx::finish(Interruption& it, CpuState& cpu) {
   if (it.plan.enclave != 0 && !engine().features.fsgsbase) {
     set_bases(cpu.fs_base, cpu.gs_base);
   }
-}
-
-bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report, const Retry* retry) {
-  ThreadBlock& block = it.block;
-  if (!block.lp.enclave_mode) {
-    if (const auto fault = inject_at_entry(cpu)) {
-      return raise(it, cpu, *fault, false, {}, report);
-    }
-  }
-  bool resolved = false;  // a page fault of this very instruction, or of the one before it
-  for (;;) {
-    const LinearAddress mended = mended_by_enclu(block, cpu);
-    const bool was_inside = block.lp.enclave_mode;
-    const LinearAddress enclu(cpu.rip);
-    if (!was_inside) {
-      if (const auto vma = vmas_.find(cpu.address(arch::Reg::Rbx)); vma && vma->enclave->mapped()) {
-        block.inside.store(vma->enclave->secs_page().address.value, std::memory_order_seq_cst);
-      }
-    }
-    const LinearAddress output = was_inside ? output_of_enclu(cpu) : LinearAddress{};
-    const auto leaf = static_cast<std::uint32_t>(cpu[arch::Reg::Rax]);
-    it.evictions = kernel_.shared.evictions.load();
-    kernel::UserSpace space(kernel_);
-    TracedEnclu traced(block.lp, cpu);
-    const arch::LeafResult result = arch::enclu(kernel_.machine(), block.lp, cpu, space);
-    traced.ended(result, block.lp, cpu);
-    if (engine().stats.on()) [[unlikely]] {
-      engine().stats.add(block.slot, counted_as(leaf, result.has_value(), was_inside, block.lp.enclave_mode));
-    }
-    if (result) {
-      if (!was_inside && block.lp.enclave_mode) {
-        enter(block, it.uc);
-        if (!block.lp.elrange.contains(LinearAddress(cpu.rip))) {
-          // ERESUME to a frame that says so: the first fetch is refused.
-          return raise(it, cpu, arch::general_protection(), false, {}, report);
-        }
-        if (cpu.rip == block.site.next) {
-          release_site(block);
-        }
-      } else if (was_inside && !block.lp.enclave_mode) {
-        leave(block, it.uc);
-        remember_exit(block, enclu);
-      }
-      if (output.value() != 0) {
-        content_changed(output);
-      }
-      if (mended.value() != 0) {
-        give_data(mended);
-      }
-      if (cpu.pending_single_step) {
-        cpu.pending_single_step = false;
-        return raise(it, cpu, {Vector::DB, 0, {}}, true, {}, report, arch::dr6::kSingleStep);
-      }
-      if (resolved && !was_inside && block.lp.enclave_mode) {
-        // Back at the leaf whose operand it was (EACCEPT of a page that was never touched, say).
-        resolved = false;
-        std::byte code[15];
-        if (is_enclu(code, code_bytes(block, LinearAddress(cpu.rip), code))) {
-          continue;
-        }
-      }
-      if (block.lp.enclave_mode && retry != nullptr && cpu.rip == retry->rip) {
-        // Natively, what is known already would be one more signal.
-        if (const auto refused = refused_again(block, *retry)) {
-          return raise(it, cpu, *refused, false, {}, report);
-        }
-      }
-      if (block.lp.enclave_mode) {
-        return go_on(it, cpu, report);
-      }
-      finish(it, cpu);
-      return true;
-    }
-    if (!was_inside) {
-      block.inside.store(0, std::memory_order_seq_cst);
-    }
-    if (!was_inside && result.error() == arch::general_protection() &&
-        (met_an_eviction(cpu.address(arch::Reg::Rbx), it.evictions) ||
-         free_tcs_of_dead_thread(cpu.address(arch::Reg::Rbx)))) {
-      continue;
-    }
-    if (!raise(it, cpu, result.error(), false, {}, report)) {
-      return false;
-    }
-    if (!enclu_comes_next(it, cpu)) {
-      return true;
-    }
-    resolved = true;
-  }
-}
-
-/// Whether a TCS that seemed to be in use was on its way out of the EPC, or back.
-bool Sgx::met_an_eviction(LinearAddress tcs, std::uint64_t evictions) {
-  const auto vma = vmas_.find(tcs);
-  return vma && kernel::evicted_since(kernel_, *vma->enclave, evictions);
-}
-
-/// After a page fault that the kernel resolved, what follows natively would be one more trap at the same
-/// ENCLU, or at the AEP's: it can be executed at once, unless the program put something else there, or a
-/// signal has arrived meanwhile. That one is delivered here, with the exit as the fault left it. (Not where a
-/// fixup leads, though it may be an ENCLU: that can go round for ever, and signals have to come in between.)
-bool Sgx::enclu_comes_next(const Interruption& it, const CpuState& cpu) {
-  const ThreadBlock& block = it.block;
-  std::byte code[15];
-  return !it.redirected && !block.lp.enclave_mode && block.deferred.load(std::memory_order_relaxed) == 0 &&
-         is_enclu(code, code_bytes(block, LinearAddress(cpu.rip), code));
-}
-
-/// A thread that was killed inside an enclave which others share has not left it: on hardware the interrupt
-/// that brought the signal did that. Makes its TCS free, as that AEX would have. (The frame holds what an
-/// earlier exit left there; the dead thread's registers are gone.)
-bool Sgx::free_tcs_of_dead_thread(LinearAddress address) {
-  const arch::EpcPage page = epc_page_at(address.page());
-  if (!page || page.epcm->load().type != arch::PageType::Tcs) {
-    return false;
-  }
-  std::uint32_t owner = page.epcm->owner.load(std::memory_order_acquire);
-  if (owner == 0 || process_.alive(static_cast<int>(owner)) ||
-      !page.epcm->owner.compare_exchange_strong(owner, 0)) {
-    return false;
-  }
-  const auto vma = vmas_.find(address);
-  if (!vma) {
-    return false;
-  }
-  auto& tcs = *reinterpret_cast<arch::Tcs*>(page.data);
-  std::atomic_ref(tcs.cssa).fetch_add(1);
-  std::atomic_ref(tcs.state).store(0);
-  // The count last: from then on the TCS may be evicted.
-  auto& secs = *reinterpret_cast<arch::Secs*>(vma->enclave->secs_page().data);
-  const std::uint32_t now = arch::tracking_epoch(secs);
-  // Which epoch it entered in is not known. Counts of the one before block the next ETRACK for good, so they
-  // go first.
-  const std::uint64_t word = std::atomic_ref(arch::tracking_stripe(secs, address)).load();
-  if (arch::tracking_word::inside(word, now + 1) != 0) {
-    arch::tracking_leave(secs, now + 1, address);
-  } else if (arch::tracking_word::inside(word, now) != 0) {
-    arch::tracking_leave(secs, now, address);
-  }
-  return true;
-}
-
-/// Raises `fault` where `cpu` stands: AEX if inside, then Linux's decision. True if the program goes on
-/// without a signal.
-bool Sgx::raise(Interruption& it, CpuState& cpu, Fault fault, bool trap_class,
-                std::optional<kernel::FaultResolution> resolution, siginfo_t& report, std::uint64_t dr6) {
-  ThreadBlock& block = it.block;
-  kernel::TrapFrame trap;
-  trap.vector = fault.vector;
-  trap.error_code = fault.error_code;
-  trap.address = fault.address;
-  const arch::SsaFrameCache frame = block.lp.ssa;
-  const std::uint32_t enclave_number = enclave_of(block.lp.secs);
-  const bool inside = block.lp.enclave_mode;
-  if (inside) {
-    arch::AexEvent event;
-    event.exception = true;
-    event.vector = fault.vector;
-    event.error_code = fault.error_code;
-    event.address = fault.address;
-    event.save_rf = !trap_class;
-    TracedAex traced(block.lp, cpu);
-    trap.address = arch::aex(kernel_.machine(), block.lp, cpu, event);
-    leave(block, it.uc);
-    traced.left(fault);
-    engine().stats.add_aex(block.slot, static_cast<unsigned>(fault.vector));
-  }
-  trap.rip = LinearAddress(cpu.rip);
-  read_fpu_words(cpu.xsave, trap);
-  trap.dr6 = dr6;
-  if (fault.vector == Vector::PF) {
-    const TracedPageFault traced(kernel_, fault);
-    trap.page_fault = resolution ? *resolution
-                      : engine().injector.takes_bus_error(fault.address)
-                          ? kernel::FaultResolution::Bus
-                          : traced.decided(kernel::handle_enclave_fault(kernel_, fault.address,
-                                                                        fault.error_code, it.evictions));
-    if (inside && trap.page_fault == kernel::FaultResolution::Resolved && !kernel_.maps_on_touch) {
-      // The user does not want benign faults to be told from interrupts.
-      if (kernel::Enclave* enclave = enclaves_.find(enclave_number)) {
-        kernel::clear_exitinfo(kernel_, *enclave, frame.gpr);
-      }
-    }
-  }
-  const kernel::FixupState state = mm_.fixup_state();
-  if (state.handler) {
-    read_code(trap);
-  }
-  const kernel::Delivery delivery = kernel::deliver(mm_.design, state, trap);
-  trace_delivery(delivery, mm_.design, trap, cpu, block, it.uc.sigmask);
-  bool settled = true;
-  if (engine().stats.on()) [[unlikely]] {
-    const bool resolved = fault.vector == Vector::PF && trap.page_fault == kernel::FaultResolution::Resolved;
-    engine().stats.add(block.slot, resolved                                          ? Count::FaultResolved
-                                   : std::holds_alternative<kernel::Fixup>(delivery) ? Count::FaultFixedUp
-                                                                                     : Count::FaultSignalled);
-  }
-  if (const auto* fixup = std::get_if<kernel::Fixup>(&delivery)) {
-    it.redirected = true;
-    cpu.rip = fixup->rip.value();
-    cpu[arch::Reg::Rdi] = fixup->rdi;
-    cpu[arch::Reg::Rsi] = fixup->rsi;
-    cpu[arch::Reg::Rdx] = fixup->rdx;
-    if (fixup->rcx) {
-      cpu[arch::Reg::Rcx] = *fixup->rcx;
-    }
-  } else if (const auto* signal = std::get_if<kernel::TrapSignal>(&delivery)) {
-    report = siginfo_t{};
-    report.si_signo = signal->signo;
-    report.si_code = signal->si_code;
-    report.si_addr = reinterpret_cast<void*>(signal->addr.value());
-    if (signal->si_code == SEGV_PKUERR) {
-      const auto vma = vmas_.find(fault.address);
-      report.si_pkey = vma ? vma->pkey : it.info.si_pkey;
-    }
-    it.uc.mcontext.trapno = static_cast<std::uint64_t>(fault.vector);
-    it.uc.mcontext.err = kernel::sanitized_error_code(trap);
-    if (fault.vector == Vector::PF) {
-      it.uc.mcontext.cr2 = trap.address.value();
-    }
-    settled = false;
-  }
-  finish(it, cpu);
-  return settled;
 }
 
 // -- What the handler asks
@@ -597,16 +295,6 @@ bool Sgx::host_page_fault(Interruption& it, siginfo_t& report) {
       break;
   }
   return false;
-}
-
-/// The bytes at RIP as the kernel would read them from the program: of the EPC it sees the abort page.
-void Sgx::read_code(kernel::TrapFrame& trap) const {
-  const LinearAddress last = trap.rip + (trap.code.size() - 1);
-  if (vmas_.find(trap.rip) || vmas_.find(last) ||
-      enclume_guarded_copy(trap.code.data(), reinterpret_cast<const void*>(trap.rip.value()),
-                           trap.code.size()) != 0) {
-    trap.code = {};
-  }
 }
 
 /// The bytes at RIP, for telling instructions apart: EPC contents through the alias (the page may be

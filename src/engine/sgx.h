@@ -103,7 +103,7 @@ class Sgx {
   bool interrupt_due(ThreadBlock& block);
   bool interrupt_here(Interruption& it, arch::CpuState& cpu);
   void release_site(ThreadBlock& block);
-  bool step_on_held(ThreadBlock& block, LinearAddress page, std::uint64_t rip);
+  void end_own_hold(ThreadBlock& block, LinearAddress page, std::uint64_t rip);
   arch::CpuState load_enclave_state(const UContext& uc, std::uint64_t fs, std::uint64_t gs,
                                     ThreadBlock& block, bool debug_trap, StepEnd& end);
   void close_page(LinearAddress page);
@@ -145,6 +145,14 @@ LinearAddress output_of_enclu(const arch::CpuState& cpu);
 /// The page that an ENCLU may make accessible, if it looks like an exception handler's: CSSA > 0. The access
 /// that faulted comes next then, so that the page's native permissions are given at once; 0 otherwise.
 LinearAddress mended_by_enclu(const ThreadBlock& block, const arch::CpuState& cpu);
+
+/// Whether the bytes begin with ENCLU.
+bool is_enclu(const std::byte* code, std::size_t size);
+
+/// The number of the enclave that an EPC page belongs to.
+inline std::uint32_t number_of_enclave(const arch::EpcPage& page) {
+  return static_cast<std::uint32_t>(page.address.value >> kernel::kEpcmIndexBits);
+}
 
 /// What a page fault was about, by its error code.
 arch::Access access_of(std::uint64_t error_code);

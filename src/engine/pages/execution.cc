@@ -44,7 +44,7 @@ void NativeProtection::read_text(const kernel::Vma& vma, std::uint64_t page, Pag
   }
 }
 
-void NativeProtection::allow_fetch(const kernel::Vma& vma, LinearAddress page,
+bool NativeProtection::allow_fetch(const kernel::Vma& vma, LinearAddress page,
                                    std::optional<std::uint16_t> start) {
   const OwnerLockGuard guard(lock_, sys::gettid());
   const kernel::Enclave& enclave = *vma.enclave;
@@ -53,9 +53,15 @@ void NativeProtection::allow_fetch(const kernel::Vma& vma, LinearAddress page,
   const Protection effective = kernel::effective_protection(enclave, number, vma.prot);
   if (!effective.executable() || !watches()) {
     set_or_clear(vma, range, effective);
-    return;
+    return true;
   }
   PatchedPage* entry = patched_.find(page);
+  if (entry != nullptr && entry->holders != 0) {
+    patched_.count_step(*entry);
+    if (entry->holders != 0) {
+      return false;
+    }
+  }
   if (effective.writable()) {
     // Nobody may write between the look and the permission to execute what was looked at.
     const Protection frozen = without(effective, kernel::kProtWrite | kernel::kProtExec);
@@ -81,6 +87,7 @@ void NativeProtection::allow_fetch(const kernel::Vma& vma, LinearAddress page,
   } else if (!show_patched(vma, *entry)) {
     set_or_clear(vma, range, without(effective, kernel::kProtWrite));  // no room for the copy
   }
+  return true;
 }
 
 PatchedPage* NativeProtection::remember(LinearAddress page, const PageOffsets& sites) {
@@ -226,16 +233,6 @@ std::optional<std::uint32_t> NativeProtection::hold(const kernel::Vma& vma, Line
 void NativeProtection::release(LinearAddress page, std::uint32_t generation) {
   const OwnerLockGuard guard(lock_, sys::gettid());
   patched_.release(page, generation);
-}
-
-bool NativeProtection::step_on_held(LinearAddress page) {
-  const OwnerLockGuard guard(lock_, sys::gettid());
-  PatchedPage* entry = patched_.find(page);
-  if (entry == nullptr || entry->holders == 0) {
-    return false;
-  }
-  patched_.count_step(*entry);
-  return entry->holders != 0;
 }
 
 }  // namespace enclume::engine

@@ -51,7 +51,9 @@ class NativeProtection {
   /// For a page of `vma` that enclave code may read or write: lets it do so, as far as it is allowed.
   void allow_data(const kernel::Vma& vma, LinearAddress page);
   /// Lets it execute the page. `start`: an offset at which an instruction is known to begin.
-  void allow_fetch(const kernel::Vma& vma, LinearAddress page, std::optional<std::uint16_t> start);
+  /// False if the page has to show its own bytes, see hold(): the caller steps. It counts as a step.
+  [[nodiscard]] bool allow_fetch(const kernel::Vma& vma, LinearAddress page,
+                                 std::optional<std::uint16_t> start);
   /// Lets it do both at once, on the page's own bytes: for single instructions that the caller has looked at.
   void allow_all(const kernel::Vma& vma, LinearAddress page);
 
@@ -70,8 +72,6 @@ class NativeProtection {
   /// is the calling thread's.
   [[nodiscard]] std::optional<std::uint32_t> hold(const kernel::Vma& vma, LinearAddress opcode, int tid);
   void release(LinearAddress page, std::uint32_t generation);
-  /// Whether somebody holds the page; counts as a step on it.
-  [[nodiscard]] bool step_on_held(LinearAddress page);
 
   /// For an ENCLU of enclave code that has been trapped with EEXIT: has the next ones leave without a trap,
   /// if that can be done. `tid` is the calling thread's.

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+// The half of Sgx that executes ENCLU: transitions, and what has to follow each.
+#include "arch/enclu/enclu.h"
+#include "arch/enclu/debug.h"
+#include "arch/epc/tracking.h"
+#include "arch/structs/tcs.h"
+#include "base/syscall.h"
+#include "engine/engine.h"
+#include "engine/fast/doors.h"
+#include "engine/fast/entry.h"
+#include "engine/fast/exit_sites.h"
+#include "engine/sgx.h"
+#include "engine/signals/context.h"
+#include "engine/trace/hooks.h"
+#include "kernel/spaces.h"
+
+namespace enclume::engine {
+
+namespace {
+
+using arch::CpuState;
+using arch::Fault;
+using arch::Vector;
+
+Count counted_as(std::uint32_t leaf, bool completed, bool was_inside, bool is_inside) {
+  if (was_inside) {
+    return is_inside || !completed ? Count::OtherLeaf : Count::Eexit;
+  }
+  if (!completed) {
+    return Count::EntryFault;
+  }
+  return leaf == static_cast<std::uint32_t>(arch::EncluLeaf::Eenter) ? Count::Eenter : Count::Eresume;
+}
+
+}  // namespace
+
+void Sgx::enter(ThreadBlock& block, UContext& uc) {
+  block.entered_at = engine().stats.now();
+  block.host_fs = block.lp.host_fs_base;
+  block.host_gs = block.lp.host_gs_base;
+  block.host_pkru = frame_pkru(uc);
+  block.xfrm = block.lp.xfrm;
+  set_frame_pkru(uc, enclave_pkru(block.host_pkru));
+  if (kernel::Enclave* enclave = enclaves_.find(number_of_enclave(block.lp.secs)); enclave != nullptr) {
+    native_.sync(*enclave);
+  }
+  remember_entry(block, kernel_, arch::tcs_of(block.lp.tcs).aep, uc.mcontext.rsp);
+}
+
+void Sgx::leave(ThreadBlock& block, UContext& uc) {
+  set_frame_pkru(uc, pkru_after_exit(block.xfrm, block.host_pkru, frame_pkru(uc), enclume_epc_fence));
+  if (engine().stats.on()) [[unlikely]] {
+    engine().stats.add(block.slot, Count::TicksInside, engine().stats.now() - block.entered_at);
+  }
+  block.traced = 0;
+  block.fast.door = nullptr;
+  block.inside.store(0, std::memory_order_seq_cst);
+  block.exits.fetch_add(1, std::memory_order_seq_cst);
+}
+
+/// After EEXIT by a trap: the next one from there, by a thread that has been remembered, needs none.
+void Sgx::remember_exit(ThreadBlock& block, LinearAddress enclu) {
+  if (enclume_fast_on == 0 || strict_) {
+    return;
+  }
+  // A selector costs a system call that interrupts all of the process's threads: not for a thread that soon
+  // ends.
+  constexpr std::uint64_t kExitsBeforeSelector = 3;
+  if (++block.fast.trapped_exits >= kExitsBeforeSelector) {
+    give_selector(block);
+  }
+  if (const auto vma = no_selectors() ? std::nullopt : vmas_.find(enclu)) {
+    native_.leave_directly(*vma, enclu, block.tid);
+  }
+}
+
+bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report, const Retry* retry) {
+  ThreadBlock& block = it.block;
+  if (!block.lp.enclave_mode) {
+    if (const auto fault = inject_at_entry(cpu)) {
+      return raise(it, cpu, *fault, false, {}, report);
+    }
+  }
+  bool resolved = false;  // a page fault of this very instruction, or of the one before it
+  for (;;) {
+    const LinearAddress mended = mended_by_enclu(block, cpu);
+    const bool was_inside = block.lp.enclave_mode;
+    const LinearAddress enclu(cpu.rip);
+    if (!was_inside) {
+      if (const auto vma = vmas_.find(cpu.address(arch::Reg::Rbx)); vma && vma->enclave->mapped()) {
+        block.inside.store(vma->enclave->secs_page().address.value, std::memory_order_seq_cst);
+      }
+    }
+    const LinearAddress output = was_inside ? output_of_enclu(cpu) : LinearAddress{};
+    const auto leaf = static_cast<std::uint32_t>(cpu[arch::Reg::Rax]);
+    it.evictions = kernel_.shared.evictions.load();
+    kernel::UserSpace space(kernel_);
+    TracedEnclu traced(block.lp, cpu);
+    const arch::LeafResult result = arch::enclu(kernel_.machine(), block.lp, cpu, space);
+    traced.ended(result, block.lp, cpu);
+    if (engine().stats.on()) [[unlikely]] {
+      engine().stats.add(block.slot, counted_as(leaf, result.has_value(), was_inside, block.lp.enclave_mode));
+    }
+    if (result) {
+      if (!was_inside && block.lp.enclave_mode) {
+        enter(block, it.uc);
+        if (!block.lp.elrange.contains(LinearAddress(cpu.rip))) {
+          // ERESUME to a frame that says so: the first fetch is refused.
+          return raise(it, cpu, arch::general_protection(), false, {}, report);
+        }
+        if (cpu.rip == block.site.next) {
+          release_site(block);
+        }
+      } else if (was_inside && !block.lp.enclave_mode) {
+        leave(block, it.uc);
+        remember_exit(block, enclu);
+      }
+      if (output.value() != 0) {
+        content_changed(output);
+      }
+      if (mended.value() != 0) {
+        give_data(mended);
+      }
+      if (cpu.pending_single_step) {
+        cpu.pending_single_step = false;
+        return raise(it, cpu, {Vector::DB, 0, {}}, true, {}, report, arch::dr6::kSingleStep);
+      }
+      if (resolved && !was_inside && block.lp.enclave_mode) {
+        // Back at the leaf whose operand it was (EACCEPT of a page that was never touched, say).
+        resolved = false;
+        std::byte code[15];
+        if (is_enclu(code, code_bytes(block, LinearAddress(cpu.rip), code))) {
+          continue;
+        }
+      }
+      if (block.lp.enclave_mode && retry != nullptr && cpu.rip == retry->rip) {
+        // Natively, what is known already would be one more signal.
+        if (const auto refused = refused_again(block, *retry)) {
+          return raise(it, cpu, *refused, false, {}, report);
+        }
+      }
+      if (block.lp.enclave_mode) {
+        return go_on(it, cpu, report);
+      }
+      finish(it, cpu);
+      return true;
+    }
+    if (!was_inside) {
+      block.inside.store(0, std::memory_order_seq_cst);
+    }
+    if (!was_inside && result.error() == arch::general_protection() &&
+        (met_an_eviction(cpu.address(arch::Reg::Rbx), it.evictions) ||
+         free_tcs_of_dead_thread(cpu.address(arch::Reg::Rbx)))) {
+      continue;
+    }
+    if (!raise(it, cpu, result.error(), false, {}, report)) {
+      return false;
+    }
+    if (!enclu_comes_next(it, cpu)) {
+      return true;
+    }
+    resolved = true;
+  }
+}
+
+/// Whether a TCS that seemed to be in use was on its way out of the EPC, or back.
+bool Sgx::met_an_eviction(LinearAddress tcs, std::uint64_t evictions) {
+  const auto vma = vmas_.find(tcs);
+  return vma && kernel::evicted_since(kernel_, *vma->enclave, evictions);
+}
+
+/// After a page fault that the kernel resolved, what follows natively would be one more trap at the same
+/// ENCLU, or at the AEP's: it can be executed at once, unless the program put something else there, or a
+/// signal has arrived meanwhile. That one is delivered here, with the exit as the fault left it. (Not where a
+/// fixup leads, though it may be an ENCLU: that can go round for ever, and signals have to come in between.)
+bool Sgx::enclu_comes_next(const Interruption& it, const CpuState& cpu) {
+  const ThreadBlock& block = it.block;
+  std::byte code[15];
+  return !it.redirected && !block.lp.enclave_mode && block.deferred.load(std::memory_order_relaxed) == 0 &&
+         is_enclu(code, code_bytes(block, LinearAddress(cpu.rip), code));
+}
+
+/// A thread that was killed inside an enclave which others share has not left it: on hardware the interrupt
+/// that brought the signal did that. Makes its TCS free, as that AEX would have. (The frame holds what an
+/// earlier exit left there; the dead thread's registers are gone.)
+bool Sgx::free_tcs_of_dead_thread(LinearAddress address) {
+  const arch::EpcPage page = epc_page_at(address.page());
+  if (!page || page.epcm->load().type != arch::PageType::Tcs) {
+    return false;
+  }
+  std::uint32_t owner = page.epcm->owner.load(std::memory_order_acquire);
+  if (owner == 0 || process_.alive(static_cast<int>(owner)) ||
+      !page.epcm->owner.compare_exchange_strong(owner, 0)) {
+    return false;
+  }
+  const auto vma = vmas_.find(address);
+  if (!vma) {
+    return false;
+  }
+  auto& tcs = *reinterpret_cast<arch::Tcs*>(page.data);
+  std::atomic_ref(tcs.cssa).fetch_add(1);
+  std::atomic_ref(tcs.state).store(0);
+  // The count last: from then on the TCS may be evicted.
+  auto& secs = *reinterpret_cast<arch::Secs*>(vma->enclave->secs_page().data);
+  const std::uint32_t now = arch::tracking_epoch(secs);
+  // Which epoch it entered in is not known. Counts of the one before block the next ETRACK for good, so they
+  // go first.
+  const std::uint64_t word = std::atomic_ref(arch::tracking_stripe(secs, address)).load();
+  if (arch::tracking_word::inside(word, now + 1) != 0) {
+    arch::tracking_leave(secs, now + 1, address);
+  } else if (arch::tracking_word::inside(word, now) != 0) {
+    arch::tracking_leave(secs, now, address);
+  }
+  return true;
+}
+
+}  // namespace enclume::engine
