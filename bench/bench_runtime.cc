@@ -112,6 +112,40 @@ void LoadToFirstEcall(benchmark::State& state) {
   }
 }
 
+// A mutex that nobody else wants: locked and unlocked, inside.
+void MutexUncontended(benchmark::State& state) {
+  constexpr std::uint64_t kTimes = 100'000;
+  std::vector<double> each;
+  for (auto unused : state) {
+    static_cast<void>(unused);
+    const double start = now();
+    benchmark::DoNotOptimize(enclave().call<runtime_calls::lock_and_unlock>(kTimes));
+    each.push_back((now() - start) / kTimes);
+  }
+  state.counters["pair_ns"] = median(each) * 1e9;
+}
+
+// What a page costs when the heap grows: EACCEPT, and the kernel's EAUG in between.
+void HeapGrowth(benchmark::State& state) {
+  constexpr std::uint64_t kBytes = std::uint64_t{16} << 20;
+  std::vector<double> each;
+  for (auto unused : state) {
+    static_cast<void>(unused);
+    const auto fresh = Enclave<RuntimeCalls>::load(ENCLUME_BENCH_IMAGE);
+    const double start = now();
+    if (!fresh || !fresh->call<runtime_calls::take_from_heap>(kBytes).value_or(false)) {
+      state.SkipWithError("no heap");
+      return;
+    }
+    const double time = now() - start;
+    state.SetIterationTime(time);
+    each.push_back(time / (kBytes / 4096));
+  }
+  state.counters["page_ns"] = median(each) * 1e9;
+}
+
+BENCHMARK(MutexUncontended);
+BENCHMARK(HeapGrowth)->UseManualTime()->Unit(benchmark::kMillisecond);
 BENCHMARK(EmptyEcall)->UseManualTime();
 BENCHMARK(EmptyOcall)->UseManualTime();
 BENCHMARK(span<runtime_calls::take>)->Name("Span4KiBIn")->UseManualTime();

@@ -15,13 +15,15 @@ void nothing();
 void nothing_outside(std::uint64_t times);
 std::uint64_t take(std::span<const std::byte> bytes);
 void give(enclume::OutSpan<std::byte> bytes);
+void lock_and_unlock(std::uint64_t times);
+bool take_from_heap(std::uint64_t bytes);
 
 // In the host.
 void nothing_there();
 
 }  // namespace runtime_calls
 
-using RuntimeCalls =
-    enclume::Interface<enclume::Ecalls<runtime_calls::nothing, runtime_calls::nothing_outside,
-                                       runtime_calls::take, runtime_calls::give>,
-                       enclume::Ocalls<runtime_calls::nothing_there>>;
+using RuntimeCalls = enclume::Interface<
+    enclume::Ecalls<runtime_calls::nothing, runtime_calls::nothing_outside, runtime_calls::take,
+                    runtime_calls::give, runtime_calls::lock_and_unlock, runtime_calls::take_from_heap>,
+    enclume::Ocalls<runtime_calls::nothing_there>>;

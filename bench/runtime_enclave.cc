@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cstdlib>
 #include "enclume/enclave/enclave.h"
+
+#include "enclume/enclave/sync.h"
 #include "runtime_calls.h"
 
 ENCLUME_ENCLAVE(RuntimeCalls);
@@ -19,6 +22,18 @@ std::uint64_t take(std::span<const std::byte> bytes) {
 
 void give(enclume::OutSpan<std::byte> bytes) {
   if (!bytes.empty()) bytes.back() = std::byte{1};
+}
+
+void lock_and_unlock(std::uint64_t times) {
+  static enclume::Mutex mutex;
+  while (times-- != 0) {
+    mutex.lock();
+    mutex.unlock();
+  }
+}
+
+bool take_from_heap(std::uint64_t bytes) {
+  return std::malloc(bytes) != nullptr;
 }
 
 }  // namespace runtime_calls

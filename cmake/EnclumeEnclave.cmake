@@ -2,13 +2,16 @@
 # Builds signed enclaves; part of the installed package, and used by the samples here as anybody would.
 #
 # enclume_add_enclave(NAME SOURCES source…
-#   [HEAP bytes] [STACK bytes] [THREADS number] [FRAMES number] [XFRM mask] [SURVIVE_FAULTS]
+#   [HEAP bytes] [HEAP_MAX bytes] [STACK bytes] [STACK_MAX bytes] [THREADS number] [FRAMES number] [XFRM mask]
+#   [SURVIVE_FAULTS]
 #   [OUTPUT file] [KEY file.pem] [PROD_ID number] [SVN number] [PRODUCTION] [LINK libraries…])
 #
 # Makes the target NAME and the file NAME.enclave, or OUTPUT, in the current binary directory (the target property
 # ENCLUME_IMAGE has its path). Sizes take a suffix K, M or G and are rounded up to pages. Defaults: HEAP 1M, STACK
 # 64K a thread, THREADS 4, FRAMES 4 (SSA frames a thread), XFRM 3 (x87 and SSE).
 #
+#   HEAP_MAX        up to here the heap grows, where the processor has SGX2; HEAP is there everywhere, from the start
+#   STACK_MAX       the same for the stack of each thread
 #   SURVIVE_FAULTS  an exception that nobody handles ends its call alone; without it, the whole enclave
 #   KEY             an RSA-3072 key with exponent 3; without it one is made for this build, good for testing only
 #   PRODUCTION      the enclave can't be loaded as a debug enclave
@@ -46,7 +49,7 @@ function(enclume_bytes text result)
 endfunction()
 
 function(enclume_add_enclave name)
-  cmake_parse_arguments(ARG "SURVIVE_FAULTS;PRODUCTION" "HEAP;STACK;THREADS;FRAMES;XFRM;OUTPUT;KEY;PROD_ID;SVN"
+  cmake_parse_arguments(ARG "SURVIVE_FAULTS;PRODUCTION" "HEAP;HEAP_MAX;STACK;STACK_MAX;THREADS;FRAMES;XFRM;OUTPUT;KEY;PROD_ID;SVN"
                         "SOURCES;LINK" ${ARGN})
   if(ARG_UNPARSED_ARGUMENTS OR NOT ARG_SOURCES)
     message(FATAL_ERROR "enclume_add_enclave(${name}): SOURCES are missing, or this is not understood: "
@@ -60,8 +63,19 @@ function(enclume_add_enclave name)
       set(ARG_${key} ${value})
     endif()
   endforeach()
-  enclume_bytes(${ARG_HEAP} heap)
-  enclume_bytes(${ARG_STACK} stack)
+  foreach(part HEAP=heap STACK=stack)
+    string(REPLACE "=" ";" part ${part})
+    list(GET part 0 key)
+    list(GET part 1 variable)
+    if(NOT DEFINED ARG_${key}_MAX)
+      set(ARG_${key}_MAX ${ARG_${key}})
+    endif()
+    enclume_bytes(${ARG_${key}} ${variable})
+    enclume_bytes(${ARG_${key}_MAX} ${variable}_max)
+    if(${variable}_max LESS ${variable})
+      message(FATAL_ERROR "enclume_add_enclave(${name}): ${key}_MAX is less than ${key}")
+    endif()
+  endforeach()
   set(flags 0)
   if(ARG_SURVIVE_FAULTS)
     set(flags 1)
@@ -72,7 +86,9 @@ function(enclume_add_enclave name)
   file(CONFIGURE OUTPUT ${notes} @ONLY CONTENT
 "#define ENCLUME_THREADS @ARG_THREADS@
 #define ENCLUME_HEAP @heap@
+#define ENCLUME_HEAP_MAX @heap_max@
 #define ENCLUME_STACK @stack@
+#define ENCLUME_STACK_MAX @stack_max@
 #define ENCLUME_FRAMES @ARG_FRAMES@
 #define ENCLUME_FLAGS @flags@
 #define ENCLUME_XFRM @ARG_XFRM@

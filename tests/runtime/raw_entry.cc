@@ -22,7 +22,7 @@ static_assert(offsetof(Registers, rdi) == 64 && offsetof(Registers, xmm) == 96);
 
 struct RawEnclave::State {
   std::optional<host::LoadedEnclave> enclave;
-  std::uint64_t tcs = 0;
+  std::vector<std::uint64_t> tcs;
   void* function = find_vdso_symbol("__vdso_sgx_enter_enclave");
 };
 
@@ -37,7 +37,9 @@ RawEnclave::RawEnclave(const char* path) : state_(new State) {
       *image, all.subspan(image->sigstruct_offset(), edge::kSigstructSize), false, error);
   if (!enclave || state_->function == nullptr) throw std::runtime_error("not loaded");
   state_->enclave = std::move(*enclave);
-  state_->tcs = base() + image->layout().thread(image->config(), image->tls_size(), 0).tcs;
+  for (std::uint32_t index = 0; index < image->config().threads; ++index) {
+    state_->tcs.push_back(base() + image->layout().thread(image->config(), image->tls_size(), index).tcs);
+  }
 }
 
 RawEnclave::~RawEnclave() {
@@ -50,9 +52,20 @@ std::uint64_t RawEnclave::base() const {
 
 std::uint32_t RawEnclave::enter(std::uint64_t command, std::uint64_t at, std::uint64_t argument) {
   sgx_enclave_run run{};
-  run.tcs = state_->tcs;
+  run.tcs = state_->tcs[0];
   mailbox.exit = ENCLUME_EXIT_REFUSED;
   enclume_test_enter(command, at, argument, &after, &run, state_->function);
+  return run.function;
+}
+
+std::uint32_t RawEnclave::enter(std::uint32_t index, edge::Mailbox& box, std::uint64_t command,
+                                std::uint64_t argument) {
+  sgx_enclave_run run{};
+  run.tcs = state_->tcs.at(index);
+  box.exit = ENCLUME_EXIT_REFUSED;
+  Registers registers;
+  enclume_test_enter(command, reinterpret_cast<std::uint64_t>(&box), argument, &registers, &run,
+                     state_->function);
   return run.function;
 }
 

@@ -27,6 +27,8 @@ class RawEnclave {
   /// EENTER by TCS 0 with these registers; Mailbox.exit is ENCLUME_EXIT_REFUSED before. The vDSO function's
   /// leaf afterwards: 4 if the enclave has left by itself.
   std::uint32_t enter(std::uint64_t command, std::uint64_t mailbox, std::uint64_t argument);
+  /// The same by TCS `index`, which other threads leave alone meanwhile.
+  std::uint32_t enter(std::uint32_t index, edge::Mailbox& box, std::uint64_t command, std::uint64_t argument);
   edge::Mailbox mailbox{};
   Registers after{};
 

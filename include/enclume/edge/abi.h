@@ -22,21 +22,30 @@
 #define ENCLUME_EXIT_OCALL 2   /* value: number of the call; words: where its arguments are */
 #define ENCLUME_EXIT_RESUME 3  /* the exception has been seen to: ERESUME */
 
+/* What the platform has, in Mailbox.words of COMMAND_START. The host's word: if it lies, less works. */
+#define ENCLUME_PLATFORM_DYNAMIC_MEMORY 1 /* pages can come later: SGX2, and the kernel's part of it */
+
 /* OCALLs of the runtime's own; the user's count up from 0. */
 #define ENCLUME_OCALL_ALLOCATE \
   0x80000000 /* words[0] = bytes; on return words[0] = address, valid until DONE */
+/* Each thread (TCS) has an event. words[0] = nanoseconds, all ones: no limit; waits for the event and takes
+ * it; on return words[0] = 0, or 1 if the time was over first. */
+#define ENCLUME_OCALL_SLEEP 0x80000001
+#define ENCLUME_OCALL_WAKE 0x80000002 /* words[0] = index of the thread whose event comes */
 
 /* Offsets in the thread block, which FS leads to. The first eight words are the compiler's (0: self, 0x28:
  * stack protector). What begins with SEED is put there by the loader, measured, as offsets from the enclave's
  * base. */
 #define ENCLUME_TB_SELF 0x00
 #define ENCLUME_TB_CANARY 0x28
-#define ENCLUME_TB_STACK 0x40   /* RSP for the next entry; 0: this thread has never run */
-#define ENCLUME_TB_LEVEL 0x48   /* the CSSA that the running code was entered with */
-#define ENCLUME_TB_FRAME 0x50   /* innermost EntryFrame; 0: none */
-#define ENCLUME_TB_OUTSIDE 0x58 /* 1: left by an OCALL, which may be returned to */
+#define ENCLUME_TB_STACK 0x40        /* RSP for the next entry; 0: this thread has never run */
+#define ENCLUME_TB_LEVEL 0x48        /* the CSSA that the running code was entered with */
+#define ENCLUME_TB_FRAME 0x50        /* innermost EntryFrame; 0: none */
+#define ENCLUME_TB_OUTSIDE 0x58      /* 1: left by an OCALL, which may be returned to */
+#define ENCLUME_TB_STACK_LIMIT 0x70  /* lowest address that the stack may grow down to */
+#define ENCLUME_TB_STACK_BOTTOM 0x78 /* lowest address that it has pages for */
 #define ENCLUME_TB_SEED_STACK_TOP 0x80
-#define ENCLUME_TB_SEED_STACK_END 0x88 /* lowest address */
+#define ENCLUME_TB_SEED_STACK_END 0x88 /* lowest address that the loader adds */
 #define ENCLUME_TB_SEED_ALT_TOP 0x90   /* stack for exception handlers */
 #define ENCLUME_TB_SEED_ALT_END 0x98
 #define ENCLUME_TB_SEED_TCS 0xa0
@@ -65,6 +74,7 @@ namespace enclume::edge {
 struct Mailbox {
   // Host to enclave.
   std::uint64_t words;         ///< Address of the arguments, and of the result: see marshal.h.
+                               ///< COMMAND_START: ENCLUME_PLATFORM_*.
   std::uint64_t scratch;       ///< Host memory that the enclave may use for data that go out.
   std::uint64_t scratch_size;  ///< Bytes.
   // Enclave to host.
@@ -84,7 +94,9 @@ struct ThreadBlock {
   std::uint64_t level;
   std::uint64_t frame;
   std::uint64_t outside;
-  std::uint64_t reserved[4];
+  std::uint64_t reserved[2];
+  std::uint64_t stack_limit;
+  std::uint64_t stack_bottom;
   std::uint64_t seed_stack_top;
   std::uint64_t seed_stack_end;
   std::uint64_t seed_alt_top;
@@ -99,6 +111,8 @@ static_assert(offsetof(ThreadBlock, stack) == ENCLUME_TB_STACK);
 static_assert(offsetof(ThreadBlock, level) == ENCLUME_TB_LEVEL);
 static_assert(offsetof(ThreadBlock, frame) == ENCLUME_TB_FRAME);
 static_assert(offsetof(ThreadBlock, outside) == ENCLUME_TB_OUTSIDE);
+static_assert(offsetof(ThreadBlock, stack_limit) == ENCLUME_TB_STACK_LIMIT);
+static_assert(offsetof(ThreadBlock, stack_bottom) == ENCLUME_TB_STACK_BOTTOM);
 static_assert(offsetof(ThreadBlock, seed_stack_top) == ENCLUME_TB_SEED_STACK_TOP);
 static_assert(offsetof(ThreadBlock, seed_stack_end) == ENCLUME_TB_SEED_STACK_END);
 static_assert(offsetof(ThreadBlock, seed_alt_top) == ENCLUME_TB_SEED_ALT_TOP);

@@ -22,15 +22,19 @@ inline constexpr std::size_t kSigstructSize = 1808;
 struct EnclaveConfig {
   std::uint32_t version;  ///< kConfigVersion
   std::uint32_t threads;  ///< TCS pages, 1 to kMaxThreads.
-  std::uint64_t heap;     ///< Bytes, whole pages.
-  std::uint64_t stack;    ///< Bytes a thread, whole pages.
+  std::uint64_t heap;     ///< Bytes that are there from the start, whole pages.
+  std::uint64_t stack;    ///< The same of each thread's stack.
   std::uint32_t frames;   ///< SSA frames a thread (NSSA), kMinFrames to kMaxFrames.
   std::uint32_t flags;    ///< kFlag*
   std::uint64_t xfrm;     ///< XSAVE components that the enclave uses (ATTRIBUTES.XFRM).
+  // Up to here they grow where the platform has dynamic memory (SGX2). The pages beyond `heap` and `stack`
+  // are not the loader's, so what is measured, and signed, is the same with and without.
+  std::uint64_t heap_max;   ///< Bytes, whole pages; at least `heap`.
+  std::uint64_t stack_max;  ///< The same.
 };
-static_assert(sizeof(EnclaveConfig) == 40);
+static_assert(sizeof(EnclaveConfig) == 56);
 
-inline constexpr std::uint32_t kConfigVersion = 1;
+inline constexpr std::uint32_t kConfigVersion = 2;
 inline constexpr std::uint32_t kMaxThreads = 1024;
 /// One for the running code, one for a handler, one to end what fails in the handler.
 inline constexpr std::uint32_t kMinFrames = 3;
@@ -51,15 +55,17 @@ inline constexpr std::uint64_t kRescueStackSize = kPageSize;
 [[nodiscard]] constexpr bool is_valid(const EnclaveConfig& c) noexcept {
   return c.version == kConfigVersion && c.threads >= 1 && c.threads <= kMaxThreads &&
          c.frames >= kMinFrames && c.frames <= kMaxFrames && c.heap % kPageSize == 0 &&
-         c.heap <= kMaxSize / 4 && c.stack >= kPageSize && c.stack % kPageSize == 0 &&
-         c.stack <= kMaxSize / 4 / kMaxThreads && (c.xfrm & 3) == 3 && (c.xfrm & ~kXfrmAllowed) == 0 &&
-         (c.flags & ~kFlagSurviveFaults) == 0;
+         c.heap_max % kPageSize == 0 && c.heap <= c.heap_max && c.heap_max <= kMaxSize / 4 &&
+         c.stack >= kPageSize && c.stack % kPageSize == 0 && c.stack_max % kPageSize == 0 &&
+         c.stack <= c.stack_max && c.stack_max <= kMaxSize / 4 / kMaxThreads && (c.xfrm & 3) == 3 &&
+         (c.xfrm & ~kXfrmAllowed) == 0 && (c.flags & ~kFlagSurviveFaults) == 0;
 }
 
 /// Offsets in the enclave. One thread's pages stand together:
 ///   (guard) stack (guard) alternate stack | TCS | SSA frames | TLS | thread block
 struct ThreadLayout {
-  std::uint64_t stack_end;  ///< lowest address
+  std::uint64_t stack_limit;  ///< lowest address
+  std::uint64_t stack_end;    ///< lowest address that is there from the start
   std::uint64_t stack_top;
   std::uint64_t alt_end;
   std::uint64_t alt_top;
@@ -73,7 +79,8 @@ struct ThreadLayout {
 /// image, (guard), heap, then the threads. `image_end` and `tls_size` are the ELF file's.
 struct Layout {
   std::uint64_t heap;
-  std::uint64_t heap_end;
+  std::uint64_t heap_end;    ///< of what is there from the start
+  std::uint64_t heap_limit;  ///< of what may come
   std::uint64_t threads;
   std::uint64_t thread_stride;
   std::uint64_t end;
@@ -84,8 +91,9 @@ struct Layout {
     Layout l{};
     l.heap = page_up(image_end) + kPageSize;
     l.heap_end = l.heap + c.heap;
-    l.threads = l.heap_end;
-    l.thread_stride = kPageSize + c.stack + kPageSize + kAltStackSize + kPageSize + c.frames * kPageSize +
+    l.heap_limit = l.heap + c.heap_max;
+    l.threads = l.heap_limit;
+    l.thread_stride = kPageSize + c.stack_max + kPageSize + kAltStackSize + kPageSize + c.frames * kPageSize +
                       page_up(tls_size) + kPageSize;
     l.end = l.threads + c.threads * l.thread_stride + kPageSize;
     l.size = std::bit_ceil(l.end);
@@ -95,8 +103,9 @@ struct Layout {
   [[nodiscard]] constexpr ThreadLayout thread(const EnclaveConfig& c, std::uint64_t tls_size,
                                               std::uint32_t index) const noexcept {
     ThreadLayout t{};
-    t.stack_end = threads + index * thread_stride + kPageSize;
-    t.stack_top = t.stack_end + c.stack;
+    t.stack_limit = threads + index * thread_stride + kPageSize;
+    t.stack_top = t.stack_limit + c.stack_max;
+    t.stack_end = t.stack_top - c.stack;
     t.alt_end = t.stack_top + kPageSize;
     t.alt_top = t.alt_end + kAltStackSize;
     t.tcs = t.alt_top;

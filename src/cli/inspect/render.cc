@@ -261,7 +261,9 @@ ordered_json runtime_json(const RuntimeImage& image) {
           {"threads", image.config.threads},
           {"ssa_frames", image.config.frames},
           {"heap", image.config.heap},
+          {"heap_max", image.config.heap_max},
           {"stack", image.config.stack},
+          {"stack_max", image.config.stack_max},
           {"xfrm", fmt::format("{:#x}", image.config.xfrm)},
           {"survives_faults", (image.config.flags & edge::kFlagSurviveFaults) != 0},
           {"mrenclave", hex(image.mrenclave)}};
@@ -275,9 +277,13 @@ std::string runtime_text(const RuntimeImage& image, bool is_signed, bool agrees)
                                                 : ": NOT the signed one; EINIT fails"));
   lines.add("size", fmt::format("{:#x} bytes; {} pages, {} of them measured with their contents", image.size,
                                 image.pages, image.measured_pages));
-  lines.add("threads", fmt::format("{}, each with {} SSA frames and {:#x} bytes of stack",
-                                   image.config.threads, image.config.frames, image.config.stack));
-  lines.add("heap", fmt::format("{:#x} bytes", image.config.heap));
+  const auto sizes = [](std::uint64_t from, std::uint64_t to) {
+    return from == to ? fmt::format("{:#x} bytes", from)
+                      : fmt::format("{:#x} bytes, with SGX2 up to {:#x},", from, to);
+  };
+  lines.add("threads", fmt::format("{}, each with {} SSA frames", image.config.threads, image.config.frames));
+  lines.add("stacks", sizes(image.config.stack, image.config.stack_max));
+  lines.add("heap", sizes(image.config.heap, image.config.heap_max));
   lines.add("XFRM", with_names(image.config.xfrm, kXfrmNames));
   lines.add("unhandled faults",
             (image.config.flags & edge::kFlagSurviveFaults) != 0 ? "end their call" : "end the enclave");

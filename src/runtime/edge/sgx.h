@@ -13,7 +13,7 @@ namespace enclume::edge {
 inline constexpr std::uint32_t kEenter = 2, kEresume = 3, kEexit = 4;
 
 // SECINFO.FLAGS.
-inline constexpr std::uint64_t kRead = 1, kWrite = 2, kExecute = 4;
+inline constexpr std::uint64_t kRead = 1, kWrite = 2, kExecute = 4, kPending = 8;
 inline constexpr std::uint64_t kTcsPage = 1 << 8, kRegularPage = 2 << 8;
 
 // ATTRIBUTES.

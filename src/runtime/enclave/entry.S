@@ -47,8 +47,7 @@ enclume_entry:
 	je	.Lrefuse
 
 	/* An ECALL: below what this thread was doing when it left, if it was. */
-	lea	__ehdr_start(%rip), %r10
-	add	%fs:ENCLUME_TB_SEED_STACK_END, %r10
+	mov	%fs:ENCLUME_TB_STACK_LIMIT, %r10
 	add	$STACK_RESERVE, %r10
 	cmp	%r10, %r11
 	jb	.Lrefuse
@@ -84,6 +83,10 @@ enclume_entry:
 	lea	__ehdr_start(%rip), %r10
 	test	%rax, %rax
 	jnz	.Lrefuse
+	mov	%r10, %r11
+	add	%fs:ENCLUME_TB_SEED_STACK_END, %r11
+	mov	%r11, %fs:ENCLUME_TB_STACK_LIMIT
+	mov	%r11, %fs:ENCLUME_TB_STACK_BOTTOM
 	mov	%r10, %r11
 	add	%fs:ENCLUME_TB_SEED_STACK_TOP, %r11
 	add	%fs:ENCLUME_TB_SEED_BLOCK, %r10

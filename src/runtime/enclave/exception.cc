@@ -14,6 +14,8 @@ extern "C" {
 [[gnu::visibility("hidden"), noreturn]] void enclume_finish() noexcept;
 [[gnu::visibility("hidden"), noreturn]] void enclume_finish_exception() noexcept;
 [[gnu::visibility("hidden")]] void enclume_guard_return() noexcept;
+[[gnu::visibility("hidden")]] extern const char enclume_accept_instruction[];
+[[gnu::visibility("hidden")]] extern const char enclume_accept_end[];
 }
 
 // The end of an SSA frame (SDM volume 3D, "GPRSGX Region", "EXINFO Structure"); the second is there if the
@@ -164,6 +166,36 @@ bool ask_all(Exception& exception, std::uint64_t interrupted_frame) {
   return false;
 }
 
+// Pages that a stack gets at a time, if it may still have so many.
+constexpr std::uint64_t kStackGrowth = 4 * edge::kPageSize;
+
+// Whether the exception was a touch of what this thread's stack may grow to, which has pages now.
+bool grow_stack(const Exception& exception) {
+  edge::ThreadBlock& thread = this_thread();
+  if (exception.vector != kPageFault || *exception.address < thread.stack_limit ||
+      *exception.address >= thread.stack_bottom) {
+    return false;
+  }
+  const std::uint64_t page = *exception.address & ~(edge::kPageSize - 1);
+  const std::uint64_t ahead = kStackGrowth - edge::kPageSize;
+  const std::uint64_t to = page - thread.stack_limit < ahead ? thread.stack_limit : page - ahead;
+  // From the top down, so that the stack is whole wherever it ends.
+  while (thread.stack_bottom > to) {
+    const std::uint64_t next = thread.stack_bottom - edge::kPageSize;
+    if (accept_pages(next, edge::kPageSize) == 0) break;
+    thread.stack_bottom = next;
+  }
+  return thread.stack_bottom <= page;
+}
+
+// Whether it was an EACCEPT for which the host had no page: that fails, and its caller goes on.
+bool fail_accept(const Exception& exception) {
+  if (exception.registers.rip != address_of(enclume_accept_instruction)) return false;
+  exception.registers.rax = ~std::uint32_t{0};
+  exception.registers.rip = address_of(enclume_accept_end);
+  return true;
+}
+
 void tell_host(std::uint64_t exit, std::uint64_t value) {
   const std::uint64_t words[2] = {exit, value};
   copy_out(this_entry()->mailbox + offsetof(edge::Mailbox, exit), words, sizeof words);
@@ -219,12 +251,14 @@ HandlerState handler_state() noexcept {
 bool handle_exception(std::uint64_t cssa, bool just_end) noexcept {
   const edge::ThreadBlock& thread = this_thread();
   const std::uint64_t interrupted = this_entry()->outer;
+  Exception exception = exception_of(saved_at(cssa));
+  // The runtime's own, before anybody is asked.
+  if (fail_accept(exception) || (!just_end && grow_stack(exception))) return true;
   // In the middle of an entry that has no frame yet: there is nothing to end.
   if (interrupted == 0) return false;
   const bool is_rescue = address_of(this_entry()) < base() + thread.seed_alt_end + edge::kRescueStackSize ||
                          cssa + 1 == enclume_config.frames;
   if (!just_end && !is_rescue && thread.reserved[0] != 0) {
-    Exception exception = exception_of(saved_at(cssa));
     if (ask_all(exception, interrupted)) return true;
   }
   end_interrupted(cssa);

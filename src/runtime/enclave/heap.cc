@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The enclave's heap: two-level segregated fit (Masmano et al., "TLSF", 2004). Constant time, 16-byte
-// alignment, 16 bytes a block, neighbours merge at once.
+// alignment, 16 bytes a block, neighbours merge at once. Where the platform has dynamic memory it grows up to
+// heap_max: pages are accepted some at a time, before anybody touches them.
+#include "enclume/enclave/heap.h"
+
 #include <atomic>
 #include <bit>
 #include <cerrno>
@@ -13,7 +16,9 @@ namespace enclume::enclave {
 namespace {
 
 constexpr std::size_t kAlign = 16;
-constexpr unsigned kSteps = 8;    // classes for each power of two
+constexpr unsigned kSteps = 8;  // classes for each power of two
+// Bytes that the heap grows by at least.
+constexpr std::uint64_t kGrowth = 16 * edge::kPageSize;
 constexpr unsigned kLevels = 40;  // powers of two, from kAlign * kSteps on; all smaller ones are level 0
 
 // In front of every block, and one more of size 0, in use, behind the last.
@@ -50,22 +55,23 @@ Class class_of(std::size_t size) {
 
 class Heap {
  public:
-  void start(std::uint64_t begin, std::uint64_t end) {
-    if (end - begin < 4 * Block::kHeader) return;
-    auto* const first = reinterpret_cast<Block*>(begin);
-    first->previous_size = 0;
-    first->size_and_used = end - begin - 2 * Block::kHeader;
-    Block* const last = first->after();
-    last->previous_size = first->size();
-    last->size_and_used = 1;
-    insert(first);
+  // [begin, end) has pages; up to `limit` it may grow.
+  void start(std::uint64_t begin, std::uint64_t end, std::uint64_t limit) {
+    begin_ = end_ = begin;
+    limit_ = limit;
+    if (end != begin) extend(end);
+  }
+
+  HeapSize size() {
+    const Lock lock(*this);
+    return {end_ - begin_, limit_ - begin_};
   }
 
   void* allocate(std::size_t bytes) {
     const std::size_t size = rounded(bytes);
     if (size == 0) return nullptr;
     const Lock lock(*this);
-    Block* const block = find(size);
+    Block* const block = find_or_grow(size);
     if (block == nullptr) return nullptr;
     split(block, size);
     block->size_and_used |= 1;
@@ -79,7 +85,7 @@ class Heap {
     // Room in front for a block of its own, which is freed again.
     if (size == 0 || size > SIZE_MAX / 4 || alignment > SIZE_MAX / 4) return nullptr;
     const Lock lock(*this);
-    Block* block = find(size + alignment + Block::kHeader + kAlign);
+    Block* block = find_or_grow(size + alignment + Block::kHeader + kAlign);
     if (block == nullptr) return nullptr;
     const std::uint64_t start = address_of(block->payload());
     std::uint64_t aligned = (start + alignment - 1) & ~(alignment - 1);
@@ -166,12 +172,60 @@ class Heap {
     if (steps_[level] == 0) levels_ &= ~(std::uint64_t{1} << level);
   }
 
+  // To the next class, so that whatever is in it is big enough.
+  static std::size_t rounded_to_class(std::size_t size) {
+    if (size < kAlign * kSteps) return size;
+    const std::size_t step = std::size_t{1} << (std::bit_width(size) - 4);
+    return (size + step - 1) & ~(step - 1);
+  }
+
+  Block* find_or_grow(std::size_t size) {
+    if (Block* const block = find(size)) return block;
+    return grow(rounded_to_class(size)) ? find(size) : nullptr;
+  }
+
+  // What ends at the heap's end becomes a free block of at least `size`. False, and no page was wasted on
+  // it, if that is more than there may be; or if the host has no pages, and then what it had is kept.
+  bool grow(std::size_t size) {
+    Block* const tail = last_ != nullptr && last_->previous_size != 0 ? last_->before() : nullptr;
+    const std::size_t have = tail != nullptr && !tail->used() ? tail->size() : 0;
+    // Of the new pages the end mark takes one header, and where there is no heap yet its first block another.
+    const std::uint64_t missing = edge::page_up(size - have + 2 * Block::kHeader);
+    if (missing > limit_ - end_) return false;
+    std::uint64_t wish = missing < kGrowth ? kGrowth : missing;
+    if (wish > limit_ - end_) wish = limit_ - end_;
+    const std::uint64_t got = accept_pages(end_, wish);
+    if (got != 0) extend(end_ + got);
+    return got >= missing;
+  }
+
+  // Takes [end_, to) in, which has pages.
+  void extend(std::uint64_t to) {
+    Block* block = last_;
+    if (block == nullptr) {
+      block = reinterpret_cast<Block*>(end_);
+      block->previous_size = 0;
+      block->size_and_used = to - end_ - 2 * Block::kHeader;
+    } else {
+      // The end mark becomes the header of the new block.
+      block->size_and_used = to - end_ - Block::kHeader;
+      if (block->previous_size != 0 && !block->before()->used()) {
+        Block* const before = block->before();
+        remove(before);
+        before->size_and_used += Block::kHeader + block->size();
+        block = before;
+      }
+    }
+    end_ = to;
+    last_ = block->after();
+    last_->previous_size = block->size();
+    last_->size_and_used = 1;
+    insert(block);
+  }
+
   // A free block of at least `size`, taken out of its list.
   Block* find(std::size_t size) {
-    // Rounded up to the next class, so that whatever is in it is big enough.
-    std::size_t up = size;
-    if (size >= kAlign * kSteps) up += (std::size_t{1} << (std::bit_width(size) - 4)) - 1;
-    auto [level, step] = class_of(up);
+    auto [level, step] = class_of(rounded_to_class(size));
     unsigned steps = steps_[level] & (~0U << step);
     if (steps == 0) {
       const std::uint64_t levels = levels_ & (~std::uint64_t{1} << level);
@@ -197,6 +251,8 @@ class Heap {
   }
 
   std::atomic_flag locked_ = ATOMIC_FLAG_INIT;
+  std::uint64_t begin_ = 0, end_ = 0, limit_ = 0;
+  Block* last_ = nullptr;  // the end mark; null: there is no heap
   std::uint64_t levels_ = 0;
   unsigned steps_[kLevels] = {};
   Block* free_[kLevels][kSteps] = {};
@@ -204,11 +260,21 @@ class Heap {
 
 Heap heap;
 
+// std::has_single_bit() is a function of libgcc where there is no POPCNT.
+constexpr bool is_power_of_two(std::size_t number) {
+  return number != 0 && (number & (number - 1)) == 0;
+}
+
 }  // namespace
 
 void start_heap() noexcept {
   const edge::Layout where = layout();
-  heap.start(base() + where.heap, base() + where.heap_end);
+  heap.start(base() + where.heap, base() + where.heap_end,
+             base() + (has_dynamic_memory ? where.heap_limit : where.heap_end));
+}
+
+HeapSize heap_size() noexcept {
+  return heap.size();
 }
 
 }  // namespace enclume::enclave
@@ -247,11 +313,13 @@ void* realloc(void* old, std::size_t bytes) {
 }
 
 void* aligned_alloc(std::size_t alignment, std::size_t bytes) {
-  return std::has_single_bit(alignment) ? enclume::enclave::heap.allocate_aligned(alignment, bytes) : nullptr;
+  return enclume::enclave::is_power_of_two(alignment)
+             ? enclume::enclave::heap.allocate_aligned(alignment, bytes)
+             : nullptr;
 }
 
 int posix_memalign(void** result, std::size_t alignment, std::size_t bytes) {
-  if (!std::has_single_bit(alignment) || alignment < sizeof(void*)) return EINVAL;
+  if (!enclume::enclave::is_power_of_two(alignment) || alignment < sizeof(void*)) return EINVAL;
   void* const block = aligned_alloc(alignment, bytes);
   if (block == nullptr) return ENOMEM;
   *result = block;

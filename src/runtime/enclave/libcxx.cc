@@ -86,6 +86,9 @@ const nothrow_t nothrow{};
 [[gnu::noreturn]] void __throw_out_of_range_fmt(const char*, ...) {
   abort();
 }
+[[gnu::noreturn]] void __throw_system_error(int) {
+  abort();
+}
 [[gnu::noreturn]] void __throw_runtime_error(const char*) {
   abort();
 }

@@ -54,6 +54,12 @@ void learn_range() noexcept;
 void relocate() noexcept;
 /// Gives this thread its thread-local variables, if it has none yet.
 void prepare_thread() noexcept;
+/// The host says, at the start, that pages can come later (ENCLUME_PLATFORM_DYNAMIC_MEMORY).
+extern bool has_dynamic_memory;
+/// EACCEPTs new pages of zeros, and has the kernel add them by that. Bytes from `first` on that it has got:
+/// less than `bytes` if the kernel has no more. Every page once only: accepting it again would believe a host
+/// that has taken it away and brought zeros.
+[[nodiscard]] std::uint64_t accept_pages(std::uint64_t first, std::uint64_t bytes) noexcept;
 /// Makes the heap of what the layout leaves for it. Once.
 void start_heap() noexcept;
 /// Constructors of static objects. Once.
@@ -67,6 +73,10 @@ struct EntryContext {
 [[nodiscard]] inline EntryContext& this_context() noexcept {
   return *reinterpret_cast<EntryContext*>(this_entry()->context);
 }
+
+/// An OCALL of the runtime's own (ENCLUME_OCALL_*), with one word each way. kOutOfMemory, or the host's
+/// status.
+[[nodiscard]] Code call_host(std::uint32_t number, std::uint64_t& word) noexcept;
 
 /// The registers at the end of the frame that this entry's exception was saved in, of CSSA `cssa` − 1, are
 /// changed so that ERESUME goes on as somebody has decided; `just_end`: nobody is asked. False: nothing can

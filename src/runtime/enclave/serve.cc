@@ -31,11 +31,12 @@ void report(std::uint64_t mailbox, std::uint64_t exit, std::uint64_t value) noex
   copy_out(mailbox + offsetof(edge::Mailbox, exit), words, sizeof words);
 }
 
-Code start(std::uint64_t fingerprint) noexcept {
+Code start(std::uint64_t fingerprint, std::uint64_t platform) noexcept {
   State fresh = State::kFresh;
   if (!state.compare_exchange_strong(fresh, State::kStarting)) return Code::kRefused;
   relocate();
   if (fingerprint != enclume_service.fingerprint) return Code::kWrongInterface;
+  has_dynamic_memory = (platform & ENCLUME_PLATFORM_DYNAMIC_MEMORY) != 0;
   prepare_thread();
   start_heap();
   run_constructors();
@@ -72,7 +73,7 @@ void enclume_serve(std::uint32_t command, std::uint64_t mailbox, std::uint64_t a
     enclume_finish_exception();
   }
   if (!reachable) return;
-  const Code code = command == ENCLUME_COMMAND_START  ? start(argument)
+  const Code code = command == ENCLUME_COMMAND_START  ? start(argument, context.offer.words)
                     : command == ENCLUME_COMMAND_CALL ? call(argument, context.offer)
                                                       : Code::kRefused;
   report(mailbox, ENCLUME_EXIT_DONE, static_cast<std::uint64_t>(code));

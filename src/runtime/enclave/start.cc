@@ -46,6 +46,7 @@ void prepare_thread() noexcept {
     std::memcpy(start, enclume_tls_start, data);
     std::memset(start + data, 0, size - data);
   }
+  if (has_dynamic_memory) block.stack_limit -= enclume_config.stack_max - enclume_config.stack;
   block.reserved[0] = 1;
 }
 

@@ -5,6 +5,7 @@
 
 #include "enclume/enclave/enclave.h"
 #include "enclume/enclave/memory.h"
+#include "runtime/enclave/self.h"
 
 namespace enclume::enclave {
 
@@ -74,6 +75,16 @@ std::uint64_t OutboundBase::reserve(std::size_t bytes) noexcept {
     return 0;
   }
   return at;
+}
+
+Code call_host(std::uint32_t number, std::uint64_t& word) noexcept {
+  OutboundBase out(offered());
+  const std::uint64_t at = out.reserve(sizeof word);
+  if (at == 0) return out.code();
+  copy_out(at, &word, sizeof word);
+  const Code code = leave(number, at, out.used());
+  if (code == Code::kOk) copy_in(&word, at, sizeof word);
+  return code;
 }
 
 std::uint64_t OutboundBase::send(const void* data, std::size_t bytes) noexcept {

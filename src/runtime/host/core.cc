@@ -82,6 +82,14 @@ Code serve_ocall(Activation& activation) noexcept {
       words[0] = allocate(activation, words[0]);
       return Code::kOk;
     }
+    if (mailbox.value == ENCLUME_OCALL_SLEEP) {
+      words[0] = activation.core->events().wait(activation.tcs, words[0]) ? 0 : 1;
+      return Code::kOk;
+    }
+    if (mailbox.value == ENCLUME_OCALL_WAKE) {
+      activation.core->events().wake(words[0]);
+      return Code::kOk;
+    }
     if (mailbox.value >= table.count) return Code::kNoSuchCall;
     table.stubs[mailbox.value](words, activation);
     return Code::kOk;
@@ -186,16 +194,17 @@ Core::Core(LoadedEnclave enclave, const Image& image, const LoadOptions& options
       when_busy_(options.when_busy),
       ocalls_(ocalls),
       function_(function),
-      pool_(config_.threads) {}
+      pool_(config_.threads),
+      events_(config_.threads) {}
 
 Error Core::start() {
   Activation activation;
-  std::uint64_t words[1];
-  return invoke(activation, ENCLUME_COMMAND_START, ocalls_.fingerprint, words);
+  const std::uint64_t platform = enclave_.has_dynamic_memory() ? ENCLUME_PLATFORM_DYNAMIC_MEMORY : 0;
+  return invoke(activation, ENCLUME_COMMAND_START, ocalls_.fingerprint, platform);
 }
 
 Error Core::invoke(Activation& activation, std::uint32_t command, std::uint64_t argument,
-                   std::uint64_t* words) {
+                   std::uint64_t words) {
   // A call that one of our OCALLs makes goes in by the TCS that has left by it.
   const Activation* same = thread.innermost;
   while (same != nullptr && same->core != this) same = same->outer;
@@ -212,7 +221,7 @@ Error Core::invoke(Activation& activation, std::uint32_t command, std::uint64_t 
   activation.core = this;
   sgx_enclave_run run{};
   run.tcs = tcs_address(activation.tcs);
-  activation.mailbox.words = reinterpret_cast<std::uint64_t>(words);
+  activation.mailbox.words = words;
   offer_scratch(activation.mailbox, thread.innermost);
   Call call;
   call.function = function_;
@@ -259,7 +268,8 @@ std::shared_ptr<Core> load(const char* path, const LoadOptions& options, const O
 }
 
 Error invoke(Core& core, Activation& activation, std::uint32_t number, std::uint64_t* words) {
-  const Error error = core.invoke(activation, ENCLUME_COMMAND_CALL, number, words);
+  const Error error =
+      core.invoke(activation, ENCLUME_COMMAND_CALL, number, reinterpret_cast<std::uint64_t>(words));
   if (activation.exception) std::rethrow_exception(activation.exception);
   return error;
 }

@@ -7,6 +7,7 @@
 
 #include "enclume/host/enclave.h"
 #include "runtime/host/enter.h"
+#include "runtime/host/events.h"
 #include "runtime/host/loader.h"
 #include "runtime/host/tcs_pool.h"
 
@@ -19,11 +20,13 @@ class Core : public std::enable_shared_from_this<Core> {
 
   /// Runs the enclave's own start.
   [[nodiscard]] Error start();
+  /// `words`: as in the mailbox.
   [[nodiscard]] Error invoke(Activation& activation, std::uint32_t command, std::uint64_t argument,
-                             std::uint64_t* words);
+                             std::uint64_t words);
 
   [[nodiscard]] const OcallTable& ocalls() const noexcept { return ocalls_; }
   [[nodiscard]] std::uint64_t base() const noexcept { return enclave_.base(); }
+  [[nodiscard]] Events& events() noexcept { return events_; }
 
  private:
   [[nodiscard]] std::uint64_t tcs_address(std::uint32_t index) const noexcept {
@@ -38,6 +41,7 @@ class Core : public std::enable_shared_from_this<Core> {
   const OcallTable& ocalls_;
   vdso_sgx_enter_enclave_t function_;
   TcsPool pool_;
+  Events events_;
 };
 
 }  // namespace enclume::host

@@ -163,6 +163,9 @@ std::optional<Image> Image::parse(std::span<const std::byte> bytes, Error& error
     image.runs_.push_back({image.layout_.heap, image.config_.heap,
                            edge::kRegularPage | edge::kRead | edge::kWrite, false, nullptr});
   }
+  if (image.config_.heap_max != image.config_.heap) {
+    image.reserves_.push_back({image.layout_.heap_end, image.layout_.heap_limit - image.layout_.heap_end});
+  }
   image.add_threads(header->e_entry);
   return image;
 }
@@ -171,6 +174,9 @@ void Image::add_threads(std::uint64_t entry) {
   constexpr std::uint64_t kData = edge::kRegularPage | edge::kRead | edge::kWrite;
   for (std::uint32_t index = 0; index < config_.threads; ++index) {
     const edge::ThreadLayout at = layout_.thread(config_, tls_size_, index);
+    if (at.stack_limit != at.stack_end) {
+      reserves_.push_back({at.stack_limit, at.stack_end - at.stack_limit});
+    }
     runs_.push_back({at.stack_end, config_.stack, kData, false, nullptr});
     runs_.push_back({at.alt_end, edge::kAltStackSize, kData, false, nullptr});
 

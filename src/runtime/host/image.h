@@ -24,6 +24,12 @@ struct PageRun {
   const std::byte* bytes;  ///< page-aligned; null: zeros
 };
 
+/// Addresses that get pages later, if at all.
+struct Reserve {
+  std::uint64_t offset;
+  std::uint64_t length;
+};
+
 class Image {
  public:
   /// Reads an image; nothing, and why: Code::kBadImage, with the step in `system`, see the numbers in
@@ -35,6 +41,8 @@ class Image {
   [[nodiscard]] std::uint64_t tls_size() const noexcept { return tls_size_; }
   /// In ascending order of offset.
   [[nodiscard]] std::span<const PageRun> runs() const noexcept { return runs_; }
+  /// Where heap and stacks grow.
+  [[nodiscard]] std::span<const Reserve> reserves() const noexcept { return reserves_; }
   /// Where in the file the SIGSTRUCT is, or goes.
   [[nodiscard]] std::size_t sigstruct_offset() const noexcept { return sigstruct_offset_; }
 
@@ -53,6 +61,7 @@ class Image {
   std::uint64_t tls_size_ = 0;
   std::size_t sigstruct_offset_ = 0;
   std::vector<PageRun> runs_;
+  std::vector<Reserve> reserves_;
   std::vector<Pages> pages_;
 };
 

@@ -26,11 +26,14 @@ void* pointer_to(std::uint64_t address) {
   return reinterpret_cast<void*>(address);
 }
 
+constexpr unsigned kCpuidSgx2 = 1U << 1;  // leaf 0x12.0, EAX
+
 // What CPUID leaf 0x12 allows. All of it where the processor does not say, since the device has the last
 // word.
 struct Platform {
   std::uint64_t xfrm = ~std::uint64_t{0};
   std::uint32_t miscselect = 0;
+  bool has_sgx2 = false;
 };
 
 Platform platform() {
@@ -38,6 +41,7 @@ Platform platform() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (__get_cpuid_max(0, nullptr) < 0x12) return result;
   __cpuid_count(0x12, 0, a, b, c, d);
+  result.has_sgx2 = (a & kCpuidSgx2) != 0;
   result.miscselect = b;
   __cpuid_count(0x12, 1, a, b, c, d);
   if ((c | d) != 0) result.xfrm = c | std::uint64_t{d} << 32;
@@ -83,6 +87,12 @@ int add_run(int fd, const PageRun& run, const void* zeros) {
   return 0;
 }
 
+// Whether the kernel does its part of SGX2, as Linux does from 6.0 on; the call asks for nothing.
+bool kernel_adds_pages(int fd) {
+  sgx_enclave_restrict_permissions nothing{};
+  return ioctl(fd, SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS, &nothing) != 0 && errno == EINVAL;
+}
+
 int protection_of(const PageRun& run) {
   if ((run.secinfo_flags & 0xff00) == edge::kTcsPage) return PROT_READ | PROT_WRITE;
   return ((run.secinfo_flags & edge::kRead) != 0 ? PROT_READ : 0) |
@@ -93,12 +103,16 @@ int protection_of(const PageRun& run) {
 }  // namespace
 
 LoadedEnclave::LoadedEnclave(LoadedEnclave&& other) noexcept
-    : fd_(std::exchange(other.fd_, -1)), base_(other.base_), size_(std::exchange(other.size_, 0)) {}
+    : fd_(std::exchange(other.fd_, -1)),
+      base_(other.base_),
+      size_(std::exchange(other.size_, 0)),
+      has_dynamic_memory_(other.has_dynamic_memory_) {}
 
 LoadedEnclave& LoadedEnclave::operator=(LoadedEnclave&& other) noexcept {
   std::swap(fd_, other.fd_);
   std::swap(base_, other.base_);
   std::swap(size_, other.size_);
+  std::swap(has_dynamic_memory_, other.has_dynamic_memory_);
   return *this;
 }
 
@@ -155,6 +169,18 @@ std::optional<LoadedEnclave> LoadedEnclave::load(const Image& image, std::span<c
     if (mmap(pointer_to(enclave.base_ + run.offset), run.length, protection_of(run), MAP_SHARED | MAP_FIXED,
              enclave.fd_, 0) == MAP_FAILED) {
       return fail(Error(Code::kNoAddressSpace, errno));
+    }
+  }
+
+  // Page faults must be reported to the enclave, or it could not make room when there is none.
+  enclave.has_dynamic_memory_ =
+      processor.has_sgx2 && (secs.miscselect & edge::kMiscExinfo) != 0 && kernel_adds_pages(enclave.fd_);
+  if (enclave.has_dynamic_memory_) {
+    for (const Reserve& reserve : image.reserves()) {
+      if (mmap(pointer_to(enclave.base_ + reserve.offset), reserve.length, PROT_READ | PROT_WRITE,
+               MAP_SHARED | MAP_FIXED, enclave.fd_, 0) == MAP_FAILED) {
+        return fail(Error(Code::kNoAddressSpace, errno));
+      }
     }
   }
 
