@@ -139,6 +139,9 @@ bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report, const Re
           return raise(it, cpu, *refused, false, {}, report);
         }
       }
+      if (was_inside && block.lp.enclave_mode && go_ahead(it, cpu, enclu)) {
+        continue;
+      }
       if (block.lp.enclave_mode) {
         return go_on(it, cpu, report);
       }

@@ -33,7 +33,8 @@ struct Interruption {
   ExitPlan& plan;
   std::uint64_t
       evictions;  ///< KernelShared::evictions before anything was looked at; see kernel::evicted_since()
-  bool redirected = false;  ///< a fixup has moved RIP
+  bool redirected = false;    ///< a fixup has moved RIP
+  unsigned leaves_ahead = 0;  ///< ENCLUs that were reached without a signal of their own
 };
 
 /// Signal context: safe for all, with the thread's registers in `it`. The functions that return bool say
@@ -61,6 +62,9 @@ class Sgx {
   /// Has the pages of enclaves looked through before they are executed; or, `strict`, each instruction. Once,
   /// when the engine's features are known.
   void watch_execution(bool strict);
+
+  /// Leaves that enclave code executes one after the other need no signal each; see go_ahead.cc. Once.
+  void join_leaves() { joins_leaves_ = true; }
 
   /// Something was written to an enclave's page past its mapping: what was found in it does not hold any
   /// more.
@@ -94,6 +98,8 @@ class Sgx {
   bool undefined(Interruption& it, arch::CpuState& cpu, siginfo_t& report,
                  const decode::Instruction* instruction);
   bool go_on(Interruption& it, arch::CpuState& cpu, siginfo_t& report);
+  class OwnMemory;
+  bool go_ahead(Interruption& it, arch::CpuState& cpu, LinearAddress enclu);
   bool strict_step(Interruption& it, arch::CpuState& cpu, siginfo_t& report);
   std::optional<arch::Fault> refused_in_enclave(const ThreadBlock& block, const arch::CpuState& cpu,
                                                 const decode::Instruction& instruction);
@@ -137,6 +143,7 @@ class Sgx {
   decode::BranchRule branches_ = decode::BranchRule::Intel;
   std::atomic<bool> icebp_stays_{false};  ///< INT1's #DB was seen with RIP at the instruction
   bool strict_ = false;
+  bool joins_leaves_ = false;
 };
 
 /// Where ENCLU[EREPORT] or ENCLU[EGETKEY] puts its result, 0 for other leaves.

@@ -5,8 +5,10 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <thread>
 #include <vector>
 
@@ -192,6 +194,65 @@ TEST_F(AugmentTest, ManyPagesComeOnDemandAndAreAllKept) {
     probe_.write(hole(page), page * 3);
   }
   for (std::uint64_t page = 0; page < 24; ++page) EXPECT_EQ(probe_.read(hole(page)), page * 3);
+}
+
+// Leaves that follow one another, with nothing but plain code between them.
+TEST_F(AugmentTest, LoopOfEacceptEndsAtThePageThatIsRefused) {
+  ASSERT_EQ(accept(kNewRw, hole(17)), 0u);
+  const Secinfo secinfo{.flags = kNewRw, .reserved = {}};
+  probe_.copy(probe_.scratch(), address_of(&secinfo), sizeof secinfo);
+  const auto result = probe_.call(PROBE_OP_ACCEPT, {probe_.scratch(), hole(), 24});
+  ASSERT_TRUE(result.exited());
+  EXPECT_EQ(result.args.out[0], 17u);
+  for (std::uint64_t page = 0; page < 18; ++page) {
+    EXPECT_EQ(probe_.read(hole(page)), 0u);
+  }
+  expect_fault(probe_.call(PROBE_OP_READ, {hole(18)}), 0x8005, hole(18));
+}
+
+std::atomic<int> g_interrupted{0};
+
+TEST(AugmentLoopTest, SignalsComeBetweenItsLeaves) {
+  ProbeOptions options;
+  options.minimum_size = 512 << 20;
+  LoadOptions load;
+  load.map_holes = true;
+  const ProbeEnclave probe(options, load);
+  sgx_enclave_remove_pages nothing{};
+  if (remove_pages(probe.fd(), nothing) == ENODEV) GTEST_SKIP() << "the machine has SGX1 only";
+  const Secinfo secinfo{.flags = kNewRw, .reserved = {}};
+  probe.copy(probe.scratch(), address_of(&secinfo), sizeof secinfo);
+
+  g_interrupted = 0;
+  struct sigaction action {
+  }, before{};
+  action.sa_handler = [](int) { ++g_interrupted; };
+  ASSERT_EQ(sigaction(SIGUSR1, &action, &before), 0);
+  std::atomic<bool> stop = false;
+  std::atomic<int> sent = 0;
+  const pthread_t looping = pthread_self();
+  std::thread sender([&] {
+    while (!stop) {
+      // The next one only when this one has come: none may be lost, or wait for the end of the loop.
+      pthread_kill(looping, SIGUSR1);
+      ++sent;
+      while (g_interrupted != sent && !stop) std::this_thread::yield();
+    }
+  });
+  constexpr std::uint64_t kPages = 2048;
+  constexpr int kEnough = 10;
+  std::uint64_t at = probe.base() + probe.image().size() / 2;
+  for (int round = 0; round < 16 && (round == 0 || g_interrupted < kEnough); ++round, at += kPages * kPage) {
+    const auto result = probe.call(PROBE_OP_ACCEPT, {probe.scratch(), at, kPages});
+    ASSERT_TRUE(result.exited());
+    EXPECT_EQ(result.args.out[0], kPages);
+  }
+  const int during = g_interrupted;
+  stop = true;
+  sender.join();
+  EXPECT_EQ(sigaction(SIGUSR1, &before, nullptr), 0);
+  EXPECT_GE(during, kEnough);
+  EXPECT_EQ(g_interrupted, sent);
 }
 
 TEST_F(AugmentTest, HostTouchOfAHoleAddsThePageToo) {

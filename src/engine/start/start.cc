@@ -301,6 +301,9 @@ void start(char** environment) {
         "is not counted");
   }
   start_direct_paths(settings);
+  if (settings.fast && !settings.strict) {
+    e.sgx->join_leaves();
+  }
   e.sgx->mm().vdso = install_vdso(environment, settings.fixup);
   e.debug = settings.debug;
   if (settings.debug) {

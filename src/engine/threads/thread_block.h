@@ -12,6 +12,7 @@
 #include "engine/fast/door.h"
 #include "engine/signals/frame.h"
 #include "engine/signals/pkru.h"
+#include "engine/step/run_ahead.h"
 #include "engine/step/step.h"
 
 namespace enclume::engine {
@@ -126,6 +127,7 @@ struct alignas(64) ThreadBlock {
   std::uint64_t instructions;  ///< strict mode: of enclave code, executed by this thread, as --inject counts
   std::uint64_t traced;  ///< strict mode: the last instruction in the trace, if it has not been executed yet
   TrappedSite site;
+  AheadOdds ahead;
 };
 static_assert(offsetof(ThreadBlock, selector) == BLOCK_SELECTOR);
 static_assert(offsetof(ThreadBlock, mask_saved) == BLOCK_MASK_SAVED);
