@@ -62,6 +62,7 @@ std::optional<Fault> Sgx::inject_at_entry(const CpuState& cpu) {
       case Injection::Event::EinitCode:
       case Injection::Event::EpcFull:
       case Injection::Event::Interrupt:
+      case Injection::Event::BackingFull:
         break;  // at other opportunities
     }
   });

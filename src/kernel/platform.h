@@ -103,6 +103,8 @@ class Platform {
   [[nodiscard]] virtual std::optional<arch::LeafCode> injected_einit_code() noexcept { return std::nullopt; }
   /// Whether a page that is about to be added finds the EPC full, and no page to be had.
   [[nodiscard]] virtual bool injected_full_epc() noexcept { return false; }
+  /// Whether a page that is about to leave the EPC finds no room in the backing store.
+  [[nodiscard]] virtual bool injected_full_backing() noexcept { return false; }
 
   /// Whether the program's descriptor is open on /dev/sgx_provision.
   [[nodiscard]] virtual bool is_provision_device(int fd) noexcept = 0;

@@ -88,6 +88,18 @@ class Pages(InjectTest):
         self.assertIsNone(program.poll())
 
 
+    def test_that_cannot_leave_a_full_epc(self):
+        lazy = os.environ["ENCLUME_LAZY"]
+        # Each second one has to stay: another goes, and nothing is lost.
+        result = self.enclume("run", "--epc-size=4M", "--inject", "backing-full@random:2", "--", lazy)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("each is what was written", result.stdout)
+        result = self.enclume("run", "--epc-size=4M", "--inject", "backing-full@every:1", "--", lazy)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("each is what was written", result.stdout)  # so much fits
+        self.assertNotIn("ahead of time", result.stdout)
+
+
 class Interrupts(InjectTest):
     def interrupts(self, *options):
         result, events = self.traced("--trace-insn", *options)

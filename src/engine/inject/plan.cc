@@ -151,6 +151,7 @@ std::expected<void, PlanError> parse_value(std::optional<std::string_view> text,
     case Event::LoseEpc:
     case Event::EpcFull:
     case Event::Interrupt:
+    case Event::BackingFull:
       if (text) {
         return must_be("nothing between the event and the @");
       }

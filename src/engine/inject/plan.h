@@ -20,18 +20,20 @@ enum class Opportunity : std::uint8_t {
   Einit,        ///< EINIT, as the kernel executes it
   Eaug,         ///< a page that the kernel is about to add
   Instruction,  ///< an instruction of enclave code that has been executed; by thread
+  Eviction,     ///< a page that is about to leave the EPC
 };
-inline constexpr std::size_t kOpportunities = 4;
+inline constexpr std::size_t kOpportunities = 5;
 
 struct Injection {
   enum class Event : std::uint8_t {
-    LoseEpc,     ///< of the whole machine
-    EnterFault,  ///< `value` is a Vector: UD, GP, or PF at the TCS with the SGX bit
-    EinitCode,   ///< `value` is what EINIT leaves in RAX
-    EpcFull,     ///< no page for EAUG, and none to be had
-    PageFault,   ///< the page at `value`, an offset in the enclave that is entered, leaves the page table
-    BusError,    ///< and the kernel can't bring it back, once
-    Interrupt,   ///< asynchronous exit
+    LoseEpc,      ///< of the whole machine
+    EnterFault,   ///< `value` is a Vector: UD, GP, or PF at the TCS with the SGX bit
+    EinitCode,    ///< `value` is what EINIT leaves in RAX
+    EpcFull,      ///< no page for EAUG, and none to be had
+    PageFault,    ///< the page at `value`, an offset in the enclave that is entered, leaves the page table
+    BusError,     ///< and the kernel can't bring it back, once
+    Interrupt,    ///< asynchronous exit
+    BackingFull,  ///< no room for a page that shall leave the EPC
   };
   enum class When : std::uint8_t {
     Nth,  ///< at opportunity `n`, counted from 1
@@ -55,6 +57,8 @@ struct Injection {
       return Opportunity::Eaug;
     case Injection::Event::Interrupt:
       return Opportunity::Instruction;
+    case Injection::Event::BackingFull:
+      return Opportunity::Eviction;
     default:
       return Opportunity::Entry;
   }
@@ -86,8 +90,8 @@ struct InjectionPlan {
 };
 
 /// The words of the syntax, for messages.
-inline constexpr std::array<std::string_view, 7> kInjectionEvents = {
-    "lose-epc", "eenter", "einit", "eaug", "page-fault", "bus-error", "interrupt"};
+inline constexpr std::array<std::string_view, 8> kInjectionEvents = {
+    "lose-epc", "eenter", "einit", "eaug", "page-fault", "bus-error", "interrupt", "backing-full"};
 
 /// What is wrong with a plan: the part of the text, and what would be right.
 struct PlanError {

@@ -280,6 +280,12 @@ bool ProcessPlatform::injected_full_epc() noexcept {
   return full;
 }
 
+bool ProcessPlatform::injected_full_backing() noexcept {
+  bool full = false;
+  engine().injector.at(Opportunity::Eviction, [&](const Injection&) { full = true; });
+  return full;
+}
+
 bool ProcessPlatform::is_provision_device(int fd) noexcept {
   return device_of(fd) == Device::Provision;
 }

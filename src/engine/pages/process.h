@@ -32,6 +32,7 @@ class ProcessPlatform : public kernel::Platform {
   void count_pages(PageEvent what, std::uint64_t pages) noexcept override;
   [[nodiscard]] std::optional<arch::LeafCode> injected_einit_code() noexcept override;
   [[nodiscard]] bool injected_full_epc() noexcept override;
+  [[nodiscard]] bool injected_full_backing() noexcept override;
 
  protected:
   ~ProcessPlatform() = default;

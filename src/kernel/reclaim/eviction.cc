@@ -115,6 +115,9 @@ unsigned evict_pages(const Kernel& kernel, Enclave& enclave, std::span<const std
   std::size_t blocked_count = 0;
   std::size_t in_use_count = 0;
   for (const std::uint64_t page : pages) {
+    if (kernel.platform.injected_full_backing()) {
+      continue;  // as sgx_reclaim_pages() where sgx_encl_alloc_backing() fails: the page stays
+    }
     const auto result = encls.eblock(page);
     if (succeeded(result) || failed_with(result, arch::LeafCode::BlkState) ||
         failed_with(result, arch::LeafCode::PgInvld)) {  // lost: EWB's to find out

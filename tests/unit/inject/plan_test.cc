@@ -30,9 +30,9 @@ std::vector<std::uint64_t> due(const InjectionPlan& plan, std::uint64_t limit) {
 TEST(InjectionPlanTest, TakesEachEvent) {
   const auto plan = plan_of(
       "lose-epc@1,eenter=#GP@2,einit=INVALID_SIGNATURE@3,eaug@4,page-fault=0x3000@5,bus-error=8192@6,"
-      "interrupt@7");
+      "interrupt@7,backing-full@8");
   ASSERT_EQ(plan.count, kInjectionEvents.size());
-  const std::uint64_t values[] = {0, 13, 8, 0, 0x3000, 0x2000, 0};
+  const std::uint64_t values[] = {0, 13, 8, 0, 0x3000, 0x2000, 0, 0};
   for (std::size_t i = 0; i < plan.count; ++i) {
     EXPECT_EQ(plan.items[i].event, static_cast<Event>(i));
     EXPECT_EQ(plan.items[i].value, values[i]);

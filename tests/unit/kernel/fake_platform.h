@@ -46,6 +46,7 @@ class FakePlatform final : public kernel::Platform {
   std::set<int> dead;
   std::optional<arch::LeafCode> einit_code;
   bool full_epc = false;
+  bool full_backing = false;
   int provision_fd = 77;
   int pid = getpid();
   /// Called by kick(), unless empty.
@@ -142,6 +143,7 @@ class FakePlatform final : public kernel::Platform {
   std::optional<arch::LeafCode> injected_einit_code() noexcept override {
     return std::exchange(einit_code, std::nullopt);
   }
+  bool injected_full_backing() noexcept override { return full_backing; }
   bool injected_full_epc() noexcept override { return std::exchange(full_epc, false); }
   bool is_provision_device(int fd) noexcept override { return fd == provision_fd; }
 

@@ -302,6 +302,34 @@ TEST(ReclaimTest, TheBiggestEnclavePays) {
   EXPECT_LT(big.shared().secs_children, 104);
 }
 
+TEST(ReclaimTest, NothingIsLostWhileTheBackingStoreIsFull) {
+  constexpr std::uint64_t kDataPages = 60;
+  KernelWorld w(64);
+  Enclave& e = w.load(test_image(0x100000, kDataPages));
+  EnclaveThread thread(w, e);
+  ASSERT_EQ(thread.read(part::kData), 1);  // what was evicted last comes first
+  std::uint64_t gone = kDataPages;
+  for (std::uint64_t i = 0; i < kDataPages; ++i) {
+    gone = e.page(e.page_number(LinearAddress(e.base() + part::kData)) + i).load().resident ? gone : i;
+  }
+  ASSERT_LT(gone, kDataPages) << "all of it fits";
+
+  w.platform.full_backing = true;
+  const auto used = w.shared->epc_used.load();
+  w.shared->epc_total = used;
+  EXPECT_EQ(thread.access(part::kData + gone * kPage, Access::Read), Outcome::Bus);
+  Enclave& other = w.open_device();
+  EXPECT_EQ(w.create(other, test_image().secs(kTestBase + 0x1000000)), std::unexpected(Errno::NoMemory));
+  EXPECT_EQ(w.shared->epc_used, used);
+  w.expect_consistent();
+
+  w.platform.full_backing = false;
+  for (std::uint64_t i = 0; i < kDataPages; ++i) {
+    EXPECT_EQ(thread.read(part::kData + i * kPage), static_cast<std::uint8_t>(i + 1)) << i;
+  }
+  w.expect_consistent();
+}
+
 TEST(ReclaimStress, AnEnclaveMayGoWhileItsPagesAreWanted) {
   KernelWorld w(1024);
   std::atomic<bool> stop = false;
