@@ -31,7 +31,7 @@ enum class Code : std::uint32_t {
   kNoSuchCall,     ///< The other side has no call of this number.
   kRefused,        ///< The enclave did not take the entry: it comes out of turn.
   kFault,          ///< The enclave's code raised an exception that nobody handled; see `fault`.
-  kEnclaveLost,    ///< The enclave is gone (power state, or another process): load it again.
+  kEnclaveLost,    ///< The enclave is gone with the EPC (power state, another machine): Enclave::rebuild().
   kCrashed,        ///< An earlier fault ended the enclave for good: it refuses all calls.
   kHostException,  ///< To the enclave: the host's function threw. The host sees it again after the call.
   kBadResult,      ///< The other side's answer makes no sense.

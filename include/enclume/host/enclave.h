@@ -11,8 +11,10 @@
 
 #include <asm/sgx.h>
 
+#include <algorithm>
 #include <any>
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <expected>
@@ -22,6 +24,7 @@
 #include <tuple>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "enclume/edge/abi.h"
 #include "enclume/edge/interface.h"
@@ -55,11 +58,14 @@ using ExceptionHandler = std::function<OnException(const sgx_enclave_run&)>;
 namespace host {
 
 class Core;
+struct Incarnation;
 
 /// One ECALL under way.
 struct Activation {
   edge::Mailbox mailbox{};
   Core* core = nullptr;
+  Incarnation* incarnation = nullptr;
+  bool is_restore = false;       ///< no ECALL, but where the calls of a rebuild's restore come from
   std::uint32_t tcs = 0;         ///< index
   Activation* outer = nullptr;   ///< of this thread, any enclave's
   Fault fault{};                 ///< the last exception
@@ -83,11 +89,13 @@ std::shared_ptr<Core> load(const char* path, const LoadOptions& options, const O
                            Error& error);
 /// One ECALL from here to its end. `words`: arguments, and afterwards the result. Throws what an OCALL threw.
 Error invoke(Core& core, Activation& activation, std::uint32_t number, std::uint64_t* words);
+/// See Enclave::rebuild().
+Error rebuild(Core& core, const std::function<Error()>& restore);
 /// The innermost ECALL of this thread; null: none.
 [[nodiscard]] Activation* innermost() noexcept;
 [[nodiscard]] std::shared_ptr<Core> shared(Core& core);
 [[nodiscard]] const OcallTable& ocalls_of(const Core& core) noexcept;
-[[nodiscard]] std::uint64_t base_of(const Core& core) noexcept;
+[[nodiscard]] std::uint64_t base_of(Core& core) noexcept;
 
 /// The host trusts what the enclave says, and both see the host's memory: nothing is copied.
 struct Port {
@@ -99,6 +107,27 @@ struct Port {
   static void* receive_out(std::uint64_t address, std::size_t bytes) { return receive(address, bytes); }
   static void refuse(Code) {}
 };
+
+/// The same for a call that may have to be made again: spans that it changes are as they were before that.
+class RepeatingPort : public Port {
+ public:
+  std::uint64_t send_inout(void* data, std::size_t bytes) {
+    const auto* const first = static_cast<const std::byte*>(data);
+    before_.push_back({data, {first, first + bytes}});
+    return send(data, bytes);
+  }
+  void put_back() {
+    for (const auto& [data, bytes] : before_)
+      std::copy(bytes.begin(), bytes.end(), static_cast<std::byte*>(data));
+    before_.clear();
+  }
+
+ private:
+  std::vector<std::pair<void*, std::vector<std::byte>>> before_;
+};
+
+/// How often a call is made anew whose enclave is lost each time.
+inline constexpr int kMaxRepeats = 100;
 
 template <auto F>
 void serve(std::uint64_t* words, Activation& activation) {
@@ -158,19 +187,43 @@ class Enclave {
     constexpr std::size_t number = I::Inside::template index<F>();
     static_assert(number < I::Inside::kCount, "the interface has no such ECALL");
     const typename Call::Parameters parameters{std::forward<A>(arguments)...};
-    std::array<std::uint64_t, Call::kWords> words;
-    host::Port port;
-    Call::In::encode(parameters, words.data(), port);
-    host::Activation activation;
-    activation.on_exception = on_exception_.get();
-    if (const Error error = host::invoke(*core_, activation, number, words.data()); error.code != Code::kOk) {
-      return std::unexpected(error);
+    if (restore_ == nullptr) {
+      host::Port port;
+      return call_once<Call>(number, parameters, port);
     }
-    if constexpr (std::is_void_v<typename Call::Result>) {
-      return {};
-    } else {
-      return Call::Out::decode(words.data(), port);
+    host::RepeatingPort port;
+    for (int i = 0;; ++i) {
+      auto result = call_once<Call>(number, parameters, port);
+      if (result || result.error().code != Code::kEnclaveLost || i == host::kMaxRepeats) return result;
+      if (const auto rebuilt = rebuild(*restore_); !rebuilt) return std::unexpected(rebuilt.error());
+      port.put_back();
     }
+  }
+
+  /// Gets the enclave that has just been built, and nobody else has called; says whether it may be called.
+  using Restore = std::function<std::expected<void, Error>(const Enclave&)>;
+
+  /// After Code::kEnclaveLost: builds the enclave anew from the image that it was loaded from, and has it
+  /// restored before any other call gets in. All handles lead to the new one from then on. Of several threads
+  /// one does it and the others wait for it; where a new one is there already nothing is done. A loss
+  /// meanwhile begins it anew. Errors: what loading can say; what `restore` says, and then the enclave
+  /// remains lost; kRefused in a `restore`.
+  std::expected<void, Error> rebuild(const Restore& restore = {}) const {
+    const auto run = [&]() -> Error {
+      const std::expected<void, Error> result = restore(Enclave(core_));
+      return result ? Error() : result.error();
+    };
+    const Error error = host::rebuild(*core_, restore ? std::function<Error()>(run) : nullptr);
+    if (error.code != Code::kOk) return std::unexpected(error);
+    return {};
+  }
+
+  /// A handle to the same enclave, whose calls do that for themselves and are then made again, from the
+  /// beginning. What an interrupted one has called outside was called, and is called again.
+  [[nodiscard]] Enclave with_rebuild(Restore restore) const {
+    Enclave result = *this;
+    result.restore_ = std::make_shared<const Restore>(std::move(restore));
+    return result;
   }
 
   /// A handle to the same enclave, whose calls, and no others, have this handler.
@@ -195,8 +248,29 @@ class Enclave {
 
  private:
   explicit Enclave(std::shared_ptr<host::Core> core) : core_(std::move(core)) {}
+
+  template <typename Call, typename Port>
+  auto call_once(std::size_t number, const typename Call::Parameters& parameters, Port& port) const ->
+      typename host::Outcome<typename Call::Result>::type {
+    std::array<std::uint64_t, Call::kWords> words;
+    Call::In::encode(parameters, words.data(), port);
+    host::Activation activation;
+    activation.on_exception = on_exception_.get();
+    if (const Error error =
+            host::invoke(*core_, activation, static_cast<std::uint32_t>(number), words.data());
+        error.code != Code::kOk) {
+      return std::unexpected(error);
+    }
+    if constexpr (std::is_void_v<typename Call::Result>) {
+      return {};
+    } else {
+      return Call::Out::decode(words.data(), port);
+    }
+  }
+
   std::shared_ptr<host::Core> core_;
   std::shared_ptr<const ExceptionHandler> on_exception_;
+  std::shared_ptr<const Restore> restore_;
 };
 
 }  // namespace enclume

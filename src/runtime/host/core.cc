@@ -83,11 +83,11 @@ Code serve_ocall(Activation& activation) noexcept {
       return Code::kOk;
     }
     if (mailbox.value == ENCLUME_OCALL_SLEEP) {
-      words[0] = activation.core->events().wait(activation.tcs, words[0]) ? 0 : 1;
+      words[0] = activation.incarnation->events.wait(activation.tcs, words[0]) ? 0 : 1;
       return Code::kOk;
     }
     if (mailbox.value == ENCLUME_OCALL_WAKE) {
-      activation.core->events().wake(words[0]);
+      activation.incarnation->events.wake(words[0]);
       return Code::kOk;
     }
     if (mailbox.value >= table.count) return Code::kNoSuchCall;
@@ -131,7 +131,10 @@ std::uint32_t look_at_fault(Call& call) noexcept {
     } else {
       call.error = Error(Code::kRefused, fault);
     }
-    if (fault.vector == kPageFault) call.error = Error(Code::kEnclaveLost, fault);
+    if (fault.vector == kPageFault) {
+      call.tcs_is_lost = false;  // it goes with the rest
+      call.error = Error(Code::kEnclaveLost, fault);
+    }
     return 0;
   }
   if (!call.handling) activation.fault = fault;
@@ -183,33 +186,87 @@ class Nested {
   Nested& operator=(const Nested&) = delete;
 };
 
+// How often a build that is lost before it is done begins anew. A machine that has lost SGX for good fails
+// in another way.
+constexpr int kMaxBuilds = 100;
+
+bool is_loss(const Error& error) {
+  return error.code == Code::kEnclaveLost ||
+         ((error.code == Code::kAddPagesFailed || error.code == Code::kInitFailed) && error.system == EIO);
+}
+
 }  // namespace
 
-Core::Core(LoadedEnclave enclave, const Image& image, const LoadOptions& options, const OcallTable& ocalls,
-           vdso_sgx_enter_enclave_t function)
-    : enclave_(std::move(enclave)),
-      config_(image.config()),
-      layout_(image.layout()),
-      tls_size_(image.tls_size()),
+Core::Core(Image image, std::span<const std::byte> sigstruct, const LoadOptions& options,
+           const OcallTable& ocalls, vdso_sgx_enter_enclave_t function)
+    : image_(std::move(image)),
+      sigstruct_(sigstruct.begin(), sigstruct.end()),
+      debug_(options.debug),
       when_busy_(options.when_busy),
       ocalls_(ocalls),
       function_(function),
-      pool_(config_.threads),
-      events_(config_.threads) {}
+      pool_(image_.config().threads),
+      incarnations_(pool_, image_.config().threads) {}
 
-Error Core::start() {
-  Activation activation;
-  const std::uint64_t platform = enclave_.has_dynamic_memory() ? ENCLUME_PLATFORM_DYNAMIC_MEMORY : 0;
-  return invoke(activation, ENCLUME_COMMAND_START, ocalls_.fingerprint, platform);
+std::unique_ptr<Incarnation> Core::build_one(const std::function<Error()>& restore, Error& why) {
+  auto enclave = LoadedEnclave::load(image_, sigstruct_, debug_, why);
+  if (!enclave) return nullptr;
+  if (function_ == nullptr) {
+    why = Error(Code::kNoVdso);
+    return nullptr;
+  }
+  const std::uint64_t platform = enclave->has_dynamic_memory() ? ENCLUME_PLATFORM_DYNAMIC_MEMORY : 0;
+  auto fresh = std::make_unique<Incarnation>(std::move(*enclave), image_.config().threads,
+                                             incarnations_.next_number());
+  // As if it were in an OCALL of the new enclave, this thread's calls go there.
+  Activation inside;
+  inside.core = this;
+  inside.incarnation = fresh.get();
+  inside.is_restore = true;
+  offer_scratch(inside.mailbox, thread.innermost);
+  const Nested nested(inside);
+  Activation start;
+  why = invoke(start, ENCLUME_COMMAND_START, ocalls_.fingerprint, platform);
+  if (why.code == Code::kOk && restore) why = restore();
+  // A loss that `restore` did not care about is one all the same.
+  if (fresh->is_lost) why = Error(Code::kEnclaveLost);
+  return why.code == Code::kOk ? std::move(fresh) : nullptr;
+}
+
+Error Core::build() {
+  Error why;
+  if (auto fresh = build_one({}, why)) incarnations_.publish(std::move(fresh));
+  return why;
+}
+
+Error Core::rebuild(const std::function<Error()>& restore) {
+  for (const Activation* at = thread.innermost; at != nullptr; at = at->outer) {
+    if (at->core == this && at->is_restore) return Error(Code::kRefused);
+  }
+  const std::lock_guard one_at_a_time(rebuilding_);
+  // Somebody has done it.
+  if (!incarnations_.current().is_lost) return Error();
+  Error why;
+  for (int i = 0; i < kMaxBuilds; ++i) {
+    if (auto fresh = build_one(restore, why)) {
+      incarnations_.publish(std::move(fresh));
+      return Error();
+    }
+    if (!is_loss(why)) break;
+  }
+  return why;
 }
 
 Error Core::invoke(Activation& activation, std::uint32_t command, std::uint64_t argument,
                    std::uint64_t words) {
   // A call that one of our OCALLs makes goes in by the TCS that has left by it.
-  const Activation* same = thread.innermost;
+  Activation* same = thread.innermost;
   while (same != nullptr && same->core != this) same = same->outer;
   if (same != nullptr) {
     activation.tcs = same->tcs;
+    // Lost and built again meanwhile, it is another enclave; by this TCS nobody but this thread is in it.
+    activation.incarnation =
+        incarnations_.is_superseded(*same->incarnation) ? &incarnations_.current() : same->incarnation;
   } else if (const auto index = pool_.try_take(thread.last_tcs)) {
     activation.tcs = *index;
   } else if (when_busy_ == WhenBusy::kFail) {
@@ -217,10 +274,11 @@ Error Core::invoke(Activation& activation, std::uint32_t command, std::uint64_t 
   } else {
     activation.tcs = pool_.take(thread.last_tcs);
   }
+  if (same == nullptr) activation.incarnation = &incarnations_.by(activation.tcs);
 
   activation.core = this;
   sgx_enclave_run run{};
-  run.tcs = tcs_address(activation.tcs);
+  run.tcs = tcs_address(*activation.incarnation, activation.tcs);
   activation.mailbox.words = words;
   offer_scratch(activation.mailbox, thread.innermost);
   Call call;
@@ -234,8 +292,12 @@ Error Core::invoke(Activation& activation, std::uint32_t command, std::uint64_t 
     const Nested nested(activation);
     enclume_host_enter(&call);
   }
-  if (same == nullptr && !call.tcs_is_lost) {
+  if (call.error.code == Code::kEnclaveLost) activation.incarnation->lose();
+  if (same == nullptr && call.tcs_is_lost) {
+    incarnations_.spend(activation.tcs, *activation.incarnation);
+  } else if (same == nullptr) {
     thread.last_tcs = activation.tcs;
+    incarnations_.done_by(activation.tcs);
     pool_.give_back(activation.tcs);
   }
   return call.error;
@@ -252,18 +314,15 @@ std::shared_ptr<Core> load(const char* path, const LoadOptions& options, const O
   const std::vector<char> bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
   if (!file.is_open() || file.bad()) return fail(Error(Code::kCannotRead, errno));
   const auto all = std::as_bytes(std::span(bytes));
-  const auto image = Image::parse(all, error);
+  auto image = Image::parse(all, error);
   if (!image) return nullptr;
   const auto sigstruct = all.subspan(image->sigstruct_offset(), edge::kSigstructSize);
   if (std::ranges::all_of(sigstruct, [](std::byte b) { return b == std::byte{0}; }))
     return fail(Code::kNotSigned);
-  auto enclave = LoadedEnclave::load(*image, sigstruct, options.debug, error);
-  if (!enclave) return nullptr;
   const auto function =
       reinterpret_cast<vdso_sgx_enter_enclave_t>(find_vdso_symbol("__vdso_sgx_enter_enclave"));
-  if (function == nullptr) return fail(Code::kNoVdso);
-  auto core = std::make_shared<Core>(std::move(*enclave), *image, options, ocalls, function);
-  error = core->start();
+  auto core = std::make_shared<Core>(std::move(*image), sigstruct, options, ocalls, function);
+  error = core->build();
   return error.code == Code::kOk ? core : nullptr;
 }
 
@@ -272,6 +331,10 @@ Error invoke(Core& core, Activation& activation, std::uint32_t number, std::uint
       core.invoke(activation, ENCLUME_COMMAND_CALL, number, reinterpret_cast<std::uint64_t>(words));
   if (activation.exception) std::rethrow_exception(activation.exception);
   return error;
+}
+
+Error rebuild(Core& core, const std::function<Error()>& restore) {
+  return core.rebuild(restore);
 }
 
 Activation* innermost() noexcept {
@@ -283,7 +346,7 @@ std::shared_ptr<Core> shared(Core& core) {
 const OcallTable& ocalls_of(const Core& core) noexcept {
   return core.ocalls();
 }
-std::uint64_t base_of(const Core& core) noexcept {
+std::uint64_t base_of(Core& core) noexcept {
   return core.base();
 }
 

@@ -2,46 +2,54 @@
 // A loaded enclave and its threads: what stands behind enclume::Enclave.
 #pragma once
 
-#include <atomic>
+#include <functional>
 #include <memory>
+#include <mutex>
+#include <vector>
 
 #include "enclume/host/enclave.h"
 #include "runtime/host/enter.h"
-#include "runtime/host/events.h"
-#include "runtime/host/loader.h"
+#include "runtime/host/image.h"
+#include "runtime/host/incarnations.h"
 #include "runtime/host/tcs_pool.h"
 
 namespace enclume::host {
 
 class Core : public std::enable_shared_from_this<Core> {
  public:
-  Core(LoadedEnclave enclave, const Image& image, const LoadOptions& options, const OcallTable& ocalls,
-       vdso_sgx_enter_enclave_t function);
+  /// `sigstruct`: 1808 bytes.
+  Core(Image image, std::span<const std::byte> sigstruct, const LoadOptions& options,
+       const OcallTable& ocalls, vdso_sgx_enter_enclave_t function);
 
-  /// Runs the enclave's own start.
-  [[nodiscard]] Error start();
+  /// Loads the enclave and runs its own start; the first time.
+  [[nodiscard]] Error build();
+  /// See Enclave::rebuild(). Throws what `restore` throws.
+  [[nodiscard]] Error rebuild(const std::function<Error()>& restore);
   /// `words`: as in the mailbox.
   [[nodiscard]] Error invoke(Activation& activation, std::uint32_t command, std::uint64_t argument,
                              std::uint64_t words);
 
   [[nodiscard]] const OcallTable& ocalls() const noexcept { return ocalls_; }
-  [[nodiscard]] std::uint64_t base() const noexcept { return enclave_.base(); }
-  [[nodiscard]] Events& events() noexcept { return events_; }
+  [[nodiscard]] std::uint64_t base() noexcept { return incarnations_.current().enclave.base(); }
 
  private:
-  [[nodiscard]] std::uint64_t tcs_address(std::uint32_t index) const noexcept {
-    return base() + layout_.thread(config_, tls_size_, index).tcs;
+  [[nodiscard]] std::uint64_t tcs_address(const Incarnation& incarnation,
+                                          std::uint32_t index) const noexcept {
+    const std::uint64_t offset = image_.layout().thread(image_.config(), image_.tls_size(), index).tcs;
+    return incarnation.enclave.base() + offset;
   }
+  /// A new enclave, started and restored, that nobody knows yet; null, and why.
+  std::unique_ptr<Incarnation> build_one(const std::function<Error()>& restore, Error& why);
 
-  LoadedEnclave enclave_;
-  edge::EnclaveConfig config_;
-  edge::Layout layout_;
-  std::uint64_t tls_size_;
-  WhenBusy when_busy_;
+  const Image image_;
+  const std::vector<std::byte> sigstruct_;
+  const bool debug_;
+  const WhenBusy when_busy_;
   const OcallTable& ocalls_;
-  vdso_sgx_enter_enclave_t function_;
+  const vdso_sgx_enter_enclave_t function_;
   TcsPool pool_;
-  Events events_;
+  Incarnations incarnations_;
+  std::mutex rebuilding_;
 };
 
 }  // namespace enclume::host

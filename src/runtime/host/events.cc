@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::uint64_t kForever = ~std::uint64_t{0};
 constexpr std::uint64_t kSecond = 1'000'000'000;
+constexpr std::uint64_t kLookAround = kSecond;
 
 static_assert(sizeof(std::atomic<std::uint32_t>) == sizeof(std::uint32_t));
 
@@ -34,12 +35,13 @@ timespec after(std::uint64_t nanoseconds) {
 
 bool Events::wait(std::uint32_t index, std::uint64_t nanoseconds) noexcept {
   std::atomic<std::uint32_t>& has_come = events_[index].has_come;
-  timespec until{};
-  if (nanoseconds != kForever) until = after(nanoseconds);
+  const bool has_limit = nanoseconds != kForever;
+  const timespec until = after(has_limit ? nanoseconds : kLookAround);
   for (;;) {
     if (has_come.exchange(0, std::memory_order_acquire) != 0) return true;
-    const long result = futex(has_come, FUTEX_WAIT_BITSET, 0, nanoseconds == kForever ? nullptr : &until);
-    if (result != 0 && errno == ETIMEDOUT) return has_come.exchange(0, std::memory_order_acquire) != 0;
+    if (futex(has_come, FUTEX_WAIT_BITSET, 0, &until) != 0 && errno == ETIMEDOUT) {
+      return has_come.exchange(0, std::memory_order_acquire) != 0 || !has_limit;
+    }
   }
 }
 

@@ -20,6 +20,9 @@ class TcsPool {
   /// Waits for one.
   [[nodiscard]] std::uint32_t take(std::uint32_t preferred) noexcept;
   void give_back(std::uint32_t index) noexcept;
+  [[nodiscard]] bool is_free(std::uint32_t index) const noexcept {
+    return (free_[index / kBits].load() >> index % kBits & 1) != 0;
+  }
 
  private:
   static constexpr std::uint32_t kBits = 64;
