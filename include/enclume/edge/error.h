@@ -35,7 +35,30 @@ enum class Code : std::uint32_t {
   kCrashed,        ///< An earlier fault ended the enclave for good: it refuses all calls.
   kHostException,  ///< To the enclave: the host's function threw. The host sees it again after the call.
   kBadResult,      ///< The other side's answer makes no sense.
-  kLast = kBadResult,
+
+  // Sealing and attestation.
+  kBadRange,            ///< Memory that must be the enclave's own is not, or input and output overlap.
+  kTooBig,              ///< More data than can be sealed at once.
+  kNoRoom,              ///< The output is too small.
+  kNoCryptography,      ///< The processor's AES-NI or PCLMULQDQ is missing or does not work.
+  kNoRandomness,        ///< RDRAND gives nothing, or the same again and again.
+  kNoKey,               ///< EGETKEY refuses; `system` has its code.
+  kNotSealed,           ///< Nothing that seal() has made.
+  kWrongSize,           ///< Sealed data that were cut short, or with something behind them.
+  kNewerFormat,         ///< Sealed by a runtime whose format this one does not know.
+  kWrongEnclave,        ///< Another enclave's (MRENCLAVE).
+  kWrongSigner,         ///< Another signer's (MRSIGNER).
+  kWrongProduct,        ///< Another product's (ISVPRODID).
+  kWrongMode,           ///< A debug enclave's and this is none, or the other way round.
+  kNewerEnclave,        ///< A later version's (ISVSVN) than this enclave's.
+  kNewerConfiguration,  ///< Of a later configuration (CONFIGSVN).
+  kNewerProcessor,      ///< Of later microcode (CPUSVN) than this processor's.
+  kOlderEnclave,        ///< An earlier version's (ISVSVN) than the caller accepts.
+  kAltered,             ///< Sealed data or additional data were changed, or come from another machine.
+  kBadTarget,           ///< A TARGETINFO with reserved bits set.
+  kBadReport,           ///< A REPORT that was altered, or not made for this enclave on this machine.
+  kBadHandshake,        ///< A message that is out of turn, of another handshake, or one's own sent back.
+  kLast = kBadHandshake,
 };
 
 /// An exception of the processor's, as the host saw it.
@@ -106,6 +129,48 @@ struct Error {
       return "the host's function has thrown an exception";
     case Code::kBadResult:
       return "the result makes no sense";
+    case Code::kBadRange:
+      return "memory is not the enclave's own, or input and output overlap";
+    case Code::kTooBig:
+      return "too much data to be sealed at once";
+    case Code::kNoRoom:
+      return "the output is too small";
+    case Code::kNoCryptography:
+      return "the processor has no working AES instructions";
+    case Code::kNoRandomness:
+      return "the processor gives no random numbers";
+    case Code::kNoKey:
+      return "the processor gives no key";
+    case Code::kNotSealed:
+      return "these are no sealed data";
+    case Code::kWrongSize:
+      return "the sealed data have been cut short or added to";
+    case Code::kNewerFormat:
+      return "the sealed data have a format that is not known yet";
+    case Code::kWrongEnclave:
+      return "it belongs to another enclave";
+    case Code::kWrongSigner:
+      return "it belongs to enclaves of another signer";
+    case Code::kWrongProduct:
+      return "it belongs to another product of the signer";
+    case Code::kWrongMode:
+      return "it belongs to a debug enclave and this is none, or the other way round";
+    case Code::kNewerEnclave:
+      return "it belongs to a later version of the enclave";
+    case Code::kNewerConfiguration:
+      return "it belongs to a later configuration of the enclave";
+    case Code::kNewerProcessor:
+      return "it belongs to a processor with later microcode";
+    case Code::kOlderEnclave:
+      return "it belongs to a version of the enclave that is too old";
+    case Code::kAltered:
+      return "the sealed data were altered, or sealed on another machine";
+    case Code::kBadTarget:
+      return "the target of a report makes no sense";
+    case Code::kBadReport:
+      return "the report was not made for this enclave on this machine";
+    case Code::kBadHandshake:
+      return "the message does not belong to this handshake";
   }
   return "unknown error";
 }
