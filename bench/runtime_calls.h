@@ -17,6 +17,9 @@ std::uint64_t take(std::span<const std::byte> bytes);
 void give(enclume::OutSpan<std::byte> bytes);
 void lock_and_unlock(std::uint64_t times);
 bool take_from_heap(std::uint64_t bytes);
+/// 4 KiB as often, each with a key of its own; false: it could not.
+bool seal(std::uint64_t times);
+bool unseal(std::uint64_t times);
 
 // In the host.
 void nothing_there();
@@ -25,5 +28,6 @@ void nothing_there();
 
 using RuntimeCalls = enclume::Interface<
     enclume::Ecalls<runtime_calls::nothing, runtime_calls::nothing_outside, runtime_calls::take,
-                    runtime_calls::give, runtime_calls::lock_and_unlock, runtime_calls::take_from_heap>,
+                    runtime_calls::give, runtime_calls::lock_and_unlock, runtime_calls::take_from_heap,
+                    runtime_calls::seal, runtime_calls::unseal>,
     enclume::Ocalls<runtime_calls::nothing_there>>;

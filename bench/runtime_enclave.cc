@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <array>
 #include <cstdlib>
-#include "enclume/enclave/enclave.h"
 
+#include "enclume/enclave/enclave.h"
+#include "enclume/enclave/sealing.h"
 #include "enclume/enclave/sync.h"
 #include "runtime_calls.h"
 
@@ -34,6 +36,27 @@ void lock_and_unlock(std::uint64_t times) {
 
 bool take_from_heap(std::uint64_t bytes) {
   return std::malloc(bytes) != nullptr;
+}
+
+namespace {
+std::array<std::byte, 4096> data;
+std::array<std::byte, enclume::sealed_size(sizeof data)> sealed;
+
+bool seal_once() {
+  return enclume::seal(data, {}, enclume::SealPolicy::kSigner, sealed).has_value();
+}
+}  // namespace
+
+bool seal(std::uint64_t times) {
+  bool good = true;
+  while (times-- != 0) good = seal_once() && good;
+  return good;
+}
+
+bool unseal(std::uint64_t times) {
+  bool good = seal_once();
+  while (times-- != 0) good = enclume::unseal(sealed, {}, data).has_value() && good;
+  return good;
 }
 
 }  // namespace runtime_calls
