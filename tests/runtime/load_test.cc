@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <elf.h>
+
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -101,6 +103,32 @@ TEST(Image, AWritableAndExecutableSegmentIsRefused) {
   const auto result = parse(bytes);
   ASSERT_FALSE(result);
   EXPECT_EQ(error_of_parse, enclume::Error(Code::kBadImage, 4));
+}
+
+// 32 segments of zeros that no file is big enough for.
+TEST(Image, ThatWantsGigabytesIsRefused) {
+  Bytes bytes = read(ENCLUME_TEST_IMAGE);
+  Elf64_Ehdr header;
+  std::memcpy(&header, bytes.data(), sizeof header);
+  std::vector<Elf64_Phdr> segments(header.e_phnum);
+  std::memcpy(segments.data(), bytes.data() + header.e_phoff, segments.size() * sizeof(Elf64_Phdr));
+  const auto last = std::ranges::find_if(
+      segments, [](const Elf64_Phdr& s) { return s.p_type == PT_LOAD && s.p_flags == (PF_R | PF_W); });
+  ASSERT_NE(last, segments.end());
+  Elf64_Phdr zeros = *last;
+  zeros.p_filesz = 0;
+  zeros.p_memsz = std::uint64_t{60} << 20;
+  for (std::uint64_t i = 1; segments.size() < 32; ++i) {
+    zeros.p_vaddr = i << 26;
+    segments.push_back(zeros);
+  }
+  header.e_phnum = 32;
+  header.e_phoff = bytes.size();
+  std::memcpy(bytes.data(), &header, sizeof header);
+  const auto* const table = reinterpret_cast<const char*>(segments.data());
+  bytes.insert(bytes.end(), table, table + segments.size() * sizeof(Elf64_Phdr));
+  EXPECT_FALSE(parse(bytes));
+  EXPECT_EQ(error_of_parse, enclume::Error(Code::kBadImage, 3));
 }
 
 TEST(Load, OfAFileThatIsNotThereSaysWhy) {

@@ -34,6 +34,8 @@ enum Step : std::int32_t {
 constexpr std::size_t kMaxSegments = 32;
 constexpr std::uint64_t kMaxImage = std::uint64_t{1} << 32;
 constexpr std::uint64_t kMaxTls = std::uint64_t{1} << 24;
+// Bytes of all segments beyond those of the file.
+constexpr std::uint64_t kMaxZeros = std::uint64_t{1} << 26;
 
 class File {
  public:
@@ -127,6 +129,7 @@ std::optional<Image> Image::parse(std::span<const std::byte> bytes, Error& error
   image.sigstruct_offset_ = *sigstruct;
 
   std::uint64_t end = 0;        // of the image in memory
+  std::uint64_t loaded = 0;     // bytes of all segments
   std::uint64_t last_page = 0;  // first page that no segment has yet
   bool has_entry = false;
   for (const Elf64_Phdr& segment : segments) {
@@ -146,8 +149,10 @@ std::optional<Image> Image::parse(std::span<const std::byte> bytes, Error& error
       return fail(kSegmentPlace);
     }
     const std::uint64_t length = page_up(segment.p_memsz);
-    // What the file has is bounded by the file; zeros behind it are not to make us take gigabytes.
-    if (length > page_up(segment.p_filesz) + kMaxTls * 4) return fail(kSegmentPlace);
+    // A few headers are not to make us take gigabytes: not by zeros, nor by one part of the file in many
+    // segments.
+    loaded += length;
+    if (loaded > page_up(bytes.size()) + kMaxZeros) return fail(kSegmentPlace);
     std::byte* const pages = image.new_pages(length);
     std::memcpy(pages, file.data(segment.p_offset), segment.p_filesz);
     image.runs_.push_back({segment.p_vaddr, length, edge::kRegularPage | rights, true, pages});
