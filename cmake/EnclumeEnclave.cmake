@@ -3,7 +3,7 @@
 #
 # enclume_add_enclave(NAME SOURCES source…
 #   [HEAP bytes] [HEAP_MAX bytes] [STACK bytes] [STACK_MAX bytes] [THREADS number] [FRAMES number] [XFRM mask]
-#   [SURVIVE_FAULTS]
+#   [SURVIVE_FAULTS] [DUMPS BACKTRACE|REGISTERS]
 #   [OUTPUT file] [KEY file.pem] [PROD_ID number] [SVN number] [PRODUCTION] [LINK libraries…])
 #
 # Makes the target NAME and the file NAME.enclave, or OUTPUT, in the current binary directory (the target property
@@ -13,6 +13,8 @@
 #   HEAP_MAX        up to here the heap grows, where the processor has SGX2; HEAP is there everywhere, from the start
 #   STACK_MAX       the same for the stack of each thread
 #   SURVIVE_FAULTS  an exception that nobody handles ends its call alone; without it, the whole enclave
+#   DUMPS           what the enclave tells its host of such an exception though it is no debug enclave: where it was,
+#                   or with its registers, which may hold secrets; see docs/runtime.md
 #   KEY             an RSA-3072 key with exponent 3; without it one is made for this build, good for testing only
 #   PRODUCTION      the enclave can't be loaded as a debug enclave
 
@@ -24,6 +26,8 @@ if(NOT TARGET enclume_enclave_flags)
     -ffile-prefix-map=${CMAKE_SOURCE_DIR}=. -fno-asynchronous-unwind-tables -fcf-protection=none
     # Optimised in a debug build, too: without it, parts of the C++ library are left to its shared object.
     -ffunction-sections -fdata-sections -O2
+    # By these an enclave walks its stack when it fails: without exceptions there are no unwind tables inside.
+    -fno-omit-frame-pointer -mno-omit-leaf-frame-pointer
     $<$<COMPILE_LANGUAGE:CXX>:-fno-exceptions -fno-rtti -fvisibility-inlines-hidden -D_GLIBCXX_EXTERN_TEMPLATE=0>)
   target_compile_features(enclume_enclave_flags INTERFACE cxx_std_23)
 endif()
@@ -49,7 +53,7 @@ function(enclume_bytes text result)
 endfunction()
 
 function(enclume_add_enclave name)
-  cmake_parse_arguments(ARG "SURVIVE_FAULTS;PRODUCTION" "HEAP;HEAP_MAX;STACK;STACK_MAX;THREADS;FRAMES;XFRM;OUTPUT;KEY;PROD_ID;SVN"
+  cmake_parse_arguments(ARG "SURVIVE_FAULTS;PRODUCTION" "HEAP;HEAP_MAX;STACK;STACK_MAX;THREADS;FRAMES;XFRM;DUMPS;OUTPUT;KEY;PROD_ID;SVN"
                         "SOURCES;LINK" ${ARGN})
   if(ARG_UNPARSED_ARGUMENTS OR NOT ARG_SOURCES)
     message(FATAL_ERROR "enclume_add_enclave(${name}): SOURCES are missing, or this is not understood: "
@@ -79,6 +83,13 @@ function(enclume_add_enclave name)
   set(flags 0)
   if(ARG_SURVIVE_FAULTS)
     set(flags 1)
+  endif()
+  if(ARG_DUMPS STREQUAL "BACKTRACE")
+    math(EXPR flags "${flags} + 2")
+  elseif(ARG_DUMPS STREQUAL "REGISTERS")
+    math(EXPR flags "${flags} + 4")
+  elseif(DEFINED ARG_DUMPS)
+    message(FATAL_ERROR "enclume_add_enclave(${name}): DUMPS ${ARG_DUMPS} is neither BACKTRACE nor REGISTERS")
   endif()
 
   # The notes are assembled for each enclave, with its numbers.

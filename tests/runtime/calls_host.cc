@@ -7,7 +7,8 @@ namespace calls {
 
 void hear(std::string_view text) {
   heard = text;
-  if (waiting) waiting();
+  // It may put another one in its place.
+  if (const auto then = waiting) then();
 }
 
 std::uint64_t descend_further(std::uint32_t depth) {

@@ -77,13 +77,14 @@ struct Mailbox {
                                ///< COMMAND_START: ENCLUME_PLATFORM_*.
   std::uint64_t scratch;       ///< Host memory that the enclave may use for data that go out.
   std::uint64_t scratch_size;  ///< Bytes.
+  std::uint64_t dumps;         ///< COMMAND_EXCEPTION: address of a DumpRecord for each SSA frame; 0: none.
   // Enclave to host.
   std::uint64_t exit;          ///< ENCLUME_EXIT_*
   std::uint64_t value;         ///< Depends on `exit`.
   std::uint64_t out_words;     ///< EXIT_OCALL: address of its arguments, in the scratch memory.
   std::uint64_t scratch_used;  ///< EXIT_OCALL: bytes from its start that the host must leave alone.
 };
-static_assert(sizeof(Mailbox) == 56 && alignof(Mailbox) == 8);
+static_assert(sizeof(Mailbox) == 64 && alignof(Mailbox) == 8);
 
 struct ThreadBlock {
   std::uint64_t self;

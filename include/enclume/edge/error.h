@@ -7,6 +7,7 @@
 
 namespace enclume {
 
+/// What has gone wrong. 0 is success.
 enum class Code : std::uint32_t {
   kOk = 0,
 
@@ -63,21 +64,24 @@ enum class Code : std::uint32_t {
 
 /// An exception of the processor's, as the host saw it.
 struct Fault {
-  std::uint16_t vector = 0;
-  std::uint16_t error_code = 0;
+  std::uint16_t vector = 0;      ///< Of the exception: 0 #DE, 6 #UD, 13 #GP, 14 #PF…
+  std::uint16_t error_code = 0;  ///< The low 16 bits, as Linux reports them.
   std::uint64_t address = 0;  ///< For a page fault; without the low 12 bits if it is the enclave's. Else 0.
-  bool operator==(const Fault&) const = default;
+  bool operator==(const Fault&) const = default;  ///< Field by field.
 };
 
+/// A failure with what is known of it: 32 bytes, a value without resources.
 struct Error {
-  Code code = Code::kOk;
+  Code code = Code::kOk;    ///< Which kind.
   std::int32_t system = 0;  ///< errno, or what `code` says. 0: none.
   Fault fault{};            ///< With Code::kFault only.
 
   constexpr Error() = default;
+  /// `s`: errno, or what `c` says.
   constexpr Error(Code c, std::int32_t s = 0) : code(c), system(s) {}  // NOLINT: a code is an error
+  /// Of an exception.
   constexpr Error(Code c, const Fault& f) : code(c), fault(f) {}
-  bool operator==(const Error&) const = default;
+  bool operator==(const Error&) const = default;  ///< Field by field.
 };
 
 /// One line in English, without the numbers.

@@ -43,6 +43,10 @@ inline constexpr std::uint32_t kMaxFrames = 16;
 inline constexpr std::uint64_t kXfrmAllowed = 0xe7;
 /// After an exception that nobody handles: end that call alone, and not the enclave.
 inline constexpr std::uint32_t kFlagSurviveFaults = 1;
+/// What the enclave tells the host of such an exception though it is no debug enclave: where it was, or with
+/// all general registers.
+inline constexpr std::uint32_t kFlagDumpBacktrace = 2, kFlagDumpRegisters = 4;
+inline constexpr std::uint32_t kFlagsAllowed = kFlagSurviveFaults | kFlagDumpBacktrace | kFlagDumpRegisters;
 inline constexpr std::uint64_t kMaxSize = std::uint64_t{1} << 36;
 /// Stack for exception handlers, bytes a thread. The lowest page is for ending what fails in a handler.
 inline constexpr std::uint64_t kAltStackSize = 4 * kPageSize;
@@ -58,7 +62,7 @@ inline constexpr std::uint64_t kRescueStackSize = kPageSize;
          c.heap_max % kPageSize == 0 && c.heap <= c.heap_max && c.heap_max <= kMaxSize / 4 &&
          c.stack >= kPageSize && c.stack % kPageSize == 0 && c.stack_max % kPageSize == 0 &&
          c.stack <= c.stack_max && c.stack_max <= kMaxSize / 4 / kMaxThreads && (c.xfrm & 3) == 3 &&
-         (c.xfrm & ~kXfrmAllowed) == 0 && (c.flags & ~kFlagSurviveFaults) == 0;
+         (c.xfrm & ~kXfrmAllowed) == 0 && (c.flags & ~kFlagsAllowed) == 0;
 }
 
 /// Offsets in the enclave. One thread's pages stand together:

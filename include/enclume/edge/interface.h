@@ -50,10 +50,12 @@ struct Ecalls : edge::Functions<F...> {};
 template <auto... F>
 struct Ocalls : edge::Functions<F...> {};
 
+/// What an enclave and its host call of each other; each side names it once. `E` lists its Ecalls,
+/// `O` its Ocalls.
 template <typename E, typename O = Ocalls<>>
 struct Interface {
-  using Inside = E;
-  using Outside = O;
+  using Inside = E;   ///< defined in the enclave
+  using Outside = O;  ///< defined in the host
   /// Equal on both sides if the forms of all calls are; compared when an enclave is loaded.
   static constexpr std::uint64_t kFingerprint = edge::mix(edge::mix(1, E::kShape), O::kShape);
 };

@@ -41,6 +41,7 @@ template <typename T>
 class OutSpan : public std::span<T> {
  public:
   using std::span<T>::span;
+  /// Of the same elements.
   constexpr OutSpan(std::span<T> s) : std::span<T>(s) {}  // NOLINT: any span may be filled
 };
 

@@ -20,25 +20,18 @@
 #include <utility>
 
 #include "enclume/edge/error.h"
+#include "enclume/edge/registers.h"
 
 namespace enclume {
 
-/// The registers of the interrupted code, to read and to change (SDM volume 3D, "GPRSGX Region").
-struct Registers {
-  std::uint64_t rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi;
-  std::uint64_t r8, r9, r10, r11, r12, r13, r14, r15;
-  std::uint64_t rflags;
-  std::uint64_t rip;
-};
-static_assert(sizeof(Registers) == 144);
-
+/// What a handler is given (SDM volume 3D, "EXITINFO Structure", "EXINFO Structure"). On the handler's stack.
 struct Exception {
   std::uint8_t vector;  ///< 0 #DE, 1 #DB, 3 #BP, 5 #BR, 6 #UD, 13 #GP, 14 #PF, 16 #MF, 17 #AC, 19 #XM, 21 #CP
   bool is_software;     ///< INT3: RIP is behind the instruction.
   /// Of a page fault the address in full, of #GP 0; nothing for other exceptions.
   std::optional<std::uint64_t> address;
   std::uint32_t error_code;  ///< With `address` only.
-  Registers& registers;
+  Registers& registers;      ///< of the interrupted code, to read and to change
 };
 
 /// What a handler wants.
@@ -102,6 +95,7 @@ void pop_guard(GuardRecord& record) noexcept;
 template <typename F>
 class ThreadHandler : enclave::Handler<F, enclave::add_thread_handler, enclave::remove_thread_handler> {
  public:
+  /// `callable`: Verdict(Exception&).
   explicit ThreadHandler(F callable)
       : enclave::Handler<F, enclave::add_thread_handler, enclave::remove_thread_handler>(
             std::move(callable)) {}
@@ -112,6 +106,7 @@ class ThreadHandler : enclave::Handler<F, enclave::add_thread_handler, enclave::
 template <typename F>
 class EnclaveHandler : enclave::Handler<F, enclave::add_enclave_handler, enclave::remove_enclave_handler> {
  public:
+  /// `callable`: Verdict(Exception&).
   explicit EnclaveHandler(F callable)
       : enclave::Handler<F, enclave::add_enclave_handler, enclave::remove_enclave_handler>(
             std::move(callable)) {}

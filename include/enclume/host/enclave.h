@@ -6,7 +6,8 @@
 //   if (!enclave) …enclave.error()…
 //   auto total = enclave->call<hello::sum>(numbers);  // std::expected<std::uint64_t, enclume::Error>
 //
-// Any thread may call. A call that an OCALL makes goes in by the same TCS; all others take one from the pool.
+// Any thread may call. A call that an OCALL makes goes in by the same TCS, if it does not ask for another
+// one; all others take one from the pool.
 #pragma once
 
 #include <asm/sgx.h>
@@ -28,6 +29,7 @@
 
 #include "enclume/edge/abi.h"
 #include "enclume/edge/interface.h"
+#include "enclume/host/dump.h"
 
 namespace enclume {
 
@@ -37,11 +39,16 @@ enum class WhenBusy {
   kFail,  ///< Code::kNoThread
 };
 
+/// How an enclave is to be loaded.
 struct LoadOptions {
   /// With the DEBUG attribute: debuggers and the kernel's tools may look inside. Refused for PRODUCTION
   /// enclaves.
   bool debug = false;
-  WhenBusy when_busy = WhenBusy::kWait;
+  WhenBusy when_busy = WhenBusy::kWait;  ///< what calls do when every TCS is in use
+  /// Gets what the enclave tells of exceptions that nobody handled: debug enclaves, and those built with
+  /// DUMPS. By default it goes to standard error. Empty: the enclave isn't asked. What it throws, the call
+  /// throws.
+  DumpHandler on_dump = print_dump;
 };
 
 /// What the host wants after an exception in the enclave.
@@ -65,11 +72,13 @@ struct Activation {
   edge::Mailbox mailbox{};
   Core* core = nullptr;
   Incarnation* incarnation = nullptr;
-  bool is_restore = false;       ///< no ECALL, but where the calls of a rebuild's restore come from
-  std::uint32_t tcs = 0;         ///< index
-  Activation* outer = nullptr;   ///< of this thread, any enclave's
-  Fault fault{};                 ///< the last exception
-  std::exception_ptr exception;  ///< what an OCALL threw
+  bool is_restore = false;             ///< no ECALL, but where the calls of a rebuild's restore come from
+  std::uint32_t tcs = 0;               ///< index
+  bool another_tcs = false;            ///< not the one that this thread has left by an OCALL
+  Incarnation* tcs_lost_in = nullptr;  ///< a call within this one has left the TCS unusable, in this one
+  Activation* outer = nullptr;         ///< of this thread, any enclave's
+  Fault fault{};                       ///< the last exception
+  std::exception_ptr exception;        ///< what an OCALL threw
   const ExceptionHandler* on_exception = nullptr;
   std::any kept;         ///< the result of the last OCALL, until the enclave has copied it
   std::any allocations;  ///< what the enclave asked for
@@ -96,6 +105,7 @@ Error rebuild(Core& core, const std::function<Error()>& restore);
 [[nodiscard]] std::shared_ptr<Core> shared(Core& core);
 [[nodiscard]] const OcallTable& ocalls_of(const Core& core) noexcept;
 [[nodiscard]] std::uint64_t base_of(Core& core) noexcept;
+[[nodiscard]] std::uint64_t size_of(Core& core) noexcept;
 
 /// The host trusts what the enclave says, and both see the host's memory: nothing is copied.
 struct Port {
@@ -233,8 +243,19 @@ class Enclave {
     return result;
   }
 
+  /// A handle to the same enclave, whose calls take a TCS from the pool also in an OCALL of this enclave:
+  /// with its own stack, thread-local variables and exception handlers. They never wait for one while the
+  /// thread has another, since two threads that did could wait for each other: Code::kNoThread.
+  [[nodiscard]] Enclave on_another_tcs() const {
+    Enclave result = *this;
+    result.another_tcs_ = true;
+    return result;
+  }
+
   /// ELRANGE's first address.
   [[nodiscard]] std::uint64_t base() const noexcept { return host::base_of(*core_); }
+  /// ELRANGE's size in bytes, a power of two.
+  [[nodiscard]] std::uint64_t size() const noexcept { return host::size_of(*core_); }
 
   /// In an OCALL: the enclave that made it, if it is one of this interface.
   static std::optional<Enclave> current() {
@@ -256,6 +277,7 @@ class Enclave {
     Call::In::encode(parameters, words.data(), port);
     host::Activation activation;
     activation.on_exception = on_exception_.get();
+    activation.another_tcs = another_tcs_;
     if (const Error error =
             host::invoke(*core_, activation, static_cast<std::uint32_t>(number), words.data());
         error.code != Code::kOk) {
@@ -271,6 +293,7 @@ class Enclave {
   std::shared_ptr<host::Core> core_;
   std::shared_ptr<const ExceptionHandler> on_exception_;
   std::shared_ptr<const Restore> restore_;
+  bool another_tcs_ = false;
 };
 
 }  // namespace enclume

@@ -20,7 +20,11 @@ enum class EncluLeaf : std::uint32_t {
 
 /// The registers that carry arguments in and results out.
 struct EncluRegisters {
-  std::uint64_t rdi = 0, rsi = 0, rdx = 0, r8 = 0, r9 = 0;
+  std::uint64_t rdi = 0;  ///< Offset 0.
+  std::uint64_t rsi = 0;  ///< Offset 8.
+  std::uint64_t rdx = 0;  ///< Offset 16.
+  std::uint64_t r8 = 0;   ///< Offset 24.
+  std::uint64_t r9 = 0;   ///< Offset 32.
 };
 
 /// How an entry ended.
@@ -29,10 +33,11 @@ struct EncluExit {
   /// ERESUME.
   EncluLeaf leaf;
   std::uint16_t vector;      ///< These three after an exception only, else 0.
-  std::uint16_t error_code;  ///<
+  std::uint16_t error_code;  ///< The low 16 bits.
   std::uint64_t address;     ///< For a page fault; the low 12 bits of one inside the enclave are 0.
   EncluRegisters registers;  ///< As found. After an exception RDI, RSI and RDX are the facts above.
 
+  /// Whether it was by the enclave's own will.
   [[nodiscard]] bool exited() const noexcept { return leaf == EncluLeaf::kEexit; }
 };
 

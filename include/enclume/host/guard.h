@@ -22,7 +22,8 @@ namespace enclume {
 
 /// Code that a guard is for: faults with RIP in [begin, end). By default all.
 struct CodeRange {
-  const void* begin = nullptr;
+  const void* begin = nullptr;  ///< the first byte
+  /// Behind the last one.
   const void* end = reinterpret_cast<const void*>(~std::uintptr_t{0});
 };
 

@@ -254,6 +254,12 @@ std::string sgxs_text(const SgxsSummary& sgxs) {
   return "\nSGXS\n" + lines.take();
 }
 
+// What the enclave tells of exceptions that nobody handled if it isn't a debug enclave, which tells all.
+const char* dumps_of(std::uint32_t flags) {
+  if ((flags & edge::kFlagDumpRegisters) != 0) return "registers";
+  return (flags & edge::kFlagDumpBacktrace) != 0 ? "backtrace" : "none";
+}
+
 ordered_json runtime_json(const RuntimeImage& image) {
   return {{"size", image.size},
           {"pages", image.pages},
@@ -266,6 +272,7 @@ ordered_json runtime_json(const RuntimeImage& image) {
           {"stack_max", image.config.stack_max},
           {"xfrm", fmt::format("{:#x}", image.config.xfrm)},
           {"survives_faults", (image.config.flags & edge::kFlagSurviveFaults) != 0},
+          {"dumps", dumps_of(image.config.flags)},
           {"mrenclave", hex(image.mrenclave)}};
 }
 
@@ -287,6 +294,7 @@ std::string runtime_text(const RuntimeImage& image, bool is_signed, bool agrees)
   lines.add("XFRM", with_names(image.config.xfrm, kXfrmNames));
   lines.add("unhandled faults",
             (image.config.flags & edge::kFlagSurviveFaults) != 0 ? "end their call" : "end the enclave");
+  lines.add("tells of them", fmt::format("{} (a debug enclave: registers)", dumps_of(image.config.flags)));
   if (!is_signed) lines.add("SIGSTRUCT", "none yet: enclume sign");
   return "\nIMAGE\n" + lines.take();
 }

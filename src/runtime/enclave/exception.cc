@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "enclume/enclave/memory.h"
+#include "runtime/enclave/dump.h"
 #include "runtime/enclave/instruction_length.h"
 #include "runtime/enclave/self.h"
 
@@ -226,6 +227,9 @@ void end_interrupted(std::uint64_t cssa) noexcept;
 // Makes what was interrupted at `cssa` − 1 give up when it is resumed. Its EntryFrame is the one outside this
 // entry's.
 void end_interrupted(std::uint64_t cssa) noexcept {
+  if (this_entry()->context != 0) {
+    dump(exception_of(saved_at(cssa)), cssa - 1, this_context().offer.dumps);
+  }
   Registers& registers = saved_at(cssa).registers;
   const auto function = cssa == 1 ? &give_up_call : &give_up_handling;
   registers.rip = address_of(reinterpret_cast<const void*>(function));

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "enclume/enclave/enclave.h"
+#include "runtime/enclave/dump.h"
 #include "runtime/enclave/self.h"
 
 namespace enclume::enclave {
@@ -38,6 +39,7 @@ Code start(std::uint64_t fingerprint, std::uint64_t platform) noexcept {
   if (fingerprint != enclume_service.fingerprint) return Code::kWrongInterface;
   has_dynamic_memory = (platform & ENCLUME_PLATFORM_DYNAMIC_MEMORY) != 0;
   prepare_thread();
+  learn_whether_debug();
   start_heap();
   run_constructors();
   state = State::kReady;

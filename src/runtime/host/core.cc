@@ -4,15 +4,18 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <new>
 #include <vector>
 
 #include "enclume/host/vdso_symbol.h"
 #include "runtime/edge/sgx.h"
+#include "runtime/host/dump.h"
 
 namespace enclume::host {
 namespace {
@@ -25,6 +28,8 @@ struct Thread {
   Activation* innermost = nullptr;
   std::uint32_t last_tcs = 0;
   std::byte* scratch = nullptr;
+  // Empty but between the end of a call by an exception and its return.
+  std::unique_ptr<std::array<edge::DumpRecord, edge::kMaxFrames>> dumps;
   ~Thread() { std::free(scratch); }
 };
 thread_local Thread thread;
@@ -51,6 +56,13 @@ void offer_scratch(edge::Mailbox& mailbox, const Activation* outer) {
   if (thread.scratch == nullptr || used > kScratchSize) used = kScratchSize;
   mailbox.scratch = reinterpret_cast<std::uint64_t>(thread.scratch) + used;
   mailbox.scratch_size = thread.scratch == nullptr ? 0 : kScratchSize - used;
+}
+
+// Where the enclave may tell what has happened in it; without memory it tells nothing.
+std::uint64_t offer_dumps() {
+  using Records = std::array<edge::DumpRecord, edge::kMaxFrames>;
+  if (thread.dumps == nullptr) thread.dumps.reset(new (std::nothrow) Records{});
+  return reinterpret_cast<std::uint64_t>(thread.dumps.get());
 }
 
 std::uint64_t allocate(Activation& activation, std::uint64_t bytes) {
@@ -141,6 +153,7 @@ std::uint32_t look_at_fault(Call& call) noexcept {
   const OnException wish = ask_host(activation, *call.run);
   if (wish == OnException::kResume) return edge::kEresume;
   call.handling = true;
+  if (activation.core->wants_dumps()) activation.mailbox.dumps = offer_dumps();
   return enter_with(call, ENCLUME_COMMAND_EXCEPTION, wish == OnException::kEndCall ? 1 : 0);
 }
 
@@ -160,8 +173,15 @@ std::uint32_t next_step(Entry* entry) noexcept {
       call.error = code == Code::kFault ? Error(code, activation.fault) : Error(code);
       return 0;
     }
-    case ENCLUME_EXIT_OCALL:
-      return enter_with(call, ENCLUME_COMMAND_RETURN, static_cast<std::uint64_t>(serve_ocall(activation)));
+    case ENCLUME_EXIT_OCALL: {
+      const Code code = serve_ocall(activation);
+      if (activation.tcs_lost_in == activation.incarnation) {
+        call.tcs_is_lost = true;
+        call.error = Error(Code::kFault, activation.fault);
+        return 0;
+      }
+      return enter_with(call, ENCLUME_COMMAND_RETURN, static_cast<std::uint64_t>(code));
+    }
     case ENCLUME_EXIT_RESUME:
       call.handling = false;
       return edge::kEresume;
@@ -197,12 +217,14 @@ bool is_loss(const Error& error) {
 
 }  // namespace
 
-Core::Core(Image image, std::span<const std::byte> sigstruct, const LoadOptions& options,
+Core::Core(Image image, std::span<const std::byte> sigstruct, const char* path, const LoadOptions& options,
            const OcallTable& ocalls, vdso_sgx_enter_enclave_t function)
     : image_(std::move(image)),
       sigstruct_(sigstruct.begin(), sigstruct.end()),
+      path_(path),
       debug_(options.debug),
       when_busy_(options.when_busy),
+      on_dump_(options.on_dump),
       ocalls_(ocalls),
       function_(function),
       pool_(image_.config().threads),
@@ -259,9 +281,10 @@ Error Core::rebuild(const std::function<Error()>& restore) {
 
 Error Core::invoke(Activation& activation, std::uint32_t command, std::uint64_t argument,
                    std::uint64_t words) {
-  // A call that one of our OCALLs makes goes in by the TCS that has left by it.
-  Activation* same = thread.innermost;
-  while (same != nullptr && same->core != this) same = same->outer;
+  // A call that one of our OCALLs makes goes in by the TCS that has left by it, if it wants no other.
+  Activation* outer = thread.innermost;
+  while (outer != nullptr && outer->core != this) outer = outer->outer;
+  Activation* const same = activation.another_tcs ? nullptr : outer;
   if (same != nullptr) {
     activation.tcs = same->tcs;
     // Lost and built again meanwhile, it is another enclave; by this TCS nobody but this thread is in it.
@@ -269,7 +292,7 @@ Error Core::invoke(Activation& activation, std::uint32_t command, std::uint64_t 
         incarnations_.is_superseded(*same->incarnation) ? &incarnations_.current() : same->incarnation;
   } else if (const auto index = pool_.try_take(thread.last_tcs)) {
     activation.tcs = *index;
-  } else if (when_busy_ == WhenBusy::kFail) {
+  } else if (when_busy_ == WhenBusy::kFail || outer != nullptr) {
     return Error(Code::kNoThread);
   } else {
     activation.tcs = pool_.take(thread.last_tcs);
@@ -293,14 +316,29 @@ Error Core::invoke(Activation& activation, std::uint32_t command, std::uint64_t 
     enclume_host_enter(&call);
   }
   if (call.error.code == Code::kEnclaveLost) activation.incarnation->lose();
-  if (same == nullptr && call.tcs_is_lost) {
-    incarnations_.spend(activation.tcs, *activation.incarnation);
-  } else if (same == nullptr) {
+  const std::uint64_t base = activation.incarnation->enclave.base();
+  Incarnation* const lost_in = call.tcs_is_lost ? activation.incarnation : activation.tcs_lost_in;
+  if (same != nullptr) {
+    // The index is the outer call's, which has to end as well, if it is in the same enclave.
+    if (lost_in != nullptr) {
+      same->tcs_lost_in = lost_in;
+      same->fault = activation.fault;
+    }
+  } else if (lost_in != nullptr) {
+    incarnations_.spend(activation.tcs, *lost_in);
+  } else {
     thread.last_tcs = activation.tcs;
     incarnations_.done_by(activation.tcs);
     pool_.give_back(activation.tcs);
   }
+  if (call.error.code == Code::kFault) report_dump(base);
   return call.error;
+}
+
+void Core::report_dump(std::uint64_t base) const {
+  if (on_dump_ == nullptr || thread.dumps == nullptr) return;
+  Dump dump{.image = path_, .base = base, .levels = take_records(*thread.dumps, base)};
+  if (!dump.levels.empty()) on_dump_(dump);
 }
 
 std::shared_ptr<Core> load(const char* path, const LoadOptions& options, const OcallTable& ocalls,
@@ -321,7 +359,7 @@ std::shared_ptr<Core> load(const char* path, const LoadOptions& options, const O
     return fail(Code::kNotSigned);
   const auto function =
       reinterpret_cast<vdso_sgx_enter_enclave_t>(find_vdso_symbol("__vdso_sgx_enter_enclave"));
-  auto core = std::make_shared<Core>(std::move(*image), sigstruct, options, ocalls, function);
+  auto core = std::make_shared<Core>(std::move(*image), sigstruct, path, options, ocalls, function);
   error = core->build();
   return error.code == Code::kOk ? core : nullptr;
 }
@@ -348,6 +386,9 @@ const OcallTable& ocalls_of(const Core& core) noexcept {
 }
 std::uint64_t base_of(Core& core) noexcept {
   return core.base();
+}
+std::uint64_t size_of(Core& core) noexcept {
+  return core.size();
 }
 
 }  // namespace enclume::host
