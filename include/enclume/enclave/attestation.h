@@ -56,14 +56,18 @@ struct PeerRules {
   /// Everybody can look into a debug enclave, so by default none is welcome: kWrongMode.
   bool allow_debug = false;
 };
+/// Whether an enclave that has proven itself is welcome. Errors: those that PeerRules names.
 [[nodiscard]] std::expected<void, Error> check_peer(const ReportBody& body, const PeerRules& rules) noexcept;
 
+/// Of X25519.
 using PublicKey = std::array<std::byte, 32>;
+/// For a cipher of the application's choice.
 using SessionKey = std::array<std::byte, 16>;
 
+/// The first message of a handshake.
 struct Hello {
   ReportBody from;  ///< who says it, unproven; no report data
-  PublicKey key;
+  PublicKey key;    ///< for this handshake only
   bool operator==(const Hello&) const = default;
 };
 
@@ -71,7 +75,7 @@ struct Hello {
 struct Session {
   SessionKey sending;    ///< the other side's `receiving`
   SessionKey receiving;  ///< the other side's `sending`
-  ReportBody peer;
+  ReportBody peer;       ///< who is there
   Session() = default;
   Session(const Session&) = default;
   Session& operator=(const Session&) = default;
@@ -116,6 +120,7 @@ class Initiator {
   enclave::Ephemeral key_;
 };
 
+/// The side that is called; otherwise as Initiator.
 class Responder {
  public:
   /// Errors: kNoRandomness.

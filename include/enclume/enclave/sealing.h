@@ -34,31 +34,34 @@ enum class SealPolicy : std::uint16_t {
 /// What sealed data begin with, little-endian; the encrypted data stand behind it. All but the tag is
 /// authenticated, and then the additional data.
 struct SealedHeader {
-  std::array<char, 8> magic;  ///< kSealedMagic
-  std::uint32_t format;       ///< kSealedFormat
-  std::uint16_t policy;       ///< KEYPOLICY
-  std::uint16_t isv_prod_id;  ///< of the sealing enclave, as all that follow
-  std::uint16_t isv_svn;      ///< KEYREQUEST.ISVSVN
-  std::uint16_t config_svn;   ///< KEYREQUEST.CONFIGSVN; 0 without KSS
-  std::uint32_t reserved1;    ///< 0
-  std::uint64_t attributes;   ///< those bits of ATTRIBUTES that the key depends on
-  std::uint64_t data_size;    ///< bytes
-  std::uint64_t additional_size;
-  std::array<std::byte, 16> cpu_svn;
-  std::array<std::byte, 32> key_id;
+  std::array<char, 8> magic;           ///< kSealedMagic
+  std::uint32_t format;                ///< kSealedFormat
+  std::uint16_t policy;                ///< KEYPOLICY
+  std::uint16_t isv_prod_id;           ///< of the sealing enclave, as all that follow
+  std::uint16_t isv_svn;               ///< KEYREQUEST.ISVSVN
+  std::uint16_t config_svn;            ///< KEYREQUEST.CONFIGSVN; 0 without KSS
+  std::uint32_t reserved1;             ///< 0
+  std::uint64_t attributes;            ///< those bits of ATTRIBUTES that the key depends on
+  std::uint64_t data_size;             ///< bytes
+  std::uint64_t additional_size;       ///< bytes
+  std::array<std::byte, 16> cpu_svn;   ///< KEYREQUEST.CPUSVN
+  std::array<std::byte, 32> key_id;    ///< KEYREQUEST.KEYID, random
   std::array<std::byte, 32> identity;  ///< MRENCLAVE or MRSIGNER, so that a wrong one can be told
-  std::array<std::byte, 12> nonce;
-  std::uint32_t reserved2;  ///< 0
-  std::array<std::byte, 16> tag;
+  std::array<std::byte, 12> nonce;     ///< random
+  std::uint32_t reserved2;             ///< 0
+  std::array<std::byte, 16> tag;       ///< of AES-128-GCM
 };
 static_assert(sizeof(SealedHeader) == 160 && offsetof(SealedHeader, cpu_svn) == 48);
 static_assert(offsetof(SealedHeader, identity) == 96 && offsetof(SealedHeader, tag) == 144);
+/// SealedHeader::magic
 inline constexpr std::array<char, 8> kSealedMagic = {'E', 'n', 'c', 'S', 'e', 'a', 'l', '\0'};
+/// SealedHeader::format
 inline constexpr std::uint32_t kSealedFormat = 1;
 
 /// Most that can be sealed at once, and most additional data.
 inline constexpr std::size_t kMaxSealedData = std::size_t{1} << 30;
 
+/// Bytes that so many bytes of data take when they are sealed.
 [[nodiscard]] constexpr std::size_t sealed_size(std::size_t data_size) noexcept {
   return sizeof(SealedHeader) + data_size;
 }
