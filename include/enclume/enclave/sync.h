@@ -62,14 +62,17 @@ class Mutex {
   Mutex(const Mutex&) = delete;
   Mutex& operator=(const Mutex&) = delete;
 
+  /// Waits outside if it must: one OCALL.
   void lock() noexcept {
     if (!try_lock()) lock_slowly();
   }
+  /// Without waiting.
   [[nodiscard]] bool try_lock() noexcept {
     State free = State::kFree;
     return state_.compare_exchange_strong(free, State::kLocked, std::memory_order_acquire,
                                           std::memory_order_relaxed);
   }
+  /// By the thread that has locked it. An OCALL if somebody waits.
   void unlock() noexcept {
     if (state_.exchange(State::kFree, std::memory_order_release) == State::kContended) {
       enclave::wake_first(waiters_);
@@ -96,9 +99,12 @@ class ConditionVariable {
   ConditionVariable(const ConditionVariable&) = delete;
   ConditionVariable& operator=(const ConditionVariable&) = delete;
 
+  /// Wakes the one that has waited longest.
   void notify_one() noexcept { enclave::wake_first(waiters_); }
+  /// Wakes all that wait now.
   void notify_all() noexcept;
 
+  /// Unlocks, waits, locks again.
   template <typename Lock>
   void wait(Lock& lock) noexcept {
     // In the queue before the lock is open: a notification from then on is not lost.
@@ -107,6 +113,7 @@ class ConditionVariable {
     waiting.wait();
     lock.lock();
   }
+  /// Until the predicate says yes.
   template <typename Lock, typename Predicate>
   void wait(Lock& lock, Predicate predicate) {
     while (!predicate()) wait(lock);
