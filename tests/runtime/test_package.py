@@ -30,9 +30,9 @@ class Package(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stdout)
         return result.stdout
 
-    def build_sample(self, name):
+    def build_sample(self, sample, name):
         directory = self.root / name
-        shutil.copytree(SOURCE / "samples" / "hello", directory)
+        shutil.copytree(SOURCE / "samples" / sample, directory)
         build = directory / "build"
         self.run_command("cmake", "-S", directory, "-B", build, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release",
                          f"-DCMAKE_PREFIX_PATH={self.prefix}", env=self.environment)
@@ -40,14 +40,23 @@ class Package(unittest.TestCase):
         return build
 
     def test_the_sample_builds_runs_and_measures_the_same_anywhere(self):
-        first = self.build_sample("one")
+        first = self.build_sample("hello", "one")
         enclume = self.prefix / "bin" / "enclume"
         said = self.run_command(enclume, "run", "--", first / "hello", first / "hello.enclave", env=self.environment)
         self.assertIn("sum: 17", said)
-        second = self.build_sample("another")
+        second = self.build_sample("hello", "another")
         hashes = {self.run_command(enclume, "measure", build / "hello.enclave") for build in (first, second)}
         self.assertEqual(len(hashes), 1, hashes)
         self.assertLessEqual((first / "hello.enclave").stat().st_size, 64 * 1024)
+
+    def test_a_sample_that_fails_tells_where(self):
+        build = self.build_sample("exceptions", "exceptions")
+        said = self.run_command(self.prefix / "bin" / "enclume", "run", "--", build / "exceptions",
+                                build / "exceptions.enclave", build / "exceptions_sample_enclave.unsigned",
+                                env=self.environment)
+        self.assertRegex(said, r"#1 0x[0-9a-f]+ .*fail_at")
+        if (self.prefix / "lib" / "libenclume-lines.a").exists():
+            self.assertRegex(said, r"fail_at.* at .*enclave\.cc:\d+")
 
 
 if __name__ == "__main__":
