@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The half of Sgx that executes ENCLU: transitions, and what has to follow each.
 #include "arch/enclu/enclu.h"
+
+#include <cstring>
+
 #include "arch/enclu/debug.h"
 #include "arch/epc/tracking.h"
 #include "arch/structs/tcs.h"
@@ -34,8 +37,8 @@ Count counted_as(std::uint32_t leaf, bool completed, bool was_inside, bool is_in
 
 }  // namespace
 
-void Sgx::enter(ThreadBlock& block, UContext& uc) {
-  block.entered_at = engine().stats.now();
+void Sgx::enter(ThreadBlock& block, UContext& uc, bool resumed) {
+  block.fast.entered_at = engine().stats.now();
   block.host_fs = block.lp.host_fs_base;
   block.host_gs = block.lp.host_gs_base;
   block.host_pkru = frame_pkru(uc);
@@ -44,13 +47,13 @@ void Sgx::enter(ThreadBlock& block, UContext& uc) {
   if (kernel::Enclave* enclave = enclaves_.find(number_of_enclave(block.lp.secs)); enclave != nullptr) {
     native_.sync(*enclave);
   }
-  remember_entry(block, kernel_, arch::tcs_of(block.lp.tcs).aep, uc.mcontext.rsp);
+  remember_entry(block, kernel_, {arch::tcs_of(block.lp.tcs).aep, uc.mcontext.rsp, resumed});
 }
 
 void Sgx::leave(ThreadBlock& block, UContext& uc) {
   set_frame_pkru(uc, pkru_after_exit(block.xfrm, block.host_pkru, frame_pkru(uc), enclume_epc_fence));
   if (engine().stats.on()) [[unlikely]] {
-    engine().stats.add(block.slot, Count::TicksInside, engine().stats.now() - block.entered_at);
+    engine().stats.add(block.slot, Count::TicksInside, engine().stats.now() - block.fast.entered_at);
   }
   block.traced = 0;
   block.fast.door = nullptr;
@@ -58,19 +61,42 @@ void Sgx::leave(ThreadBlock& block, UContext& uc) {
   block.exits.fetch_add(1, std::memory_order_seq_cst);
 }
 
-/// After EEXIT by a trap: the next one from there, by a thread that has been remembered, needs none.
-void Sgx::remember_exit(ThreadBlock& block, LinearAddress enclu) {
-  if (enclume_fast_on == 0 || strict_) {
-    return;
+/// After EEXIT by a trap: the next one from there, by a thread that has been remembered, needs none. Why this
+/// one needed it; first what is wrong with the place, since that does not pass.
+Slow Sgx::remember_exit(ThreadBlock& block, LinearAddress enclu, bool has_door) {
+  if (enclume_fast_on == 0) {
+    return direct_paths_off_because();
   }
+  if (no_selectors()) {
+    return Slow::NoSelectors;
+  }
+  const bool had_selector = block.fast.es != 0;
   // A selector costs a system call that interrupts all of the process's threads: not for a thread that soon
   // ends.
-  constexpr std::uint64_t kExitsBeforeSelector = 3;
+  constexpr std::uint32_t kExitsBeforeSelector = 3;
   if (++block.fast.trapped_exits >= kExitsBeforeSelector) {
     give_selector(block);
   }
-  if (const auto vma = no_selectors() ? std::nullopt : vmas_.find(enclu)) {
-    native_.leave_directly(*vma, enclu, block.tid);
+  const auto vma = vmas_.find(enclu);
+  const Slow why = vma ? native_.leave_directly(*vma, enclu, block.tid) : Slow::NotWatched;
+  if (why != Slow::Disturbed || (had_selector && has_door)) {
+    return why;
+  }
+  if (had_selector) {
+    return Slow::NoDoor;
+  }
+  if (no_selectors()) {
+    return Slow::NoSelectors;
+  }
+  return has_place_in_ldt(block) ? Slow::NewSelector : Slow::TooManyThreads;
+}
+
+void Sgx::count_exit(const ThreadBlock& block, LinearAddress enclu, Slow why) {
+  engine().stats.add_slow_exit(block.slot, why);
+  if (const auto vma = is_of_site(why) ? vmas_.find(enclu) : std::nullopt) {
+    std::uint64_t measurement;
+    std::memcpy(&measurement, arch::secs_of(vma->enclave->secs_page()).mrenclave.data(), sizeof(measurement));
+    engine().stats.add_slow_site(enclu.value(), why, measurement, enclu - vma->enclave->elrange().begin);
   }
 }
 
@@ -103,7 +129,7 @@ bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report, const Re
     }
     if (result) {
       if (!was_inside && block.lp.enclave_mode) {
-        enter(block, it.uc);
+        enter(block, it.uc, leaf == static_cast<std::uint32_t>(arch::EncluLeaf::Eresume));
         if (!block.lp.elrange.contains(LinearAddress(cpu.rip))) {
           // ERESUME to a frame that says so: the first fetch is refused.
           return raise(it, cpu, arch::general_protection(), false, {}, report);
@@ -112,8 +138,12 @@ bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report, const Re
           release_site(block);
         }
       } else if (was_inside && !block.lp.enclave_mode) {
+        const bool has_door = block.fast.door != nullptr;
         leave(block, it.uc);
-        remember_exit(block, enclu);
+        const Slow why = remember_exit(block, enclu, has_door);
+        if (engine().stats.on()) [[unlikely]] {
+          count_exit(block, enclu, why);
+        }
       }
       if (output.value() != 0) {
         content_changed(output);

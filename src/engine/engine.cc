@@ -5,6 +5,7 @@
 
 #include "base/syscall.h"
 #include "engine/entry/entry.h"
+#include "engine/fast/doors.h"
 #include "engine/fast/entry.h"
 #include "engine/sgx.h"
 #include "engine/signals/mask.h"
@@ -99,7 +100,7 @@ bool Engine::watch_raw_calls() {
   }
   if (!sees_raw_calls()) {
     enclume_host_selector = SELECTOR_BLOCK;
-    enclume_fast_on = 0;  // FS is the program's own, and need not be libc's
+    turn_off_direct_paths(Slow::RawCalls);
     arm_user_dispatch(*block);
   }
   return block->sud_armed;
@@ -241,6 +242,8 @@ void Engine::after_fork() {
       block->held_bits = 0;  // pending signals are not inherited
       block->held_for_front_door = false;
       forget_shared_memory(*block);
+      block->fast.forked = true;
+      block->fast.counts = stats.direct(block->slot);
       arm_user_dispatch(*block);  // the kernel disarms it in the child
     }
   }

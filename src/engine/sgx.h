@@ -127,9 +127,10 @@ class Sgx {
   [[nodiscard]] std::optional<arch::Fault> refused_again(const ThreadBlock& block, const Retry& retry);
   bool free_tcs_of_dead_thread(LinearAddress address);
   bool met_an_eviction(LinearAddress tcs, std::uint64_t evictions);
-  void enter(ThreadBlock& block, UContext& uc);
+  void enter(ThreadBlock& block, UContext& uc, bool resumed);
   void leave(ThreadBlock& block, UContext& uc);
-  void remember_exit(ThreadBlock& block, LinearAddress enclu);
+  Slow remember_exit(ThreadBlock& block, LinearAddress enclu, bool has_door);
+  void count_exit(const ThreadBlock& block, LinearAddress enclu, Slow why);
   void read_code(kernel::TrapFrame& trap) const;
   [[nodiscard]] std::size_t code_bytes(const ThreadBlock& block, LinearAddress rip, std::byte (&out)[15]);
 

@@ -13,6 +13,7 @@ import unittest
 from watched_program import ENCLUME, WATCHED, WatchedTest
 
 FIRST_FAULT = os.environ["ENCLUME_FIRST_FAULT"]
+TRANSITIONS = os.environ["ENCLUME_TRANSITIONS"]
 
 
 class StatsTest(WatchedTest):
@@ -88,6 +89,92 @@ class Figures(StatsTest):
         self.assertRegex(result.stderr, r"^enclume: 1 process, [\d.]+ s; [\d.]+ s in enclaves")
         self.assertRegex(result.stderr, r"\n  transitions +\d+  EENTER\n")
         self.assertRegex(result.stderr, r"\n +\d+  AEX by #PF\n")
+
+
+class DirectPaths(StatsTest):
+    """Transitions that need no trap are counted where they are made: the figures are exact."""
+
+    def transitions(self, threads, calls, faults, *how, options=()):
+        result, figures = self.figures(TRANSITIONS, str(threads), str(calls), str(faults), *how,
+                                       options=["--benign-faults", "off", *options])
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        return figures
+
+    def assert_exact(self, figures, work):
+        """`work`: calls and faults of all threads."""
+        calls, faults = work
+        transitions, direct, trapped = (figures[key] for key in ("transitions", "direct", "trapped"))
+        self.assertEqual(transitions["eenter"], calls + 2 * faults)
+        self.assertEqual(transitions["eexit"], calls + 2 * faults)
+        self.assertEqual(transitions["eresume"], faults)
+        self.assertEqual(figures["aex"], {"#DE": faults} if faults else {})
+        self.assertEqual(figures["faults"]["fixed_up"], faults)
+        entries = transitions["eenter"] + transitions["eresume"] - direct["eenter"] - direct["eresume"]
+        self.assertEqual(sum(trapped["entries"].values()), entries, trapped)
+        self.assertEqual(sum(trapped["exits"].values()), transitions["eexit"] - direct["eexit"], trapped)
+
+    def needs_direct_paths(self, figures):
+        for reason in ["protection_keys", "no_selectors"]:
+            if reason in figures["trapped"]["entries"] or reason in figures["trapped"]["exits"]:
+                self.skipTest(f"no direct paths here: {reason}")
+
+    def test_in_one_to_four_threads(self):
+        for threads in range(1, 5):
+            figures = self.transitions(threads, 5000, 200)
+            self.assert_exact(figures, (5000 * threads, 200 * threads))
+            self.needs_direct_paths(figures)
+            self.assertGreater(figures["direct"]["eenter"], 5395 * threads)
+            self.assertGreater(figures["direct"]["eresume"], 195 * threads)
+            self.assertGreater(figures["direct"]["eexit"], 5395 * threads)
+            self.assertEqual(figures["trapped"]["entries"]["new_thread"], threads)
+            self.assertEqual(figures["trapped"]["sites"], [])
+
+    def test_with_all_trapped(self):
+        figures = self.transitions(2, 300, 50, options=["--fast", "off"])
+        self.assert_exact(figures, (600, 100))
+        self.assertEqual(figures["direct"], {"eenter": 0, "eresume": 0, "eexit": 0})
+        self.assertEqual(figures["trapped"]["entries"], {"fast_off": 800})
+        self.assertEqual(figures["trapped"]["exits"], {"fast_off": 800})
+
+    def test_in_a_forked_child(self):
+        figures = self.transitions(1, 1000, 100, "fork")
+        self.assertEqual(figures["processes"], 2)
+        self.assert_exact(figures, (2000, 200))
+        self.needs_direct_paths(figures)
+        self.assertGreater(figures["direct"]["eenter"], 2385)
+
+    def test_reasons_of_slow_sites(self):
+        for how, reason in [("odd", "no_load"), ("writable", "writable")]:
+            figures = self.transitions(1, 500, 0, how)
+            self.assert_exact(figures, (500, 0))
+            self.needs_direct_paths(figures)
+            self.assertEqual(figures["trapped"]["exits"], {reason: 500})
+            [site] = figures["trapped"]["sites"]
+            self.assertEqual((site["reason"], site["count"]), (reason, 500))
+
+    def test_reasons_of_the_whole_process(self):
+        for options, reason in [(["--trace", "/dev/null"], "traced"), (["--strict"], "strict"),
+                                (["--inject", "eenter=#GP@1000000"], "injected")]:
+            figures = self.transitions(1, 10, 0, options=options)
+            self.assertEqual(figures["trapped"]["entries"], {reason: 10})
+            self.assertEqual(figures["trapped"]["exits"], {reason: 10})
+
+    def test_injections_that_count_no_entries_take_nothing_away(self):
+        plain = self.transitions(1, 500, 0)
+        figures = self.transitions(1, 500, 0, options=["--inject", "lose-epc@1000s,eaug=EPC_FULL@1000"])
+        self.assertEqual(figures["direct"], plain["direct"])
+
+    def test_time_inside(self):
+        direct = self.transitions(1, 200000, 0)
+        self.assertGreater(direct["seconds_inside"], 0)
+        self.assertLess(direct["seconds_inside"], direct["seconds"])
+
+    def test_text_tells_of_both(self):
+        result = self.enclume("run", "--stats", "--", TRANSITIONS, "1", "100", "0", "odd")
+        self.assertRegex(result.stderr, r"\n  transitions +100  EENTER\n")
+        self.assertRegex(result.stderr, r"\n  trapped +1  entry: first one of a thread\n")
+        self.assertRegex(result.stderr,
+                         r"\n  slow sites +100  EEXIT at 0x[0-9a-f]+ of enclave [0-9a-f]{16}…: no `mov \$4, %eax` in front")
 
 
 class Passthrough(StatsTest):

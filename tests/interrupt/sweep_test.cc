@@ -31,7 +31,9 @@ enum class Injection {
   kKick,
   kTrapAndFloat,
   kRealTimePair,
-  kAll
+  kAll,
+  kStep,  // the direct paths only, like the next: TF
+  kInt3   // of nobody
 };
 
 std::string name_of(Injection injection) {
@@ -48,6 +50,10 @@ std::string name_of(Injection injection) {
       return "RealTimePair";
     case Injection::kAll:
       return "All";
+    case Injection::kStep:
+      return "Step";
+    case Injection::kInt3:
+      return "Int3";
   }
   return "";
 }
@@ -58,14 +64,19 @@ unsigned stride() {
   return value > 0 ? static_cast<unsigned>(value) : 13;
 }
 
+// Calls of one iteration.
+constexpr unsigned kCalls = 5;
+
 // Faults of one iteration, by their number: the first EENTER, the exception inside, the EENTER and the EEXIT
 // of a call while an SSA frame is in use, and the ones after it.
 constexpr unsigned kEvents[] = {0, 1, 2, 3, 6, 7};
 
 class SweepTest : public ::testing::TestWithParam<Injection> {
  protected:
-  explicit SweepTest(Mode mode = Mode::kEnclave, const std::string& options = "--fast off") {
-    tracer_.emplace(mode, options);
+  explicit SweepTest(Mode mode = Mode::kEnclave, const std::string& options = "--fast off",
+                     bool counted = false)
+      : counted_(counted) {
+    tracer_.emplace(mode, options, counted);
   }
 
   void inject() {
@@ -147,6 +158,16 @@ class SweepTest : public ::testing::TestWithParam<Injection> {
       throw VictimError(std::string(error.what()) + " (" + place + ", fault " + std::to_string(event) +
                         ", instruction " + std::to_string(index) + ")");
     }
+    if (counted_) expect_all_counted(place, index);
+  }
+
+  // Each entry, exit and ERESUME once, whichever way it has gone.
+  void expect_all_counted(const char* place, unsigned index) {
+    const Tracer::Counts now = tracer_->counts();
+    EXPECT_EQ(now.eenter - counts_.eenter, kCalls) << place << ", instruction " << index;
+    EXPECT_EQ(now.eexit - counts_.eexit, kCalls) << place << ", instruction " << index;
+    EXPECT_EQ(now.eresume - counts_.eresume, now.aex - counts_.aex) << place << ", instruction " << index;
+    counts_ = now;
   }
 
   void sweep_entry() {
@@ -189,6 +210,8 @@ class SweepTest : public ::testing::TestWithParam<Injection> {
 
   std::optional<Tracer> tracer_;
   std::uint64_t payload_ = 0;
+  bool counted_;
+  Tracer::Counts counts_{};
 };
 
 TEST_P(SweepTest, EntryInstructions) {
@@ -315,7 +338,7 @@ constexpr int kWarmUp = 4;
 
 class DirectTest : public SweepTest {
  protected:
-  DirectTest() : SweepTest(Mode::kEnclave, "--fast on") {
+  explicit DirectTest(bool counted = false) : SweepTest(Mode::kEnclave, "--fast on", counted) {
     for (int i = 0; i < kWarmUp; ++i) finish("warm-up", 0, 0);
   }
 
@@ -344,11 +367,38 @@ class DirectTest : public SweepTest {
     ASSERT_GE(path.size(), at_least) << place;
     for (std::size_t index = 0; index < path.size(); ++index) {
       begin();
-      ASSERT_TRUE(tracer_->run_to(path[index]))
-          << place << ", instruction " << index << " of " << path.size();
-      inject();
+      inject_at(path[index], place);
       finish(place, call, static_cast<unsigned>(index));
     }
+  }
+
+  void inject_at(std::uint64_t address, const char* place) {
+    if (GetParam() == Injection::kInt3) {
+      ASSERT_TRUE(tracer_->run_to_int3(address)) << place << ", at " << std::hex << address;
+      return;
+    }
+    ASSERT_TRUE(tracer_->run_to(address)) << place << ", at " << std::hex << address;
+    if (GetParam() == Injection::kStep) {
+      // One that ends inside, by an opt-out entry, is none.
+      if (ends_outside(address)) ++tracer_->page().expected[static_cast<unsigned>(Sent::kStep)];
+      tracer_->send_step();
+      return;
+    }
+    inject();
+  }
+
+  // Where a thread that is found at `address` of a direct path stands afterwards.
+  bool ends_outside(std::uint64_t address) {
+    const auto within = [&](const char* begin, const char* end) {
+      return address >= tracer_->symbol(begin) && address < tracer_->symbol(end);
+    };
+    if (within("enclume_fast_enter", "enclume_back_end")) {
+      return !within("enclume_enter_commit", "enclume_enter_end") &&
+             !within("enclume_resume_commit", "enclume_resume_end") &&
+             address != tracer_->symbol("enclume_enter_tallied");
+    }
+    return within("enclume_leave_commit", "enclume_leave_end") ||
+           within("enclume_leave_tallied", "enclume_stay_end");
   }
 
   // The trampoline that the direct exit has come by.
@@ -357,10 +407,11 @@ class DirectTest : public SweepTest {
   static constexpr std::uint64_t kTail = 29;  // fast/exit_sites.cc
 };
 
-// Of an iteration: the EENTER that loads all registers and takes an exception, the ERESUME behind it, and the
-// EENTER that looks at the segments; and the exits behind the latter two.
-constexpr unsigned kEntries[] = {0, 1, 2};
-constexpr unsigned kExits[] = {0, 1};
+// Of an iteration: the EENTER that loads all registers and takes an exception, the one with the next SSA
+// frame that handles it, the ERESUME behind it, and (past the one that looks at the segments) the EENTER that
+// looks at all state; and the exits of all three calls.
+constexpr unsigned kEntries[] = {0, 1, 2, 4};
+constexpr unsigned kExits[] = {0, 1, 3};
 
 TEST_P(DirectTest, EntryInstructions) {
   for (const unsigned call : kEntries) {
@@ -397,24 +448,44 @@ TEST_P(DirectTest, TrampolineInstructions) {
     const std::uint64_t begin = trampoline();
     finish("trampoline", call, 0);
     for (const unsigned offset : {0U, 2U, 9U, 16U, 23U}) {
-      ASSERT_TRUE(tracer_->run_to(begin + offset));
-      inject();
+      inject_at(begin + offset, "trampoline");
       finish("trampoline", call, offset);
     }
     for (const unsigned offset : {29U, 36U, 41U}) {
       reach("enclume_leave_flags", call);
       tracer_->poke(tracer_->register_value(offsetof(user_regs_struct, rcx)) + BLOCK_FAST + FAST_DOOR, 0);
-      ASSERT_TRUE(tracer_->run_to(begin + offset));
-      inject();
+      inject_at(begin + offset, "trampoline");
       finish("trampoline", call, offset);
     }
+  }
+}
+
+// With --stats: what is counted is as much as what is done.
+class CountedDirectTest : public DirectTest {
+ protected:
+  CountedDirectTest() : DirectTest(true) {}
+};
+
+TEST_P(CountedDirectTest, EntryInstructions) {
+  for (const unsigned call : kEntries) {
+    sweep_all("counted entry", call, 90, [&] { reach("enclume_fast_enter", call); });
+  }
+}
+
+TEST_P(CountedDirectTest, ExitInstructions) {
+  for (const unsigned call : kExits) {
+    sweep_all("counted exit", call, 50, [&] { reach("enclume_fast_exit", call); });
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Interrupt, DirectTest,
                          ::testing::Values(Injection::kUser, Injection::kTrap, Injection::kKick,
                                            Injection::kTrapAndFloat, Injection::kRealTimePair,
-                                           Injection::kAll),
+                                           Injection::kAll, Injection::kStep, Injection::kInt3),
+                         [](const auto& given) { return name_of(given.param); });
+INSTANTIATE_TEST_SUITE_P(Interrupt, CountedDirectTest,
+                         ::testing::Values(Injection::kUser, Injection::kKick, Injection::kStep,
+                                           Injection::kInt3),
                          [](const auto& given) { return name_of(given.param); });
 
 INSTANTIATE_TEST_SUITE_P(Interrupt, SweepTest,

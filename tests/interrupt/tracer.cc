@@ -79,13 +79,22 @@ void start_victim(int fd, std::string settings) {
 
 }  // namespace
 
-Tracer::Tracer(Mode mode, const std::string& options) : symbols_(read_symbols(ENCLUME_TEST_ENGINE)) {
+Tracer::Tracer(Mode mode, const std::string& options, bool counted)
+    : symbols_(read_symbols(ENCLUME_TEST_ENGINE)) {
   const int fd = memfd_create("victim", 0);
   if (fd < 0 || ftruncate(fd, sizeof(VictimPage)) != 0) throw VictimError("memfd_create");
   page_ =
       static_cast<VictimPage*>(mmap(nullptr, sizeof(VictimPage), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
   page_->mode = mode;
-  const std::string settings = engine_settings(options);
+  std::string settings = engine_settings(options);
+  if (counted) {
+    stats_fd_ = memfd_create("stats", MFD_CLOEXEC);
+    if (stats_fd_ < 0 || ftruncate(stats_fd_, sizeof(engine::StatsFile)) != 0)
+      throw VictimError("memfd_create");
+    stats_ = static_cast<const engine::StatsFile*>(
+        mmap(nullptr, sizeof(engine::StatsFile), PROT_READ, MAP_SHARED, stats_fd_, 0));
+    settings += ";stats=/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(stats_fd_);
+  }
   pid_ = fork();
   if (pid_ == 0) start_victim(fd, settings);
   close(fd);
@@ -108,6 +117,10 @@ Tracer::~Tracer() {
     waitpid(pid_, nullptr, 0);
   }
   munmap(page_, sizeof(VictimPage));
+  if (stats_ != nullptr) {
+    munmap(const_cast<engine::StatsFile*>(stats_), sizeof(engine::StatsFile));
+    close(stats_fd_);
+  }
 }
 
 void Tracer::find_engine() {
@@ -286,6 +299,54 @@ void Tracer::send_queued(int signal, int code, std::uint64_t value) {
   info.si_uid = getuid();
   info.si_value.sival_ptr = reinterpret_cast<void*>(value);
   if (syscall(SYS_rt_tgsigqueueinfo, pid_, pid_, signal, &info) != 0) give_up("rt_tgsigqueueinfo");
+}
+
+void Tracer::send_step() {
+  siginfo_t info{};
+  if (ptrace(PTRACE_GETSIGINFO, pid_, nullptr, &info) != 0) give_up("PTRACE_GETSIGINFO");
+  info.si_code = TRAP_TRACE;
+  if (ptrace(PTRACE_SETSIGINFO, pid_, nullptr, &info) != 0) give_up("PTRACE_SETSIGINFO");
+  pending_ = SIGTRAP;
+}
+
+bool Tracer::run_to_int3(std::uint64_t address) {
+  const std::uint64_t code = peek(address);
+  poke(address, (code & ~0xffULL) | 0xcc);
+  for (;;) {
+    resume(PTRACE_CONT, pending_);
+    const Stop stop = wait();
+    pending_ = stop.signal;
+    if (stop.signal == SIGSTOP) {
+      at_end_ = true;
+      pending_ = 0;
+    }
+    if (at_end_ || (stop.signal == SIGTRAP && rip() == address + 1)) break;
+  }
+  poke(address, code);
+  return !at_end_;
+}
+
+Tracer::Counts Tracer::counts() const {
+  Counts sum{};
+  for (const engine::StatsGroup& group : stats_->groups) {
+    if (group.process.load() != pid_) continue;
+    for (const engine::StatsCell& cell : group.cells) {
+      const auto of = [&](engine::Count what) {
+        return cell.counts.at(static_cast<std::size_t>(what)).load();
+      };
+      sum.eenter += of(engine::Count::Eenter);
+      sum.eresume += of(engine::Count::Eresume);
+      sum.eexit += of(engine::Count::Eexit);
+      sum.aex += of(engine::Count::AexInterrupt) + of(engine::Count::AexKick);
+      for (const auto& aex : cell.aex) sum.aex += aex.load();
+    }
+    for (const engine::DirectCounts& direct : group.direct) {
+      sum.eenter += direct.eenter.load();
+      sum.eresume += direct.eresume.load();
+      sum.eexit += direct.eexit.load();
+    }
+  }
+  return sum;
 }
 
 void Tracer::finish() {

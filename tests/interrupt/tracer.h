@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "engine/stats/layout.h"
 #include "interrupt/victim_abi.h"
 
 namespace enclume::test {
@@ -24,8 +25,8 @@ class VictimError : public std::runtime_error {
 class Tracer {
  public:
   // Starts the victim, with more options of `enclume run`, and brings it to the stop before its first
-  // iteration.
-  explicit Tracer(Mode mode = Mode::kEnclave, const std::string& options = "");
+  // iteration. `counted`: as with --stats.
+  explicit Tracer(Mode mode = Mode::kEnclave, const std::string& options = "", bool counted = false);
   ~Tracer();
   Tracer(const Tracer&) = delete;
   Tracer& operator=(const Tracer&) = delete;
@@ -56,6 +57,17 @@ class Tracer {
   void send(int signal);  // tgkill
   void send_queued(int signal, int code, std::uint64_t value);
 
+  // Where the victim stands after run_to(): has it get the trap that TF would raise there.
+  void send_step();
+  // The same for an INT3 at `address`, which nobody takes care of.
+  bool run_to_int3(std::uint64_t address);
+
+  // What has been counted of this victim.
+  struct Counts {
+    std::uint64_t eenter, eresume, eexit, aex;
+  };
+  Counts counts() const;
+
   // On to the stop at the end of the iteration, passing every signal on, and to the one before the next.
   void finish();
 
@@ -74,6 +86,8 @@ class Tracer {
 
   pid_t pid_ = 0;
   VictimPage* page_ = nullptr;
+  const engine::StatsFile* stats_ = nullptr;
+  int stats_fd_ = -1;
   std::uint64_t engine_base_ = 0;
   std::uint64_t gate_ = 0;
   int pending_ = 0;  // A signal to hand over when the victim next runs.

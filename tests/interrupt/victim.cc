@@ -104,6 +104,14 @@ void on_signal(int signal, siginfo_t* info, void* context) {
     expect("order of the real-time signals", static_cast<unsigned>(info->si_value.sival_int),
            static_cast<unsigned>(g_last_payload + 1));
     g_last_payload = info->si_value.sival_int;
+  } else if (signal == SIGTRAP && info->si_code == TRAP_TRACE) {
+    kind = Sent::kStep;
+    const auto rip = static_cast<const ucontext_t*>(context)->uc_mcontext.gregs[REG_RIP];
+    expect("si_addr of a step", reinterpret_cast<std::uint64_t>(info->si_addr),
+           static_cast<std::uint64_t>(rip));
+    ++g_seen[static_cast<unsigned>(kind)];
+    errno = saved;
+    return;
   } else {
     expect("si_code", static_cast<unsigned>(info->si_code), static_cast<unsigned>(SI_TKILL));
   }
@@ -120,9 +128,10 @@ RegisterFile pattern(std::uint64_t seed) {
   return file;
 }
 
-// Vector and x87 state, which no transition touches. In the standard format, XSTATE_BV as the machine has it.
-constexpr std::uint64_t kStates = 0xe7;  // x87, SSE, AVX, AVX-512
-alignas(64) unsigned char g_state[4096], g_before[4096], g_after[4096];
+// x87, SSE, AVX and AVX-512 state, as far as the machine has it. In the standard format.
+constexpr std::uint64_t kStates = 0xe7;
+using XsaveArea = unsigned char[4096];
+alignas(64) XsaveArea g_state, g_expected, g_inside, g_after, g_own_state;
 
 std::uint64_t states_of_machine() {
   std::uint32_t low, high;
@@ -130,6 +139,7 @@ std::uint64_t states_of_machine() {
   return low & kStates;
 }
 
+// A state in which each register has another value, and what XSAVE makes of it.
 void make_state(std::uint64_t seed) {
   std::memset(g_state, 0, sizeof g_state);
   asm volatile("xsave64 %0" : "+m"(g_state) : "a"(states_of_machine()), "d"(0));
@@ -142,39 +152,66 @@ void make_state(std::uint64_t seed) {
   g_state[4] = 0xff;  // all of the x87 stack in use
   const std::uint64_t states = states_of_machine();
   std::memcpy(g_state + 512, &states, sizeof states);
+  std::memset(g_expected, 0, sizeof g_expected);
+  asm volatile(
+      "xsave64 %[own]\n\t"
+      "xrstor64 %[state]\n\t"
+      "xsave64 %[expected]\n\t"
+      "xrstor64 %[own]"
+      : [own] "+m"(g_own_state), [expected] "+m"(g_expected)
+      : [state] "m"(g_state), "a"(states), "d"(0));
 }
 
-// A call by the vDSO function with all that state loaded, compared afterwards.
-void check_vector_state(const ProbeEnclave& probe, std::uint64_t number) {
+void expect_state(const char* where, const XsaveArea& is) {
+  for (std::size_t i = 0; i < sizeof g_expected; ++i) {
+    if (is[i] != g_expected[i]) fail(where, is[i], i << 16 | g_expected[i]);
+  }
+}
+
+// A call by the vDSO function with all that state loaded, and registers of its own: the enclave finds both,
+// and behind the exit the state is there still.
+void check_entry_state(const ProbeEnclave& probe, std::uint64_t number) {
   make_state(number);
-  ProbeArgs args{};
+  RegisterFile seen{};
+  const std::uint64_t states = states_of_machine();
+  ProbeArgs args{
+      .in = {reinterpret_cast<std::uint64_t>(&seen), reinterpret_cast<std::uint64_t>(&g_inside), states},
+      .out = {}};
   sgx_enclave_run run{};
   run.tcs = probe.tcs();
-  const std::uint64_t states = states_of_machine();
   const auto function = vdso_function();
-  std::memset(g_before, 0, sizeof g_before);
+  std::memset(g_inside, 0, sizeof g_inside);
   std::memset(g_after, 0, sizeof g_after);
   std::uint64_t status = static_cast<std::uint64_t>(Leaf::kEenter);
   asm volatile(
+      "xsave64 %[own]\n\t"
       "xrstor64 %[state]\n\t"
-      "xsave64 %[before]\n\t"
       "push %%rax\n\t"
       "push %[run]\n\t"
-      "xor %%edx, %%edx\n\t"
+      "lea 0x1111(%%rdi), %%rdx\n\t"
+      "lea 0x2222(%%rdi), %%r8\n\t"
+      "lea 0x3333(%%rdi), %%r9\n\t"
       "call *%[function]\n\t"
       "add $8, %%rsp\n\t"
       "mov %%rax, %%rcx\n\t"
       "pop %%rax\n\t"
       "xor %%edx, %%edx\n\t"
-      "xsave64 %[after]"
-      : "+c"(status), [before] "+m"(g_before), [after] "+m"(g_after)
+      "xsave64 %[after]\n\t"
+      "xrstor64 %[own]"
+      : "+c"(status), [own] "+m"(g_own_state), [after] "+m"(g_after)
       : [state] "m"(g_state), "a"(states), "d"(0), [run] "r"(&run), [function] "r"(function),
-        "D"(PROBE_OP_NOP), "S"(&args)
+        "D"(PROBE_OP_ENTRY_STATE), "S"(&args)
       : "r8", "r9", "r10", "r11", "memory", "cc");
   expect("status", static_cast<std::uint32_t>(status), 0);
-  for (std::size_t i = 0; i < sizeof g_after; ++i) {
-    if (g_after[i] != g_before[i]) fail("vector state at offset", i, g_before[i]);
-  }
+  expect_state("vector state at an entry (offset << 16)", g_inside);
+  expect_state("vector state behind an exit (offset << 16)", g_after);
+  expect("RAX at an entry", seen.rax, 0);
+  expect("RBX at an entry", seen.rbx, probe.tcs());
+  expect("RDI at an entry", seen.rdi, PROBE_OP_ENTRY_STATE);
+  expect("RSI at an entry", seen.rsi, reinterpret_cast<std::uint64_t>(&args));
+  expect("RDX at an entry", seen.rdx, PROBE_OP_ENTRY_STATE + 0x1111);
+  expect("R8 at an entry", seen.r8, PROBE_OP_ENTRY_STATE + 0x2222);
+  expect("R9 at an entry", seen.r9, PROBE_OP_ENTRY_STATE + 0x3333);
 }
 
 sgx_enclave_run g_exception;
@@ -222,7 +259,10 @@ void iterate(const ProbeEnclave& probe, std::uint64_t number) {
   // Registers go into the enclave, through an exception and out again.
   const RegisterFile set = pattern(number);
   RegisterFile dumped{};
-  ProbeArgs args{.in = {0, reinterpret_cast<std::uint64_t>(&set), PROBE_TAIL_UD2, 0, 0, 0,
+  make_state(number + 1);
+  std::memset(g_inside, 0, sizeof g_inside);
+  ProbeArgs args{.in = {reinterpret_cast<std::uint64_t>(&g_state), reinterpret_cast<std::uint64_t>(&set),
+                        PROBE_TAIL_UD2, states_of_machine(), reinterpret_cast<std::uint64_t>(&g_inside), 0,
                         reinterpret_cast<std::uint64_t>(&dumped)},
                  .out = {}};
   sgx_enclave_run run{};
@@ -241,6 +281,7 @@ void iterate(const ProbeEnclave& probe, std::uint64_t number) {
   for (std::size_t i = 0; i < 16; ++i) {
     if (&was[i] != &set.rsp) expect("a register of the enclave", is[i], was[i]);
   }
+  expect_state("vector state behind ERESUME (offset << 16)", g_inside);
   expect("the enclave's flags", dumped.rflags & kStatusFlags, kStatusFlags);
   check_host("bases after an exit");
 
@@ -249,7 +290,7 @@ void iterate(const ProbeEnclave& probe, std::uint64_t number) {
   expect("FS of the enclave", result.args.out[0], PROBE_FS_MAGIC);
   expect("GS of the enclave", result.args.out[1], PROBE_GS_MAGIC);
 
-  check_vector_state(probe, number);
+  check_entry_state(probe, number);
 
   signal_itself();
 
@@ -270,6 +311,7 @@ void handle(int signal) {
 void run() {
   ProbeOptions options;
   options.frames = 4;
+  options.image.xfrm = states_of_machine();
   std::optional<ProbeEnclave> probe;
   if (g_page->mode == Mode::kEnclave || g_page->mode == Mode::kEnclaveClone) {
     g_probe = &probe.emplace(options);
@@ -288,7 +330,8 @@ void run() {
       signal_itself();
     }
     raise(SIGSTOP);
-    static const char* const kNames[] = {"SIGUSR1 seen", "SIGTRAP seen", "SIGFPE seen", "SIGRTMIN seen"};
+    static const char* const kNames[] = {"SIGUSR1 seen", "SIGTRAP seen", "SIGFPE seen", "SIGRTMIN seen",
+                                         "steps seen"};
     for (unsigned kind = 0; kind < kSentKinds; ++kind)
       expect(kNames[kind], g_seen[kind], g_page->expected[kind]);
   }

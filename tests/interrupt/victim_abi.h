@@ -16,6 +16,7 @@ enum class Sent : unsigned {
   kTrap,
   kFloat,
   kRealTime,
+  kStep,  // of TF: a trap, which nobody has sent
   kCount
 };
 inline constexpr unsigned kSentKinds = static_cast<unsigned>(Sent::kCount);

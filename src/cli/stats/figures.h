@@ -14,18 +14,33 @@
 
 namespace enclume::cli {
 
+// An EEXIT of an enclave that was trapped for a reason of its own, each time.
+struct SlowExit {
+  std::uint64_t enclave = 0;  // the first eight bytes of MRENCLAVE
+  std::uint64_t offset = 0;   // of the ENCLU, from the enclave's base
+  engine::Slow why{};
+  std::uint64_t count = 0;
+};
+
 // Sums over all processes of a run.
 struct Figures {
-  std::vector<std::uint64_t> counts;  // by engine::Count
+  std::vector<std::uint64_t> counts;  // by engine::Count; transitions with the direct ones
   std::vector<std::uint64_t> aex;     // by vector
-  std::uint64_t processes = 0;        // that the engine has run in
-  double seconds = 0;                 // from the start to the end of the program
-  double seconds_inside = 0;          // of all threads together
+  std::uint64_t direct_eenter = 0;    // without a trap
+  std::uint64_t direct_eresume = 0;
+  std::uint64_t direct_eexit = 0;
+  std::vector<std::uint64_t> slow_entries;  // the others, by engine::Slow
+  std::vector<std::uint64_t> slow_exits;
+  std::vector<SlowExit> slow_sites;
+  std::uint64_t processes = 0;  // that the engine has run in
+  double seconds = 0;           // from the start to the end of the program
+  double seconds_inside = 0;    // of all threads together
   double seconds_in_engine = 0;
 
   [[nodiscard]] std::uint64_t of(engine::Count what) const {
     return counts.at(static_cast<std::size_t>(what));
   }
+  [[nodiscard]] std::uint64_t& of(engine::Count what) { return counts.at(static_cast<std::size_t>(what)); }
 };
 
 // Made before the program starts. Throws Failure (kInternal) if there is no memory for it.

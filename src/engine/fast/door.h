@@ -13,6 +13,7 @@
 #include "arch/structs/ssa.h"
 #include "arch/structs/tcs.h"
 #include "engine/fast/layout.h"
+#include "engine/stats/layout.h"
 
 namespace enclume::engine {
 
@@ -52,6 +53,7 @@ struct alignas(64) FastDoor {
   std::uint64_t xfrm = 0;          ///< of the enclave
   std::uint64_t base = 0;          ///< of ELRANGE
   std::uint64_t elrange_size = 0;  ///< bytes
+  FastDoor* other = nullptr;       ///< the TCS's door with its other frame, if it is that TCS's
   arch::LogicalProcessor lp{};
 };
 static_assert(sizeof(FastDoor) == DOOR_SIZE);
@@ -68,6 +70,7 @@ static_assert(offsetof(FastDoor, entry) == DOOR_ENTRY && offsetof(FastDoor, fs) 
 static_assert(offsetof(FastDoor, gs) == DOOR_GS && offsetof(FastDoor, gpr) == DOOR_GPR);
 static_assert(offsetof(FastDoor, xsave) == DOOR_XSAVE && offsetof(FastDoor, xfrm) == DOOR_XFRM);
 static_assert(offsetof(FastDoor, base) == DOOR_BASE && offsetof(FastDoor, elrange_size) == DOOR_LIMIT);
+static_assert(offsetof(FastDoor, other) == DOOR_OTHER);
 static_assert(sizeof(SeenWord) == 16 && offsetof(SeenWord, value) == 8);
 
 static_assert(offsetof(arch::Tcs, state) == TCS_STATE && offsetof(arch::Tcs, flags) == TCS_FLAGS);
@@ -104,20 +107,22 @@ struct FastThread {
   std::uint64_t tail = 0;           ///< of the trampoline
   bool shared = false;              ///< another thread has the same FS base: neither enters directly
   std::uint32_t es = 0;             ///< the selector that is this thread's, 0: none
-  std::uint64_t entries = 0;        ///< direct ones, for --stats
-  std::uint64_t exits = 0;          ///< likewise
-  std::uint64_t trapped_exits = 0;  ///< EEXITs
+  DirectCounts* counts = nullptr;   ///< for --stats; null: nothing is counted
+  std::uint64_t entered_at = 0;     ///< an enclave, by the time-stamp counter, where something is counted
+  std::uint32_t trapped_exits = 0;  ///< EEXITs
+  bool forked = false;              ///< no entry yet since this process was forked
   ResumeFrame resume;               ///< ERESUME: where the enclave goes on, read from its frame once
   std::uint64_t resume_fs = 0;
   std::uint64_t resume_gs = 0;
-  std::uint64_t resumes = 0;  ///< direct ERESUMEs
   /// The thread holds a page for an instruction that has been trapped (TrappedSite), which ERESUME may
   /// release.
   std::uint64_t held = 0;
-  alignas(64) std::array<FastDoor, 1 << DOOR_COUNT_LOG2> doors{};
+  /// By pairs: those of a TCS are side by side, for even frames and for odd ones. An exception that the
+  /// enclave handles itself needs both.
+  alignas(64) std::array<FastDoor, 2 << DOOR_TCSS_LOG2> doors{};
 
-  [[nodiscard]] static std::size_t door_of(std::uint64_t tcs) {
-    return (static_cast<std::uint32_t>(tcs >> 12) * DOOR_HASH) >> (32 - DOOR_COUNT_LOG2);
+  [[nodiscard]] static std::size_t door_of(std::uint64_t tcs, std::uint32_t frame) {
+    return (static_cast<std::uint32_t>(tcs >> 12) * DOOR_HASH) >> (32 - DOOR_TCSS_LOG2) << 1 | (frame & 1);
   }
 };
 static_assert(offsetof(FastThread, fs) == FAST_FS && offsetof(FastThread, stack_low) == FAST_STACK_LOW);
@@ -126,13 +131,18 @@ static_assert(offsetof(FastThread, one) == FAST_ONE && offsetof(FastThread, epoc
 static_assert(offsetof(FastThread, stale) == FAST_STALE && offsetof(FastThread, rcx) == FAST_RCX);
 static_assert(offsetof(FastThread, rdx) == FAST_RDX && offsetof(FastThread, flags) == FAST_FLAGS);
 static_assert(offsetof(FastThread, tail) == FAST_TAIL && offsetof(FastThread, es) == FAST_ES);
-static_assert(offsetof(FastThread, entries) == FAST_ENTRIES && offsetof(FastThread, exits) == FAST_EXITS);
-static_assert(offsetof(FastThread, trapped_exits) == FAST_TRAPPED_EXITS);
+static_assert(offsetof(FastThread, counts) == FAST_COUNTS);
+static_assert(offsetof(FastThread, entered_at) == FAST_ENTERED_AT);
 static_assert(offsetof(FastThread, resume) == FAST_RESUME && sizeof(ResumeFrame) == 40);
 static_assert(offsetof(FastThread, resume_fs) == FAST_RESUME_FS);
 static_assert(offsetof(FastThread, resume_gs) == FAST_RESUME_GS);
-static_assert(offsetof(FastThread, resumes) == FAST_RESUMES && offsetof(FastThread, held) == FAST_HELD);
+static_assert(offsetof(FastThread, held) == FAST_HELD);
 static_assert(arch::tcs_flags::kAexNotify == TCS_AEXNOTIFY);
 static_assert(offsetof(FastThread, doors) == FAST_DOORS);
+
+static_assert(offsetof(DirectCounts, eenter) == COUNT_EENTER &&
+              offsetof(DirectCounts, eresume) == COUNT_ERESUME);
+static_assert(offsetof(DirectCounts, eexit) == COUNT_EEXIT &&
+              offsetof(DirectCounts, ticks_inside) == COUNT_TICKS);
 
 }  // namespace enclume::engine

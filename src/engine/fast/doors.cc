@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/fast/doors.h"
 
+#include <array>
 #include <bit>
+#include <cstddef>
 
 #include "arch/enclu/ssa.h"
 #include "arch/structs/secs.h"
 #include "base/syscall.h"
+#include "engine/debugger.h"
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
 #include "engine/fast/entry.h"
 #include "engine/fast/exit_sites.h"
 #include "kernel/spaces.h"
+#include "kernel/traps/traps.h"
 
 extern "C" {
 std::uint8_t enclume_fast_on = 0;
@@ -26,6 +30,8 @@ namespace {
 /// How far apart two stack pointers may be that one thread has entered with, for all between them to count as
 /// its stack. What is between lies on this thread's stack, unless it has switched stacks.
 constexpr std::uint64_t kStackReach = 256 * 1024;
+
+constinit std::atomic<Slow> off_because{Slow::kNumber};  ///< kNumber: they are on
 
 SeenWord seen(const std::atomic<std::uint32_t>& word) {
   return {&word, word.load(std::memory_order_acquire)};
@@ -176,31 +182,144 @@ void admit_thread(ThreadBlock& block, std::uint64_t fs, std::uint64_t rsp) {
   }
 }
 
+bool on_known_stack(const FastThread& fast, std::uint64_t rsp) {
+  return rsp - ENTER_SIZE - fast.stack_low < fast.stack_size;
+}
+
+bool entered_by_vdso(const kernel::Kernel& kernel, const TrappedEntry& entry) {
+  return enclume_debugger.direct_slot != 0 && kernel.mm.vdso &&
+         kernel.mm.vdso->instruction.value() == entry.aep;
+}
+
+/// Whether the vDSO function still comes to enter.S, and that finds no breakpoint on the ENCLU at `aep`.
+bool way_in_is_open(std::uint64_t aep) {
+  std::uint64_t slot = 0;
+  std::array<std::byte, kernel::kEncluBytes.size()> code{};
+  return enclume_guarded_copy(&slot, reinterpret_cast<const void*>(enclume_debugger.direct_slot),
+                              sizeof(slot)) == 0 &&
+         slot == reinterpret_cast<std::uint64_t>(&enclume_fast_enter) &&
+         enclume_guarded_copy(code.data(), reinterpret_cast<const void*>(aep), code.size()) == 0 &&
+         code == kernel::kEncluBytes;
+}
+
+/// Why this entry, which has been made by a trap, could not be direct; `block` and its door number `at` are
+/// still as it found them.
+Slow reason_of(const ThreadBlock& block, std::size_t at, const kernel::Kernel& kernel,
+               const TrappedEntry& entry) {
+  const arch::LogicalProcessor& lp = block.lp;
+  const FastDoor& door = block.fast.doors[at];
+  const FastDoor& first = block.fast.doors[at & ~std::size_t{1}];  // the one that the way in looks for
+  const FastThread& fast = block.fast;
+  if (enclume_fast_on == 0) {
+    return direct_paths_off_because();
+  }
+  if (!entered_by_vdso(kernel, entry)) {
+    return Slow::OtherEnclu;
+  }
+  if (!way_in_is_open(entry.aep)) {
+    return Slow::Debugger;
+  }
+  if (lp.save_tf) {
+    return Slow::SingleStep;
+  }
+  if (lp.dbgoptin) {
+    return Slow::OptIn;
+  }
+  if (engine().stats.direct(block.slot) == nullptr) {
+    return Slow::NoCounters;
+  }
+  if (fast.shared) {
+    return Slow::SharedFs;
+  }
+  if (fast.stack_size == 0) {
+    return is_libc_thread(block.host_fs) ? Slow::NewThread : Slow::OtherFs;
+  }
+  if (fast.forked) {
+    return Slow::Forked;
+  }
+  if (fast.fs != block.host_fs) {
+    return Slow::OtherFs;
+  }
+  if (!on_known_stack(fast, entry.rsp)) {
+    return Slow::OtherStack;
+  }
+  if (first.tcs != lp.tcs_address.value()) {
+    return Slow::NewTcs;
+  }
+  if (door.tcs != first.tcs || door.cssa != arch::tcs_of(lp.tcs).cssa) {
+    return Slow::OtherFrame;
+  }
+  if (!unchanged(door, lp, kernel) || first.vmas != door.vmas) {
+    return Slow::Changed;
+  }
+  if (entry.resumed && door.xsave == nullptr) {
+    return Slow::FrameLayout;
+  }
+  if (entry.resumed && (door.flags & arch::tcs_flags::kAexNotify) != 0) {
+    return Slow::AexNotify;
+  }
+  return entry.resumed && fast.held != 0 ? Slow::PageHeld : Slow::Disturbed;
+}
+
+/// Makes `door` that of the entry and the thread known, as far as they can be. False if the entry is none
+/// that has a door.
+bool remember(ThreadBlock& block, FastDoor& door, const kernel::Kernel& kernel, const TrappedEntry& entry) {
+  const arch::LogicalProcessor& lp = block.lp;
+  FastThread& fast = block.fast;
+  fast.door = nullptr;
+  load_selector(block);
+  if (enclume_fast_on == 0 || lp.dbgoptin || lp.save_tf) {
+    return false;
+  }
+  if (engine().stats.on() && fast.counts == nullptr) {
+    fast.counts = engine().stats.direct(block.slot);
+    if (fast.counts == nullptr) {
+      return false;
+    }
+  }
+  if (!unchanged(door, lp, kernel) && !look(door, lp, kernel)) {
+    door.tcs = 0;
+    return false;
+  }
+  door.other = &fast.doors[static_cast<std::size_t>(&door - fast.doors.data()) ^ 1];
+  fast.door = &door;
+  fast.one = arch::tracking_word::one(lp.entry_epoch);
+  fast.epoch = lp.entry_epoch;
+  const bool known = fast.fs == block.host_fs && on_known_stack(fast, entry.rsp);
+  if (!known && entered_by_vdso(kernel, entry)) {
+    admit_thread(block, block.host_fs, entry.rsp);
+  }
+  return true;
+}
+
 }  // namespace
 
 void keep_blocks_at(const void* thread_local_pointer, std::uint64_t fs_base) {
   enclume_thread_offset = reinterpret_cast<std::uint64_t>(thread_local_pointer) - fs_base;
 }
 
-void remember_entry(ThreadBlock& block, const kernel::Kernel& kernel, std::uint64_t aep, std::uint64_t rsp) {
-  const arch::LogicalProcessor& lp = block.lp;
-  block.fast.door = nullptr;
-  load_selector(block);
-  if (enclume_fast_on == 0 || lp.dbgoptin || lp.save_tf) {
-    return;
+void turn_off_direct_paths(Slow why) {
+  enclume_fast_on = 0;
+  Slow none = Slow::kNumber;
+  off_because.compare_exchange_strong(none, why);  // the first reason is told
+}
+
+Slow direct_paths_off_because() {
+  return off_because.load(std::memory_order_relaxed);
+}
+
+void remember_entry(ThreadBlock& block, const kernel::Kernel& kernel, const TrappedEntry& entry) {
+  const std::uint32_t frame = arch::tcs_of(block.lp.tcs).atomic_cssa().load(std::memory_order_relaxed);
+  const std::size_t at = FastThread::door_of(block.lp.tcs_address.value(), frame);
+  const bool counting = engine().stats.on();
+  Slow why = counting ? reason_of(block, at, kernel, entry) : Slow::Disturbed;
+  if (!remember(block, block.fast.doors[at], kernel, entry) &&
+      (why == Slow::NewThread || why == Slow::NewTcs)) {
+    why = Slow::FrameLayout;
   }
-  FastDoor& door = block.fast.doors[FastThread::door_of(lp.tcs_address.value())];
-  if (!unchanged(door, lp, kernel) && !look(door, lp, kernel)) {
-    door.tcs = 0;
-    return;
-  }
-  block.fast.door = &door;
-  block.fast.one = arch::tracking_word::one(lp.entry_epoch);
-  block.fast.epoch = lp.entry_epoch;
-  const FastThread& fast = block.fast;
-  const bool known = fast.fs == block.host_fs && rsp - ENTER_SIZE - fast.stack_low < fast.stack_size;
-  if (!known && kernel.mm.vdso && kernel.mm.vdso->instruction.value() == aep) {
-    admit_thread(block, block.host_fs, rsp);
+  block.fast.forked = false;
+  if (counting) [[unlikely]] {
+    engine().stats.add_slow_entry(block.slot, why);
   }
 }
 

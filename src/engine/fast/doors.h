@@ -4,16 +4,27 @@
 
 #include <cstdint>
 
-#include "engine/signals/frame.h"
+#include "engine/stats/slow.h"
 #include "engine/threads/thread_block.h"
 #include "kernel/kernel.h"
 
 namespace enclume::engine {
 
-/// After EENTER or ERESUME by a trap: remembers the TCS, so that the thread can leave by a direct exit; and,
-/// if it came by the vDSO's ENCLU, enter directly the next time. `rsp` is the program's. Signal context:
-/// safe.
-void remember_entry(ThreadBlock& block, const kernel::Kernel& kernel, std::uint64_t aep, std::uint64_t rsp);
+/// An EENTER or ERESUME that a trap has made.
+struct TrappedEntry {
+  std::uint64_t aep = 0;
+  std::uint64_t rsp = 0;  ///< the program's
+  bool resumed = false;
+};
+
+/// Remembers the TCS, so that the thread can leave by a direct exit; and, if it came by the vDSO's ENCLU,
+/// enter directly the next time. Counts why it could not this time. Signal context: safe.
+void remember_entry(ThreadBlock& block, const kernel::Kernel& kernel, const TrappedEntry& entry);
+
+/// For good: something has turned up that the direct paths would hide. Signal context: safe.
+void turn_off_direct_paths(Slow why);
+/// Why they are off, if they are.
+[[nodiscard]] Slow direct_paths_off_because();
 
 /// Where threads keep the pointer to their block: its place in the calling thread's libc TLS, by whose FS
 /// base it is found in any other. Once, at start.

@@ -93,8 +93,8 @@ place enclume_enter_saved
         movq    %rbx, %rsi
         shrq    $12, %rsi
         imull   $DOOR_HASH, %esi, %esi
-        shrl    $(32 - DOOR_COUNT_LOG2), %esi
-        imull   $DOOR_SIZE, %esi, %esi
+        shrl    $(32 - DOOR_TCSS_LOG2), %esi
+        imull   $(2 * DOOR_SIZE), %esi, %esi
         leaq    BLOCK_FAST + FAST_DOORS(%rdx,%rsi), %rsi
         cmpq    DOOR_TCS(%rsi), %rbx
         jne     .Lback
@@ -140,6 +140,7 @@ place enclume_enter_counted
         andl    $((1 << TRACKING_EPOCH_BITS) - 1), %eax
         movl    %eax, BLOCK_FAST + FAST_EPOCH(%rdx)
 
+.Lcheck:
         movq    enclume_vmas_version(%rip), %rdi
         unless_same (%rdi), DOOR_VMAS(%rsi)
         movq    DOOR_PROTECTION_AT(%rsi), %rdi
@@ -167,7 +168,10 @@ place enclume_enter_counted
         cmpl    $3, ENTER_RAX(%rsp)
         je      .Lresume
         cmpq    DOOR_CSSA(%rsi), %r8
-        jne     .Lundo
+        jne     .Lother_frame
+        movq    BLOCK_FAST + FAST_COUNTS(%rdx), %r8
+        testq   %r8, %r8
+        jnz     .Lcount_entry
 
 place enclume_enter_commit
         movq    %rcx, TCS_AEP(%rdi)
@@ -180,7 +184,6 @@ place enclume_enter_commit
         movl    %r8d, EPCM_OWNER(%rdi)
         movq    DOOR_ENTRY(%rsi), %rdi
         movq    %rdi, ENTER_TARGET(%rsp)
-        incq    BLOCK_FAST + FAST_ENTRIES(%rdx)
         movb    $1, BLOCK_FAST + FAST_STALE(%rdx)
         movb    $1, BLOCK_ENCLAVE(%rdx)         /* before the bases: who finds it set puts them back */
         movb    $SELECTOR_BLOCK, BLOCK_SELECTOR(%rdx)
@@ -206,6 +209,33 @@ place enclume_enter_end
         movl    %r8d, %es
         jmp     .Les_done
 
+        /* R8 = CSSA and NSSA as the frame's door has them. The claims are the TCS's, and stay if it is the same. */
+.Lother_frame:
+        movq    DOOR_OTHER(%rsi), %rax
+        cmpq    DOOR_CSSA(%rax), %r8
+        jne     .Lundo
+        cmpq    DOOR_TCS(%rax), %rbx
+        jne     .Lundo
+        cmpq    DOOR_PAGE(%rax), %rdi
+        jne     .Lundo
+        movq    DOOR_TRACKING(%rsi), %r8
+        cmpq    DOOR_TRACKING(%rax), %r8
+        jne     .Lundo
+        movq    %rax, %rsi
+        jmp     .Lcheck
+
+        /* --stats: R8 = the counts. That one is counted commits it. */
+.Lcount_entry:
+        movq    %rdx, ENTER_TARGET(%rsp)
+        rdtsc
+        shlq    $32, %rdx
+        orq     %rdx, %rax
+        movq    ENTER_TARGET(%rsp), %rdx
+        movq    %rax, BLOCK_FAST + FAST_ENTERED_AT(%rdx)
+        incq    COUNT_EENTER(%r8)
+place enclume_enter_tallied
+        jmp     enclume_enter_commit
+
         /*
          * ERESUME: CSSA is one above the frame's number. What the frame says is read once, into the block, and
          * checked there. XRSTOR makes its own checks before it loads anything, so that where it faults nothing
@@ -214,7 +244,7 @@ place enclume_enter_end
 .Lresume:
         decq    %r8
         cmpq    DOOR_CSSA(%rsi), %r8
-        jne     .Lundo
+        jne     .Lother_frame
         testb   $TCS_AEXNOTIFY, TCS_FLAGS(%rdi)
         jnz     .Lundo
         testl   $FLAG_NT, ENTER_FLAGS(%rsp)     /* IRETQ would be #GP */
@@ -259,6 +289,10 @@ place enclume_enter_end
 place enclume_resume_xrstor
         xrstor64 (%rdi)
 place enclume_resume_commit
+        movq    BLOCK_FAST + FAST_COUNTS(%r8), %rax
+        testq   %rax, %rax
+        jnz     .Lcount_resume
+place enclume_resume_counted
         movq    DOOR_PAGE(%rsi), %rdi
         movq    %rcx, TCS_AEP(%rdi)
         movl    DOOR_CSSA(%rsi), %eax
@@ -266,7 +300,6 @@ place enclume_resume_commit
         movq    DOOR_EPCM(%rsi), %rdi
         movl    BLOCK_TID(%r8), %eax
         movl    %eax, EPCM_OWNER(%rdi)
-        incq    BLOCK_FAST + FAST_RESUMES(%r8)
         movb    $1, BLOCK_FAST + FAST_STALE(%r8)
         movb    $1, BLOCK_ENCLAVE(%r8)
         movb    $SELECTOR_BLOCK, BLOCK_SELECTOR(%r8)
@@ -292,6 +325,17 @@ place enclume_resume_commit
         movq    15 * 8(%rdi), %r15
         movq    7 * 8(%rdi), %rdi
         iretq
+
+.Lcount_resume:
+place enclume_resume_tally
+        rdtsc
+        shlq    $32, %rdx
+        orq     %rdx, %rax
+        movq    %rax, BLOCK_FAST + FAST_ENTERED_AT(%r8)
+        movq    BLOCK_FAST + FAST_COUNTS(%r8), %rax
+        incq    COUNT_ERESUME(%rax)
+place enclume_resume_tallied
+        jmp     enclume_resume_counted
 place enclume_resume_end
 
 .Lundo:

@@ -36,8 +36,12 @@ extern const char enclume_enter_rcx[];
 extern const char enclume_enter_pop[];
 extern const char enclume_enter_jump[];
 extern const char enclume_enter_end[];
+extern const char enclume_enter_tallied[];
 extern const char enclume_resume_xrstor[];
 extern const char enclume_resume_commit[];
+extern const char enclume_resume_counted[];
+extern const char enclume_resume_tally[];
+extern const char enclume_resume_tallied[];
 extern const char enclume_resume_end[];
 extern const char enclume_undo[];
 extern const char enclume_undo_claim[];
@@ -65,6 +69,9 @@ extern const char enclume_leave_count[];
 extern const char enclume_leave_counted[];
 extern const char enclume_leave_rcx[];
 extern const char enclume_leave_end[];
+extern const char enclume_leave_tallied[];
+extern const char enclume_leave_ticks[];
+extern const char enclume_leave_ticked[];
 extern const char enclume_stay_end[];
 }
 

@@ -5,7 +5,7 @@
  * ES is, RCX = the trampoline's tail, the enclave's RCX in the block. FS, GS and RSP are the enclave's, who
  * owns all other registers, too, and the stack.
  *
- * Up to enclume_exit_commit a signal finds EEXIT not begun: the enclave stands at its ENCLU. From there on it has
+ * Up to enclume_leave_commit a signal finds EEXIT not begun: the enclave stands at its ENCLU. From there on it has
  * been executed, and fast/recover.cc completes it.
  */
 #include "engine/entry/layout.h"
@@ -51,6 +51,9 @@ place enclume_leave_compared
         incq    %rax
         cmpq    $1, %rax
         ja      .Lstay
+        movq    BLOCK_FAST + FAST_COUNTS(%rcx), %rax
+        testq   %rax, %rax
+        jnz     .Lcount
 
 place enclume_leave_commit
         movq    BLOCK_HOST_FS(%rcx), %rax
@@ -79,7 +82,6 @@ place enclume_leave_counted
         movq    $0, BLOCK_INSIDE(%rcx)
         movq    $0, BLOCK_FAST + FAST_DOOR(%rcx)
         incl    BLOCK_EXITS(%rcx)
-        incq    BLOCK_FAST + FAST_EXITS(%rcx)
         movq    BLOCK_FAST + FAST_RDX(%rcx), %rdx
         movq    BLOCK_FAST + FAST_FLAGS(%rcx), %rax
         addb    $127, %al                       /* OF */
@@ -95,6 +97,20 @@ place enclume_leave_end
         addb    $127, %al
         sahf
         jmp     *BLOCK_FAST + FAST_TAIL(%rcx)
+
+        /* --stats: RAX = the counts. That one is counted commits it. RDX is kept in the block. */
+.Lcount:
+        incq    COUNT_EEXIT(%rax)
+place enclume_leave_tallied
+        rdtsc
+        shlq    $32, %rdx
+        orq     %rdx, %rax
+        subq    BLOCK_FAST + FAST_ENTERED_AT(%rcx), %rax
+        movq    BLOCK_FAST + FAST_COUNTS(%rcx), %rdx
+place enclume_leave_ticks
+        addq    %rax, COUNT_TICKS(%rdx)
+place enclume_leave_ticked
+        jmp     enclume_leave_commit
 place enclume_stay_end
         .cfi_endproc
         .size   enclume_fast_exit, . - enclume_fast_exit

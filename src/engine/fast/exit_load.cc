@@ -76,18 +76,21 @@ bool branched_into(std::span<const std::byte> page, std::size_t at, std::size_t 
 
 }  // namespace
 
-std::optional<std::size_t> find_exit_load(std::span<const std::byte, kPageSize> page, std::size_t enclu,
-                                          BranchRule branches) {
+std::expected<std::size_t, Slow> find_exit_load(std::span<const std::byte, kPageSize> page, std::size_t enclu,
+                                                BranchRule branches) {
   const auto before = page.first(enclu);
   const std::size_t length = ends_with(before, kMovEax)   ? std::size(kMovEax)
                              : ends_with(before, kMovRax) ? std::size(kMovRax)
                                                           : 0;
   if (length == 0) {
-    return std::nullopt;
+    return std::unexpected(Slow::NoLoad);
   }
   const std::size_t at = enclu - length;
-  if (!streams_meet(page, at, branches) || branched_into(page, at, length)) {
-    return std::nullopt;
+  if (!streams_meet(page, at, branches)) {
+    return std::unexpected(Slow::Undecided);
+  }
+  if (branched_into(page, at, length)) {
+    return std::unexpected(Slow::BranchedInto);
   }
   return at;
 }

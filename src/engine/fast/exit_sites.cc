@@ -158,24 +158,27 @@ std::uint64_t ExitSites::place_near(std::uint64_t load, LinearRange elrange) {
   return 0;
 }
 
-ExitSite* ExitSites::add(std::uint64_t load, std::uint64_t enclu, LinearRange elrange) {
+std::expected<ExitSite*, Slow> ExitSites::add(std::uint64_t load, std::uint64_t enclu, LinearRange elrange) {
   const std::size_t count = count_.load(std::memory_order_relaxed);
   const std::uint32_t table = make_table();
-  if (count == sites_.size() || table == 0) {
-    return nullptr;
+  if (table == 0) {
+    return std::unexpected(Slow::NoSelectors);
+  }
+  if (count == sites_.size()) {
+    return std::unexpected(Slow::TooManySites);
   }
   ExitSite site{load, enclu, place_near(load, elrange), 0};
   if (site.trampoline == 0) {
-    return nullptr;
+    return std::unexpected(Slow::NoRoom);
   }
   // Other threads may be executing this page's other trampolines, which stay executable.
   const std::uint64_t page = align_down(site.trampoline, kPageSize);
   if (!sys::call(__NR_mprotect, page, kPageSize, PROT_READ | PROT_WRITE | PROT_EXEC)) {
-    return nullptr;
+    return std::unexpected(Slow::NoRoom);
   }
   write_trampoline(reinterpret_cast<std::byte*>(site.trampoline), site, table);
   if (!sys::call(__NR_mprotect, page, kPageSize, PROT_READ | PROT_EXEC)) {
-    return nullptr;
+    return std::unexpected(Slow::NoRoom);
   }
   sites_[count] = site;
   count_.store(count + 1, std::memory_order_release);
@@ -217,9 +220,13 @@ bool no_selectors() {
   return refused.load(std::memory_order_relaxed);
 }
 
+bool has_place_in_ldt(const ThreadBlock& block) {
+  return kFirstEntry + block.slot < kLdtEntries;
+}
+
 void give_selector(ThreadBlock& block) {
   const std::uint32_t entry = kFirstEntry + block.slot;
-  if (block.fast.es != 0 || no_selectors() || entry >= kLdtEntries) {
+  if (block.fast.es != 0 || no_selectors() || !has_place_in_ldt(block)) {
     return;
   }
   user_desc descriptor{};

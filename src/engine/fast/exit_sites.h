@@ -13,10 +13,12 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <expected>
 #include <optional>
 
 #include "base/types.h"
 #include "engine/signals/frame.h"
+#include "engine/stats/slow.h"
 #include "engine/threads/thread_block.h"
 
 namespace enclume::engine {
@@ -38,9 +40,10 @@ class ExitSites {
   static constexpr std::size_t kMaxSites = 512;
 
   [[nodiscard]] ExitSite* find(std::uint64_t load);
-  /// A site with its trampoline within a jump's reach of it, outside `elrange`; null if there is no room, or
-  /// no table of threads. Signal context: safe under NativeProtection's lock.
-  [[nodiscard]] ExitSite* add(std::uint64_t load, std::uint64_t enclu, LinearRange elrange);
+  /// A site with its trampoline within a jump's reach of it, outside `elrange`; or why there is none. Signal
+  /// context: safe under NativeProtection's lock.
+  [[nodiscard]] std::expected<ExitSite*, Slow> add(std::uint64_t load, std::uint64_t enclu,
+                                                   LinearRange elrange);
   /// The site in whose trampoline RIP is, and how far in. Lock-free. Signal context: safe.
   struct Inside {
     const ExitSite* site;
@@ -63,6 +66,8 @@ class ExitSites {
   std::array<std::uint16_t, 64> used_{};                ///< bytes
 };
 
+/// Whether there can be a selector for it: the LDT is smaller than the arena.
+[[nodiscard]] bool has_place_in_ldt(const ThreadBlock& block);
 /// Gives the calling thread a selector, if it has none and can have one. Signal context: safe.
 void give_selector(ThreadBlock& block);
 /// Whether the kernel gives none (CONFIG_MODIFY_LDT_SYSCALL, a filter), or there is no place for the table.

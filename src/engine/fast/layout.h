@@ -17,15 +17,19 @@
 #define FAST_FLAGS 64
 #define FAST_TAIL 72
 #define FAST_ES 84
-#define FAST_ENTRIES 88
-#define FAST_EXITS 96
-#define FAST_TRAPPED_EXITS 104
+#define FAST_COUNTS 88
+#define FAST_ENTERED_AT 96
 #define FAST_RESUME 112 /* what IRETQ pops: RIP, CS, RFLAGS, RSP, SS */
 #define FAST_RESUME_FS 152
 #define FAST_RESUME_GS 160
-#define FAST_RESUMES 168
-#define FAST_HELD 176
+#define FAST_HELD 168
 #define FAST_DOORS 192
+
+/* DirectCounts, from its start. */
+#define COUNT_EENTER 0
+#define COUNT_ERESUME 8
+#define COUNT_EEXIT 16
+#define COUNT_TICKS 24
 
 /* FastDoor, from its start. */
 #define DOOR_TCS 0
@@ -53,8 +57,9 @@
 #define DOOR_XFRM 240
 #define DOOR_BASE 248
 #define DOOR_LIMIT 256
+#define DOOR_OTHER 264
 #define DOOR_SIZE 448
-#define DOOR_COUNT_LOG2 2
+#define DOOR_TCSS_LOG2 2 /* TCSs that a thread remembers, each with two frames */
 #define DOOR_HASH 0x9e3779b1
 
 /* Tcs, EpcmEntry, Gprsgx, and the word of arch/epc/tracking.h. */

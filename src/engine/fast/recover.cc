@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/fast/recover.h"
 
+#include <x86intrin.h>
+
 #include "arch/cpu_state.h"
 #include "engine/engine.h"
 #include "engine/fast/entry.h"
@@ -115,11 +117,22 @@ Recovered complete_entry(UContext& uc, ThreadBlock& block, EntryFacts& facts) {
   return Recovered::Entered;
 }
 
+void add(std::atomic<std::uint64_t>& counter, std::uint64_t n) {
+  counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+}
+
 /// The rest of ERESUME. The extended state is loaded.
 Recovered complete_resume(UContext& uc, ThreadBlock& block, EntryFacts& facts, std::uint64_t aep) {
   SigContext& m = uc.mcontext;
   FastThread& fast = block.fast;
   const FastDoor& door = *fast.door;
+  const Place place(m.rip);
+  const bool counted = (!place.before(enclume_resume_counted) && place.before(enclume_resume_tally)) ||
+                       place.at(enclume_resume_tallied);
+  if (fast.counts != nullptr && !counted) {
+    fast.entered_at = __rdtsc();
+    add(fast.counts->eresume, 1);
+  }
   door.page->aep = aep;
   door.page->atomic_cssa().store(door.cssa, std::memory_order_release);
   door.epcm->owner.store(block.lp.id, std::memory_order_release);
@@ -179,11 +192,20 @@ Recovered back_to_exit(UContext& uc, const ThreadBlock& block) {
   return Recovered::AtExit;
 }
 
+/// EEXIT has been counted, which is done before all else.
+bool is_tallying_exit(const Place& place) {
+  return !place.before(enclume_leave_tallied) && !place.behind(enclume_leave_ticked);
+}
+
 /// The rest of EEXIT. The bases are the host's again, since the handler runs.
 Recovered complete_exit(UContext& uc, ThreadBlock& block, EntryFacts& facts) {
   SigContext& m = uc.mcontext;
-  const Place place(m.rip);
   FastThread& fast = block.fast;
+  const bool tallying = is_tallying_exit(Place(m.rip));
+  if (tallying && !Place(m.rip).behind(enclume_leave_ticks)) {
+    add(fast.counts->ticks_inside, __rdtsc() - fast.entered_at);
+  }
+  const Place place(tallying ? address_of(enclume_leave_commit) : m.rip);
   if (place.before(enclume_leave_rcx)) {
     if (!place.behind(enclume_leave_state)) {
       fast.rcx = fast.door->page->aep;
@@ -208,13 +230,22 @@ Recovered complete_exit(UContext& uc, ThreadBlock& block, EntryFacts& facts) {
   return Recovered::Left;
 }
 
+bool is_on_direct_path(std::uint64_t rip, const EntryFacts& facts) {
+  return on_way_in(rip) || on_way_out(rip) ||
+         (facts.enclave != 0 && engine().sgx->native().exits().of_trampoline(rip));
+}
+
 }  // namespace
 
-Recovered recover_direct_path(UContext& uc, ThreadBlock& block, EntryFacts& facts) {
+Recovered recover_direct_path(UContext& uc, ThreadBlock& block, EntryFacts& facts, bool behind_int3) {
+  if (behind_int3 && is_on_direct_path(uc.mcontext.rip - 1, facts)) {
+    --uc.mcontext.rip;  // the instruction that it stands for has not been executed
+  }
   const std::uint64_t rip = uc.mcontext.rip;
   const Place place(rip);
   if (on_way_out(rip)) {
-    const bool left = !place.before(enclume_leave_commit) && place.before(enclume_leave_end);
+    const bool left =
+        (!place.before(enclume_leave_commit) && place.before(enclume_leave_end)) || is_tallying_exit(place);
     return left ? complete_exit(uc, block, facts) : back_to_exit(uc, block);
   }
   if (facts.enclave != 0) {
@@ -229,7 +260,8 @@ Recovered recover_direct_path(UContext& uc, ThreadBlock& block, EntryFacts& fact
   if (!place.before(enclume_resume_commit) && place.before(enclume_resume_end)) {
     return complete_resume(uc, block, facts, engine().sgx->mm().vdso->instruction.value());
   }
-  const bool committed = !place.before(enclume_enter_commit) && place.before(enclume_enter_end);
+  const bool committed = (!place.before(enclume_enter_commit) && place.before(enclume_enter_end)) ||
+                         place.at(enclume_enter_tallied);
   return committed ? complete_entry(uc, block, facts) : back_to_enclu(uc, block);
 }
 

@@ -11,7 +11,7 @@
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
 #include "engine/exec_program.h"
-#include "engine/fast/entry.h"
+#include "engine/fast/doors.h"
 #include "engine/front/real.h"
 #include "engine/front/signal_waits.h"
 #include "engine/front/signals.h"
@@ -101,7 +101,7 @@ std::optional<SysResult<long>> answer(const Call& call) {
     case __NR_perf_event_open:
       // A breakpoint may be on an ENCLU or an AEP, which a direct entry does not execute.
       if (std::uint32_t type = 0; read_user(type, call.argument[0]) && type == kPerfTypeBreakpoint) {
-        enclume_fast_on = 0;
+        turn_off_direct_paths(Slow::PerfEvent);
       }
       return std::nullopt;
     default:

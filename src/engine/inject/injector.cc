@@ -40,6 +40,8 @@ void Injector::start(const InjectionPlan& plan) {
   for (const Injection& i : plan_.all()) {
     if (i.when == Injection::When::After) {
       lose_epc_after(i.n);
+    } else if (opportunity_of(i.event) == Opportunity::Entry) {
+      counts_entries_ = true;
     }
   }
 }

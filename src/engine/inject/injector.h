@@ -20,6 +20,8 @@ class Injector {
   /// Once, before the program runs; sets the timers for what shall happen at a time. A forked child has none.
   void start(const InjectionPlan& plan);
   [[nodiscard]] bool on() const { return plan_.count != 0; }
+  /// Whether entries have to be counted; what happens at a time, or to EINIT and EAUG, does not need that.
+  [[nodiscard]] bool counts_entries() const { return counts_entries_; }
   /// Whether each instruction of enclave code is an opportunity.
   [[nodiscard]] bool wants_instructions() const { return wants_instructions_; }
 
@@ -56,6 +58,7 @@ class Injector {
 
   InjectionPlan plan_;
   bool wants_instructions_ = false;
+  bool counts_entries_ = false;
   std::array<std::atomic<std::uint64_t>, kOpportunities> counts_{};
   std::atomic<std::uint64_t> refused_page_{0};
 };

@@ -121,7 +121,7 @@ bool NativeProtection::show_patched(const kernel::Vma& vma, PatchedPage& entry) 
   return entry.shadowed;
 }
 
-void NativeProtection::leave_directly(const kernel::Vma& vma, LinearAddress enclu, int tid) {
+Slow NativeProtection::leave_directly(const kernel::Vma& vma, LinearAddress enclu, int tid) {
   /// A page that is written and executed by turns loses its patch each time.
   constexpr std::uint32_t kMostOften = 64;
   const OwnerLockGuard guard(lock_, tid);
@@ -129,43 +129,53 @@ void NativeProtection::leave_directly(const kernel::Vma& vma, LinearAddress encl
   const LinearAddress page = enclu.page();
   const std::uint64_t number = enclave.page_number(page);
   const Protection effective = kernel::effective_protection(enclave, number, vma.prot);
-  if (!watches() || !effective.executable() || effective.writable()) {
-    return;
+  if (effective.writable()) {
+    return Slow::Writable;
+  }
+  if (!watches() || !effective.executable()) {
+    return Slow::NotWatched;
   }
   PatchedPage* entry = patched_.find(page);
   if (entry != nullptr && entry->holders != 0) {
-    return;
+    return Slow::PageHeld;
   }
   std::array<std::byte, kPageSize> text;
   std::memcpy(text.data(), enclave.epc_page(number).data, kPageSize);
   const auto load = find_exit_load(text, enclu.page_offset(), branches_);
   if (!load) {
-    return;
+    return load.error();
   }
   const std::uint64_t address = page.value() + *load;
   ExitSite* site = exits_.find(address);
   if (site == nullptr) {
-    site = exits_.add(address, enclu.value(), enclave.elrange());
+    const auto added = exits_.add(address, enclu.value(), enclave.elrange());
+    if (!added) {
+      return added.error();
+    }
+    site = *added;
   }
-  if (site == nullptr || site->laid == kMostOften) {
-    return;
+  if (entry != nullptr && std::ranges::find(entry->exits, site) != entry->exits.end()) {
+    return Slow::Disturbed;
+  }
+  if (site->laid == kMostOften) {
+    return Slow::LaidTooOften;
   }
   if (entry == nullptr) {
     entry = remember(page, PageOffsets{});
   }
   for (const ExitSite*& exit : entry->exits) {
-    if (exit == site) {
-      return;
+    if (exit != nullptr) {
+      continue;
     }
-    if (exit == nullptr) {
-      exit = site;
-      ++site->laid;
-      if (!show_patched(vma, *entry)) {
-        exit = nullptr;
-      }
-      return;
+    exit = site;
+    ++site->laid;
+    if (!show_patched(vma, *entry)) {
+      exit = nullptr;
+      return Slow::NoRoom;
     }
+    return Slow::NewSite;
   }
+  return Slow::TooManySites;
 }
 
 /// Whether the page may be executed wherever its code begins.

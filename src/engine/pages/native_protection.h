@@ -17,6 +17,7 @@
 #include "engine/fast/exit_sites.h"
 #include "engine/pages/native_mapping.h"
 #include "engine/pages/patched_pages.h"
+#include "engine/stats/slow.h"
 #include "kernel/enclave.h"
 #include "kernel/kernel.h"
 #include "kernel/vma/effective_protection.h"
@@ -74,8 +75,9 @@ class NativeProtection {
   void release(LinearAddress page, std::uint32_t generation);
 
   /// For an ENCLU of enclave code that has been trapped with EEXIT: has the next ones leave without a trap,
-  /// if that can be done. `tid` is the calling thread's.
-  void leave_directly(const kernel::Vma& vma, LinearAddress enclu, int tid);
+  /// if that can be done. `tid` is the calling thread's. Why not, or why it was not yet; Disturbed if all had
+  /// been done before.
+  Slow leave_directly(const kernel::Vma& vma, LinearAddress enclu, int tid);
   [[nodiscard]] const ExitSites& exits() const { return exits_; }
 
   void after_fork_in_child() { lock_.reset_in_child(); }

@@ -372,7 +372,8 @@ extern "C" void enclume_on_signal(int signo, siginfo_t* info, UContext* uc, Thre
                                   EntryFacts* facts, ExitPlan* plan) {
   *plan = ExitPlan{&frame_of(*uc), 0, 0, 0, 0x202, 0, 0, 0};
   ENCLUME_CHECK(block->self == block, {"rsp", uc->mcontext.rsp});
-  const Recovered from = recover_direct_path(*uc, *block, *facts);
+  const bool int3 = debug_trap_of(signo, *info, uc->mcontext) == DebugTrap::Breakpoint;
+  const Recovered from = recover_direct_path(*uc, *block, *facts, int3);
   if (from == Recovered::Elsewhere && interrupted_engine(*block, *uc, *facts)) {
     on_nested(signo, *info, *uc, *block, *facts, *plan);
     return;

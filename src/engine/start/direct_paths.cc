@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/start/direct_paths.h"
 
+#include <optional>
+
 #include "engine/bases.h"
 #include "engine/engine.h"
 #include "engine/fast/doors.h"
@@ -15,15 +17,36 @@ namespace {
 /// that had its memory before.
 [[gnu::tls_model("initial-exec")]] thread_local constinit ThreadBlock* own_block = nullptr;
 
+/// Why not, if not. A trace tells of each leaf, strict mode of each instruction, and what is to be injected
+/// at entries is counted where they trap: all see the trapped ones only. With protection keys the way in
+/// would have to load PKRU. Without libc FS does not lead to the engine's variable.
+std::optional<Slow> obstacle(const Settings& settings) {
+  if (!settings.fast) {
+    return Slow::FastOff;
+  }
+  if (settings.strict) {
+    return Slow::Strict;
+  }
+  if (engine().events.on()) {
+    return Slow::Traced;
+  }
+  if (engine().injector.counts_entries()) {
+    return Slow::Injected;
+  }
+  if (engine().features.pkeys) {
+    return Slow::ProtectionKeys;
+  }
+  if (Engine::sees_raw_calls()) {
+    return Slow::RawCalls;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 void start_direct_paths(const Settings& settings) {
-  const Features& features = engine().features;
-  // A trace tells of each leaf, strict mode of each instruction, and what is counted, for --stats or
-  // --inject, is counted where it traps: all see the trapped ones only. With protection keys the way in would
-  // have to load PKRU. Without libc FS does not lead to the engine's variable.
-  if (!settings.fast || settings.strict || engine().events.on() || engine().stats.on() ||
-      engine().injector.on() || features.pkeys || !features.fsgsbase || Engine::sees_raw_calls()) {
+  if (const auto why = obstacle(settings)) {
+    turn_off_direct_paths(*why);
     return;
   }
   keep_blocks_at(&own_block, fs_base());

@@ -34,10 +34,28 @@ void Stats::claim_group() {
     const bool is_free = owner == 0 || owner == me || sys::raw(__NR_kill, owner, 0) == -ESRCH;
     if (is_free && group.process.compare_exchange_strong(owner, me)) {
       group_ = &group;
+      exclusive_ = true;
       return;
     }
   }
   group_ = &file_->groups[0];  // shared then: the sums are right all the same
+  exclusive_ = false;
+}
+
+void Stats::add_slow_site(std::uint64_t address, Slow why, std::uint64_t enclave, std::uint64_t offset) {
+  const std::uint64_t key = slow_site_key(address, why);
+  for (SlowSite& site : group_->slow_sites) {
+    std::uint64_t known = site.key.load(std::memory_order_acquire);
+    if (known == 0 && site.key.compare_exchange_strong(known, key)) {
+      site.enclave = enclave;
+      site.offset_and_one.store(offset + 1, std::memory_order_release);
+      known = key;
+    }
+    if (known == key) {
+      site.count.fetch_add(1, std::memory_order_relaxed);
+      return;
+    }
+  }
 }
 
 }  // namespace enclume::engine

@@ -33,6 +33,19 @@ class Stats {
       cell(slot).aex[vector % 32].fetch_add(1, std::memory_order_relaxed);
     }
   }
+  /// A trapped transition, and why it was.
+  void add_slow_entry(std::uint32_t slot, Slow why) {
+    cell(slot).slow_entries[static_cast<std::size_t>(why)].fetch_add(1, std::memory_order_relaxed);
+  }
+  void add_slow_exit(std::uint32_t slot, Slow why) {
+    cell(slot).slow_exits[static_cast<std::size_t>(why)].fetch_add(1, std::memory_order_relaxed);
+  }
+  /// An EEXIT at `address`, `offset` bytes into the enclave with this MRENCLAVE.
+  void add_slow_site(std::uint64_t address, Slow why, std::uint64_t enclave, std::uint64_t offset);
+  /// What the thread in this slot counts by itself; null if nothing is counted, or there is no room for it.
+  [[nodiscard]] DirectCounts* direct(std::uint32_t slot) const {
+    return exclusive_ && slot < kDirectThreads ? &group_->direct[slot] : nullptr;
+  }
   /// The time-stamp counter, if anybody wants to know.
   [[nodiscard]] std::uint64_t now() const { return on() ? __rdtsc() : 0; }
 
@@ -42,6 +55,7 @@ class Stats {
 
   StatsFile* file_ = nullptr;
   StatsGroup* group_ = nullptr;
+  bool exclusive_ = false;  ///< the group is this process's alone
 };
 
 }  // namespace enclume::engine

@@ -123,7 +123,6 @@ struct alignas(64) ThreadBlock {
   std::atomic<int> kicked_by;
   arch::LogicalProcessor lp;  ///< not up to date while `fast.stale`; see settle() in fast/recover.h
   StepState step;
-  std::uint64_t entered_at;    ///< when it has entered an enclave, by the time-stamp counter; see Stats
   std::uint64_t instructions;  ///< strict mode: of enclave code, executed by this thread, as --inject counts
   std::uint64_t traced;  ///< strict mode: the last instruction in the trace, if it has not been executed yet
   TrappedSite site;
