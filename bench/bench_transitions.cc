@@ -115,6 +115,30 @@ void ExceptionByVdsoAndEresume(benchmark::State& state) {
 }
 BENCHMARK(ExceptionByVdsoAndEresume);
 
+// The same where the enclave handles its exception: the host enters it a second time, with the next SSA
+// frame, and resumes when it has left. The handler moves RIP behind the division, and the next call divides
+// again.
+int handle_inside(long, long, long, long, long, long, sgx_enclave_run* run) {
+  if (run->function == static_cast<std::uint32_t>(Leaf::kEexit)) return 0;
+  probe().set_ssa_rip(probe().base() + test::raise_site(PROBE_RAISE_DIVIDE).next);
+  return static_cast<int>(Leaf::kEresume);
+}
+
+void ExceptionHandledByTheEnclave(benchmark::State& state) {
+  sgx_enclave_run run{};
+  ProbeArgs args{.in = {PROBE_RAISE_DIVIDE}, .out = {}};
+  run.tcs = probe().tcs();
+  run.user_handler = reinterpret_cast<std::uint64_t>(&handle_inside);
+  int status = 0;
+  measure(state, [&] {
+    status |= enclume_test_call_vdso(PROBE_OP_RAISE, reinterpret_cast<std::uint64_t>(&args), 0, 2, 0, 0, &run,
+                                     test::vdso_function());
+  });
+  if (status != 0 || run.function != static_cast<std::uint32_t>(Leaf::kEexit))
+    state.SkipWithError("the enclave did not exit");
+}
+BENCHMARK(ExceptionHandledByTheEnclave);
+
 // ---- Two threads ----
 
 // Calls by one thread, then by two at once, each with a TCS of the same enclave: `times_of_one` is how many

@@ -133,7 +133,7 @@ class DirectPaths(StatsTest):
         figures = self.transitions(2, 300, 50, options=["--fast", "off"])
         self.assert_exact(figures, (600, 100))
         self.assertEqual(figures["direct"], {"eenter": 0, "eresume": 0, "eexit": 0})
-        self.assertEqual(figures["trapped"]["entries"], {"fast_off": 800})
+        self.assertEqual(figures["trapped"]["entries"], {"fast_off": 900})
         self.assertEqual(figures["trapped"]["exits"], {"fast_off": 800})
 
     def test_in_a_forked_child(self):
@@ -161,7 +161,7 @@ class DirectPaths(StatsTest):
 
     def test_injections_that_count_no_entries_take_nothing_away(self):
         plain = self.transitions(1, 500, 0)
-        figures = self.transitions(1, 500, 0, options=["--inject", "lose-epc@1000s,eaug=EPC_FULL@1000"])
+        figures = self.transitions(1, 500, 0, options=["--inject", "lose-epc@1000s,eaug@1000"])
         self.assertEqual(figures["direct"], plain["direct"])
 
     def test_time_inside(self):

@@ -276,6 +276,10 @@ std::uint64_t Tracer::register_value(std::size_t offset) {
   return static_cast<std::uint64_t>(value);
 }
 
+void Tracer::set_register(std::size_t offset, std::uint64_t value) {
+  if (ptrace(PTRACE_POKEUSER, pid_, offset, value) != 0) give_up("PTRACE_POKEUSER");
+}
+
 std::uint64_t Tracer::peek(std::uint64_t address) {
   errno = 0;
   const long value = ptrace(PTRACE_PEEKDATA, pid_, address, nullptr);

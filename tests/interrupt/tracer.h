@@ -51,6 +51,7 @@ class Tracer {
   std::uint64_t rip();
   // A register, by its offset in struct user.
   std::uint64_t register_value(std::size_t offset);
+  void set_register(std::size_t offset, std::uint64_t value);
   std::uint64_t peek(std::uint64_t address);
   void poke(std::uint64_t address, std::uint64_t value);
 

@@ -19,8 +19,8 @@ enum class Recovered : std::uint8_t {
   Left,       ///< it has been executed: host code behind it
 };
 
-/// Puts the registers in order, and `facts` with them. `behind_int3`: the signal is a breakpoint's, which leaves
-/// RIP behind its byte. Signal context: safe.
+/// Puts the registers in order, and `facts` with them. `behind_int3`: the signal is a breakpoint's, which
+/// leaves RIP behind its byte. Signal context: safe.
 Recovered recover_direct_path(UContext& uc, ThreadBlock& block, EntryFacts& facts, bool behind_int3);
 
 /// The same for a thread without a block, which can have got no further than to find that out.
