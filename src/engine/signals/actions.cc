@@ -51,13 +51,12 @@ long ActionTable::tell_kernel(int signo, const Action& program) {
 }
 
 void ActionTable::init() {
-  for (int signo = 1; signo <= 64; ++signo) {
+  const Action ours = engine_action(SA_RESTART | SA_NODEFER, 0);
+  for (const int signo : kOwnedSignals) {
     Action found{};
-    if (kernel_sigaction(signo, nullptr, &found) < 0) {
-      continue;
-    }
+    kernel_sigaction(signo, &ours, &found);
     write(signo, found);
-    if (is_owned(signo) || found.is_handler()) {
+    if (found.is_handler()) {
       tell_kernel(signo, found);
     }
   }
@@ -76,11 +75,20 @@ void ActionTable::write(int signo, const Action& action) {
   slot.version.store(version + 2, std::memory_order_release);
 }
 
+bool ActionTable::is_known(int signo) const {
+  return slots_[static_cast<std::size_t>(signo)].version.load(std::memory_order_acquire) != 0;
+}
+
 Action ActionTable::get(int signo) const {
   const Slot& slot = slots_[static_cast<std::size_t>(signo)];
   for (;;) {
     // A writer has its signals blocked, so it is another thread and gets on.
     const std::uint32_t version = slot.version.load(std::memory_order_acquire);
+    if (version == 0) {
+      Action found{};
+      kernel_sigaction(signo, nullptr, &found);
+      return found;
+    }
     const Action action{
         slot.handler.load(std::memory_order_acquire), slot.flags.load(std::memory_order_acquire),
         slot.restorer.load(std::memory_order_acquire), slot.mask.load(std::memory_order_acquire)};
@@ -140,7 +148,7 @@ Action ActionTable::take(int signo) {
 }
 
 void ActionTable::adopt(int signo) {
-  if (get(signo).is_handler()) {
+  if (is_known(signo) && get(signo).is_handler()) {
     return;
   }
   const AllBlocked blocked;

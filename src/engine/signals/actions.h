@@ -35,8 +35,8 @@ inline constexpr std::uint64_t kSetWithoutLibc = 1ULL << 63;
 /// The program's table of dispositions. Readers are signal handlers and never wait.
 class ActionTable {
  public:
-  /// Takes over the dispositions that the process was started with and installs the engine's handler for the
-  /// signals that it needs.
+  /// Installs the engine's handler for the signals that it needs. Of the others the kernel knows what the
+  /// process was started with: they are looked up there until the program has changed them.
   void init();
 
   /// sigaction(2): `next` and `previous` may be null. Invalid for KILL, STOP and numbers out of range.
@@ -71,6 +71,7 @@ class ActionTable {
     std::atomic<std::uint64_t> handler, flags, restorer, mask;
   };
 
+  [[nodiscard]] bool is_known(int signo) const;
   void write(int signo, const Action& action);
   static long tell_kernel(int signo, const Action& program);
 
