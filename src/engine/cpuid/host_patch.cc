@@ -58,7 +58,7 @@ int protection_of(const ObjectImage& image, std::uint64_t address) noexcept {
 // One refresh(). What it collects replaces the patcher's state at the end, so that a fork in between leaves
 // the child with the old state, which the table and the bytes themselves complete.
 struct HostPatcher::Session {
-  explicit Session(HostPatcher& owner) noexcept : patcher(owner) {}
+  explicit Session(HostPatcher& owner) noexcept : patcher(owner), writer(owner.config_.undisturbed) {}
 
   HostPatcher& patcher;
   int tid = sys::gettid();
@@ -117,7 +117,7 @@ int HostPatcher::visit_object(dl_phdr_info* info, std::size_t, void* opaque) {
 bool HostPatcher::is_left_alone(const ObjectImage& image) const noexcept {
   const auto contains = [&](std::uint64_t address) { return address != 0 && image.contains(address); };
   return contains(config_.engine_address) || contains(config_.linker_address) ||
-         contains(config_.vdso_address);
+         contains(config_.vdso_address) || contains(config_.image_address);
 }
 
 bool HostPatcher::is_part_of_libc(const ObjectImage& image) const noexcept {

@@ -35,12 +35,15 @@ struct HostPatchConfig {
   ///  - the engine's own: it executes CPUID to answer the program's, and must not trap on it;
   ///  - the dynamic linker, by AT_BASE: it asks for caches and vector registers, which are answered unchanged
   ///    anyway, most of it before we are there;
-  ///  - the vDSO, by AT_SYSINFO_EHDR: its pages are the kernel's, shared by all processes.
+  ///  - the vDSO, by AT_SYSINFO_EHDR: its pages are the kernel's, shared by all processes; and the image
+  ///    that stands for it.
   std::uint64_t engine_address = 0;
   std::uint64_t linker_address = 0;
   std::uint64_t vdso_address = 0;
+  std::uint64_t image_address = 0;
   std::uint64_t libc_address = 0;    ///< anything in libc
   const SiteCache* cache = nullptr;  ///< what is known of objects from other processes; null: nothing
+  bool undisturbed = false;          ///< nothing runs in the objects yet; see TextWriter
 };
 
 struct HostPatchReport {

@@ -9,7 +9,9 @@ namespace enclume::engine {
 /// Signal context: unsafe (system calls, opens a file).
 class TextWriter {
  public:
-  TextWriter() = default;
+  /// `undisturbed`: nothing can run in the text before this object is gone, so it may be writable so long.
+  /// That takes a process that starts less time than its first file in /proc.
+  explicit TextWriter(bool undisturbed = false) noexcept : undisturbed_(undisturbed) {}
   ~TextWriter();
   TextWriter(const TextWriter&) = delete;
   TextWriter& operator=(const TextWriter&) = delete;
@@ -27,6 +29,12 @@ class TextWriter {
   static bool write_through_mprotect(std::uint64_t address, std::uint8_t value, int protection) noexcept;
 
  private:
+  bool write_undisturbed(std::uint64_t address, std::uint8_t value, int protection) noexcept;
+  void close_page() noexcept;
+
+  const bool undisturbed_;
+  std::uint64_t page_ = 0;  ///< that is writable now; 0: none
+  int page_protection_ = 0;
   static constexpr long kNotOpened = -1;
   static constexpr long kUnavailable = -2;
   long memory_ = kNotOpened;

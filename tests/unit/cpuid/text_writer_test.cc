@@ -77,6 +77,18 @@ TEST_F(TextWriterTest, MprotectDoesTheSame) {
   EXPECT_EQ(protection(), "r-xp");
 }
 
+TEST_F(TextWriterTest, WhereNothingRunsPagesAreWritableMeanwhileAndThenAsTheyWere) {
+  {
+    TextWriter writer(true);
+    for (const int offset : {1, 4095, 4096, 2}) {
+      EXPECT_TRUE(writer.write(address(offset), 0x0b, PROT_READ | PROT_EXEC));
+      EXPECT_EQ(text_[offset], 0x0b);
+    }
+  }
+  EXPECT_EQ(in_file(1), 0);
+  EXPECT_EQ(protection(), "r-xp");
+}
+
 TEST_F(TextWriterTest, SharedTextIsNotWrittenThroughProc) {
   map(MAP_SHARED);
   TextWriter writer;
