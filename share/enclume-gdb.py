@@ -159,9 +159,9 @@ class Session:
         if version < 1:
             return
         write(self.interface + 4, struct.pack("<I", 1))
-        slot = word(self.interface + 24)
+        slot = word(self.interface + 40)
         if slot != 0:  # enter by the ENCLU, where steps and breakpoints meet it
-            write(slot, struct.pack("<Q", word(self.interface + 32)))
+            write(slot, struct.pack("<Q", word(self.interface + 48)))
         vdso = word(self.interface + 8)
         if vdso != 0 and vdso != self.vdso:
             self.vdso = vdso
