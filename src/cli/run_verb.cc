@@ -16,6 +16,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <system_error>
 
@@ -144,6 +145,16 @@ std::size_t copy_memory(void* to, const void* from, std::size_t size) {
   return size - static_cast<std::size_t>(copied < 0 ? 0 : copied);
 }
 
+// A debugger that has started us (gdb's exec-wrapper), or that follows.
+bool is_traced() {
+  std::ifstream status("/proc/self/status");
+  constexpr std::string_view kKey = "TracerPid:";
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with(kKey)) return line.find_first_not_of(" \t0", kKey.size()) != std::string::npos;
+  }
+  return false;
+}
+
 /// As a child of the program is executed (engine/load/exec.h), the program itself is.
 [[noreturn]] void become(const std::string& path, ProgramForm form, const std::vector<std::string>& arguments,
                          const std::string& engine, const std::optional<std::string>& loader) {
@@ -160,7 +171,8 @@ std::size_t copy_memory(void* to, const void* from, std::size_t size) {
                                 .settings = settings.c_str(),
                                 .engine = engine,
                                 .loader = loader ? loader->c_str() : nullptr,
-                                .copy = &copy_memory};
+                                .copy = &copy_memory,
+                                .debugged = &is_traced};
   const long result = engine::plan_exec(
       setup, {AT_FDCWD, path.c_str(), argv.data(), environ, 0},
       [](void* data, const engine::ExecCall& call) -> long {

@@ -18,7 +18,9 @@ namespace {
 
 constinit std::span<const CpuidLeaf> known;
 
-arch::CpuidResult execute_cpuid(std::uint32_t leaf, std::uint32_t subleaf) {
+}  // namespace
+
+arch::CpuidResult machine_cpuid(std::uint32_t leaf, std::uint32_t subleaf) {
   for (const CpuidLeaf& entry : known) {
     if (entry.leaf == leaf && (entry.subleaf == subleaf || entry.subleaf == CpuidLeaf::kAnySubleaf)) {
       return entry.result;
@@ -37,11 +39,13 @@ arch::CpuidResult execute_cpuid(std::uint32_t leaf, std::uint32_t subleaf) {
   return r;
 }
 
+namespace {
+
 void emulate(UContext& uc, std::uint64_t length) {
   SigContext& m = uc.mcontext;
   const auto leaf = static_cast<std::uint32_t>(m.rax);
   const auto subleaf = static_cast<std::uint32_t>(m.rcx);
-  const arch::CpuidResult r = arch::sgx_cpuid(cpuid_view(), leaf, subleaf, execute_cpuid(leaf, subleaf));
+  const arch::CpuidResult r = arch::sgx_cpuid(cpuid_view(), leaf, subleaf, machine_cpuid(leaf, subleaf));
   m.rax = r.eax;
   m.rbx = r.ebx;
   m.rcx = r.ecx;

@@ -22,6 +22,9 @@ struct CpuidLeaf {
 /// From now on these are not asked for: a hypervisor makes some microseconds of each CPUID. They must stay.
 void know_cpuid(std::span<const CpuidLeaf> leaves);
 
+/// What the machine's own CPUID says, for the engine itself. Signal context: safe.
+[[nodiscard]] arch::CpuidResult machine_cpuid(std::uint32_t leaf, std::uint32_t subleaf);
+
 /// If the instruction at RIP is a CPUID that this engine patched: executes it on the frame. Signal context:
 /// safe.
 bool emulate_patched_cpuid(UContext& uc);

@@ -3,6 +3,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -141,6 +142,11 @@ class Tracers(CoexistTest):
 
 
 class Valgrind(CoexistTest):
+    @unittest.skipUnless(shutil.which("busybox"), "busybox is not installed")
+    def test_of_a_static_program(self):
+        # In which there is no engine that could notice.
+        self.check_refused(ENCLUME, "run", "--", "valgrind", "-q", shutil.which("busybox"), "true")
+
     def check_refused(self, *command):
         result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
                                 check=False)

@@ -132,7 +132,7 @@ void Tracer::find_engine() {
     char rights[5] = {};
     if (std::sscanf(line.c_str(), "%llx-%llx %4s", &begin, &end, rights) != 3) continue;
     if (engine_base_ == 0) engine_base_ = begin;
-    if (rights[2] == 'x') {
+    if (rights[2] == 'x' && page_->engine_end == 0) {  // behind its text lies the vDSO
       page_->engine_begin = begin;
       page_->engine_end = end;
     }

@@ -151,18 +151,34 @@ class Start(StaticTest):
         self.assertEqual((result.returncode, result.stderr), (7, ""))
         self.assertIn("base modulo alignment 0\n", result.stdout)
 
+    MAPS = """
+        #include <stdio.h>
+        int main(void) {
+          FILE *maps = fopen("/proc/self/maps", "r");
+          for (int c; (c = getc(maps)) != EOF;) putchar(c);
+        }"""
+
     def test_nothing_is_left_of_the_loader(self):
-        source = """
-            #include <stdio.h>
-            int main(void) {
-              FILE *maps = fopen("/proc/self/maps", "r");
-              for (int c; (c = getc(maps)) != EOF;) putchar(c);
-            }"""
-        program = self.cc("maps", source, "-static")
+        program = self.cc("maps", self.MAPS, "-static")
         maps = self.under(program).stdout
         self.assertIn(str(program), maps)
-        self.assertNotIn("enclume-load", maps)
+        self.assertIn("libenclume-engine.so", maps)
+        for other in "enclume-load", "libc.so", "ld-linux":
+            self.assertNotIn(other, maps)
         self.assertEqual(len([line for line in maps.splitlines() if "[heap]" in line]), 1)
+
+    def test_where_a_debugger_looks_on_the_dynamic_linker_knows_the_engine(self):
+        program = self.cc("maps", self.MAPS, "-static")
+        maps = self.bare("strace", "-f", "-o", "/dev/null", ENCLUME, "run", "--", program).stdout
+        self.assertIn(str(program), maps)
+        self.assertNotIn("enclume-load", maps)
+        for mapped in "libenclume-engine.so", "ld-linux":
+            self.assertIn(mapped, maps)
+
+    def test_the_engines_library_alone_is_no_program(self):
+        result = self.bare(os.environ["ENCLUME_ENGINE"])
+        self.assertEqual((result.returncode, result.stdout), (126, ""))
+        self.assertIn("part of Enclume", result.stderr)
 
 
 class Libcs(StaticTest):

@@ -15,6 +15,7 @@
 #include "engine/front/real.h"
 #include "engine/front/signals.h"
 #include "engine/signals/mask.h"
+#include "engine/start/alone.h"
 
 namespace enclume::engine {
 
@@ -30,6 +31,9 @@ Real<int(__jmp_buf_tag*, int)> real_sigsetjmp{"__sigsetjmp"};
 
 /// Jumps happen in signal handlers, where nothing may be looked up.
 [[gnu::constructor]] void look_up() {
+  if (!has_libc()) {
+    return;  // a static program has its own
+  }
   real_siglongjmp.get();
   real_longjmp_chk.get();
   real_sigsetjmp.get();

@@ -5,8 +5,10 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <spawn.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
@@ -22,6 +24,7 @@
 #include "engine/front/handed_mask.h"
 #include "engine/front/real.h"
 #include "engine/load/exec_vectors.h"
+#include "engine/start/alone.h"
 
 extern char** environ;
 
@@ -66,11 +69,23 @@ long exec_or_shell(const char* path, char* const* argv, char* const* envp) {
   return exec_program({AT_FDCWD, shell[0], shell, envp, 0});
 }
 
+/// The search path in the program's environment. (getenv() within the engine is libnettle's:
+/// runtime/support.cc.)
+const char* search_path() {
+  constexpr std::string_view kName = "PATH=";
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
+    if (std::strncmp(*entry, kName.data(), kName.size()) == 0) {
+      return *entry + kName.size();
+    }
+  }
+  return nullptr;
+}
+
 /// Calls try_it(path) for each place where the shell would look for `file`, until it returns true.
 template <typename F>
 void for_each_place(const char* file, F&& try_it) {
   const std::size_t length = std::strlen(file);
-  const char* variable = getenv("PATH");
+  const char* variable = search_path();
   std::string_view rest = variable != nullptr ? variable : "/bin:/usr/bin";
   char path[PATH_MAX];
   while (true) {
@@ -123,6 +138,31 @@ int exec_search(const char* file, char* const* argv, char* const* envp) {
   return finish(denied && !decided ? -EACCES : result);
 }
 
+/// A copy that stays, whatever becomes of the environment. Not from malloc(): the heap is the program's, and
+/// there need not be a libc.
+char* keep(const char* text) {
+  static constinit std::array<char, 4096> storage{};
+  static constinit std::size_t used = 0;
+  const std::size_t size = std::strlen(text) + 1;
+  char* place = nullptr;
+  if (size <= storage.size() - used) {
+    place = &storage[used];
+    used += size;
+  } else if (const auto r =
+                 sys::call(__NR_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) {
+    place = reinterpret_cast<char*>(*r);
+  } else {
+    return nullptr;
+  }
+  std::memcpy(place, text, size);
+  return place;
+}
+
+/// The script of enclume-gdb.py, or a tracer with the engine in it.
+bool is_debugged() {
+  return enclume_debugger.announce != static_cast<std::uint32_t>(Announce::Off);
+}
+
 struct SpawnCall {
   pid_t* pid;
   const posix_spawn_file_actions_t* actions;
@@ -159,13 +199,14 @@ std::size_t count_arguments(va_list arguments) {
 
 void remember_environment(char** environment) {
   ExecSetup& setup = exec_setup();
+  setup.debugged = &is_debugged;
   for (; *environment != nullptr; ++environment) {
     const std::string_view entry(*environment);
     if (entry.starts_with(kPreload)) {
-      setup.preload = strdup(*environment);
+      setup.preload = keep(*environment);
       // What stands before the engine is for this program alone (a sanitizer's runtime).
       Dl_info self{};
-      if (setup.preload != nullptr && dladdr(&enclume_debugger, &self) != 0) {
+      if (setup.preload != nullptr && has_libc() && dladdr(&enclume_debugger, &self) != 0) {
         const std::string_view list = entry.substr(kPreload.size());
         const std::size_t place = list.find(self.dli_fname);
         if (place != std::string_view::npos && place != 0) {
@@ -175,7 +216,7 @@ void remember_environment(char** environment) {
         }
       }
     } else if (entry.starts_with(kSettings)) {
-      setup.settings = strdup(*environment);
+      setup.settings = keep(*environment);
     }
   }
   if (setup.preload != nullptr) {
@@ -186,7 +227,7 @@ void remember_environment(char** environment) {
 
 void remember_loader(const char* path) {
   if (*path != '\0') {
-    exec_setup().loader = strdup(path);
+    exec_setup().loader = keep(path);
   }
 }
 

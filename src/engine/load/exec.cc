@@ -15,6 +15,7 @@
 #include "base/format.h"
 #include "base/syscall.h"
 #include "engine/load/exec_vectors.h"
+#include "engine/load/initial_stack.h"
 #include "engine/load/privileges.h"
 #include "engine/load/program_file.h"
 #include "engine/load/sanitizer_runtime.h"
@@ -170,6 +171,16 @@ long with_engine(const Plan& plan, const VectorNeeds& needs) {
   return writer.good() ? plan.use(plan.data, next) : -EFAULT;
 }
 
+/// The path of the loader that is to be executed, in `storage` if it has to be made.
+const char* choose_loader(const ExecSetup& setup, std::span<char> storage) {
+  if (setup.debugged == nullptr || !setup.debugged()) {
+    return setup.loader;
+  }
+  LineBuffer line(storage);
+  line.text(setup.loader).text(kLinkedSuffix).text(std::string_view("\0", 1));
+  return line.truncated() ? setup.loader : storage.data();
+}
+
 long by_loader(const Plan& plan, Inspection& found) {
   std::array<char, 4096 + 32> name;
   if (!write_name(plan.setup, plan.call, name)) {
@@ -202,7 +213,8 @@ long by_loader(const Plan& plan, Inspection& found) {
     return -ENOMEM;
   }
   VectorWriter writer(plan.setup, storage.bytes(), *needs);
-  ExecCall next{AT_FDCWD, plan.setup.loader, plan.call.argv, nullptr, 0, true};
+  std::array<char, 4096 + 32> linked;
+  ExecCall next{AT_FDCWD, choose_loader(plan.setup, linked), plan.call.argv, nullptr, 0, true};
   if (found.depth != 0) {
     next.argv = writer.script_arguments(plan.call.argv, lines, name.data());
   }

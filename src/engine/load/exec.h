@@ -17,6 +17,9 @@ struct ExecSetup {
   const char* loader = nullptr;    ///< enclume-load's path; null: static programs run without the engine
   /// Copies from memory that may not be there; returns how many bytes are left.
   std::size_t (*copy)(void* to, const void* from, std::size_t size) = nullptr;
+  /// Whether a debugger looks at this process: it finds the engine by the dynamic linker's list only. Null:
+  /// no.
+  bool (*debugged)() = nullptr;
 };
 
 /// The arguments of execveat(2).
@@ -31,7 +34,7 @@ struct ExecCall {
 
 /// Calls `use` once with what has to be executed in place of `call`, and returns what it returns. The strings
 /// and vectors live that long. What the kernel would refuse is left to the kernel: `use` gets that call as it
-/// is. Takes 12 KiB of stack and up to 32 KiB more by the length of the vectors; only what is longer is
+/// is. Takes 16 KiB of stack and up to 32 KiB more by the length of the vectors; only what is longer is
 /// mapped. Signal context: safe.
 using ExecUse = long (*)(void* data, const ExecCall& call);
 [[nodiscard]] long plan_exec(const ExecSetup& setup, const ExecCall& call, ExecUse use, void* data);

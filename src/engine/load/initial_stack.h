@@ -27,6 +27,9 @@ inline constexpr std::string_view kLoadFile = "ENCLUME_LOAD_FILE=";
 inline constexpr std::string_view kLoadFd = "ENCLUME_LOAD_FD=";
 inline constexpr std::string_view kLoadHide = "ENCLUME_LOAD_HIDE_";
 
+/// What the path of the loader ends with that has the engine loaded by the dynamic linker.
+inline constexpr std::string_view kLinkedSuffix = "-linked";
+
 /// What the kernel made: argc at `words`.
 struct KernelStack {
   std::uint64_t* words = nullptr;

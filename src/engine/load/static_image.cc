@@ -171,6 +171,8 @@ std::expected<std::uint64_t, ImageFailure> reserve_anywhere(const ProgramFile& f
   }
   const std::uint64_t base = *found;
   const std::uint64_t bias = base - whole.begin.value();
+  // On Linux nothing lies below; the engine's next mapping would.
+  (void)map_anonymous(base - kPageSize, kPageSize, PROT_NONE, MAP_FIXED_NOREPLACE | MAP_NORESERVE);
   // Between the segments nothing is mapped.
   for_each_uncovered(whole, file.segments(), [bias](LinearRange hole) {
     return sys::call(__NR_munmap, hole.begin.value() + bias, hole.size()).has_value();

@@ -23,6 +23,17 @@ void __cxa_pure_virtual() {
   enclume::panic(file, static_cast<int>(line), assertion);
 }
 
+// libnettle asks the environment which of its ways to take, and whether to tell: at the first use, which may
+// be in a signal handler. The engine's own code looks into `environ`.
+char* getenv(const char* name) {
+  (void)name;
+  return nullptr;
+}
+char* secure_getenv(const char* name) {
+  (void)name;
+  return nullptr;
+}
+
 [[noreturn]] void abort() {
   ENCLUME_PANIC("abort called in a library of the engine");
 }

@@ -8,6 +8,7 @@
 #include "engine/fast/doors.h"
 #include "engine/fast/entry.h"
 #include "engine/sgx.h"
+#include "engine/start/alone.h"
 
 namespace enclume::engine {
 
@@ -36,7 +37,7 @@ std::optional<Slow> obstacle(const Settings& settings) {
   if (engine().features.pkeys) {
     return Slow::ProtectionKeys;
   }
-  if (Engine::sees_raw_calls()) {
+  if (!has_libc() || Engine::sees_raw_calls()) {
     return Slow::RawCalls;
   }
   return std::nullopt;

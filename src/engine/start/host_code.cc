@@ -15,6 +15,7 @@
 #include "engine/decode/decoder.h"
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
+#include "engine/start/alone.h"
 
 namespace enclume::engine {
 
@@ -44,10 +45,13 @@ int count_program_in(dl_phdr_info* info, std::size_t size, void* iteration) {
 
 int for_each_object(int (*callback)(dl_phdr_info*, std::size_t, void*), void* data) {
   if (static_program.dlpi_phdr == nullptr) {
-    return dl_iterate_phdr(callback, data);
+    return has_libc() ? dl_iterate_phdr(callback, data) : 0;
   }
   if (static_program.dlpi_name == nullptr) {
     return 0;  // it runs
+  }
+  if (!has_libc()) {
+    return callback(&static_program, sizeof(static_program), data);
   }
   Iteration iteration{callback, data};
   const int result = dl_iterate_phdr(&count_program_in, &iteration);
@@ -112,7 +116,7 @@ bool hook_dynamic_linker() {
   std::array<std::uint8_t, kJumpSize> jump = {0xe9};
   std::memcpy(&jump[1], &distance32, sizeof(distance32));
   // The first byte last: until then the function still is what it was.
-  TextWriter writer;
+  TextWriter writer(true);
   for (std::size_t i = kJumpSize; i-- > 0;) {
     if (!writer.write(*place + i, jump[i], PROT_READ | PROT_EXEC)) {
       return false;
@@ -135,17 +139,21 @@ bool start_host_code(const HostCodeRequest& request) {
   config.engine_address = reinterpret_cast<std::uint64_t>(&enclume_signal_entry);
   config.linker_address = request.linker_address;
   config.vdso_address = request.vdso_address;
+  config.image_address = request.image_address;
   // Not &gnu_get_libc_version: that might be an entry of our own procedure linkage table.
-  config.libc_address = reinterpret_cast<std::uint64_t>(dlsym(RTLD_DEFAULT, "gnu_get_libc_version"));
+  config.libc_address =
+      has_libc() ? reinterpret_cast<std::uint64_t>(dlsym(RTLD_DEFAULT, "gnu_get_libc_version")) : 0;
   config.cache = request.cache;
+  config.undisturbed = true;  // but for this thread, which runs in the engine
   patcher.configure(config);
   patching = true;
   refresh();
   // A program that is at work may be in a sandbox that no file can be opened from.
   config.cache = nullptr;
+  config.undisturbed = false;
   start_cache = request.cache;
   patcher.configure(config);
-  return hook_dynamic_linker();
+  return has_libc() && hook_dynamic_linker();
 }
 
 void adopt_static_program(std::uint64_t bias, std::span<const Elf64_Phdr> headers, int fd) {
@@ -158,6 +166,7 @@ void adopt_static_program(std::uint64_t bias, std::span<const Elf64_Phdr> header
   static_program.dlpi_adds = 1;
   config.traps_call = nullptr;
   config.cache = start_cache;
+  config.undisturbed = true;
   patcher.configure(config);
   refresh_host_code();
   static_program.dlpi_name = nullptr;

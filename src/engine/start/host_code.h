@@ -16,7 +16,8 @@ namespace enclume::engine {
 
 struct HostCodeRequest {
   std::uint64_t linker_address = 0;  ///< AT_BASE
-  std::uint64_t vdso_address = 0;    ///< AT_SYSINFO_EHDR
+  std::uint64_t vdso_address = 0;    ///< AT_SYSINFO_EHDR of the machine
+  std::uint64_t image_address = 0;   ///< and ours
   bool cpuid = true;
   bool calls = false;
   const SiteCache* cache = nullptr;  ///< for the objects that are there at the start; must stay

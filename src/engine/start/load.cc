@@ -26,9 +26,12 @@
 #include "engine/load/static_image.h"
 #include "engine/loaded_program.h"
 #include "engine/signals/actions.h"
+#include "engine/start/alone.h"
 #include "engine/start/host_code.h"
 #include "engine/start/machine.h"
 #include "engine/start/message.h"
+#include "engine/start/program_notes.h"
+#include "engine/start/valgrind.h"
 
 namespace enclume::engine {
 
@@ -146,12 +149,7 @@ void unmap_loader(std::span<Elf64_auxv_t> auxv) {
   std::array<Elf64_Phdr, ProgramFile::kMaxSegments> table;
   const std::size_t n = *count < table.size() ? *count : table.size();
   std::memcpy(table.data(), reinterpret_cast<const void*>(*headers), n * sizeof(Elf64_Phdr));
-  std::uint64_t bias = 0;
-  for (const Elf64_Phdr& segment : std::span(table).first(n)) {
-    if (segment.p_type == PT_PHDR) {
-      bias = *headers - segment.p_vaddr;
-    }
-  }
+  const std::uint64_t bias = load_bias({reinterpret_cast<const Elf64_Phdr*>(*headers), n});
   for (const Elf64_Phdr& segment : std::span(table).first(n)) {
     if (segment.p_type == PT_LOAD && bias != 0) {
       const std::uint64_t begin = align_down(bias + segment.p_vaddr, kPageSize);
@@ -253,7 +251,7 @@ void describe_program(std::span<Elf64_auxv_t> auxv, const ProgramFile& file, con
   set_auxiliary(auxv, AT_BASE, 0);
   set_auxiliary(auxv, AT_EXECFN, reinterpret_cast<std::uint64_t>(name));
   // libc has made its canary of these.
-  if (const std::uint64_t* random = auxiliary_value(auxv, AT_RANDOM); random != nullptr) {
+  if (const std::uint64_t* random = auxiliary_value(auxv, AT_RANDOM); has_libc() && random != nullptr) {
     for (const std::uint64_t place : {*random, *random + sizeof(std::uint64_t)}) {
       const std::uint64_t word = random_word();
       std::memcpy(reinterpret_cast<void*>(place), &word, sizeof(word));
@@ -286,7 +284,9 @@ alignas(64) std::array<std::byte, 1024> initial_xsave_area;
     sys::raw(__NR_mprotect, static_cast<long>(page), kPageSize,
              PROT_READ | PROT_WRITE | PROT_EXEC | PROT_GROWSDOWN);
   }
-  forget_libc_thread(given.auxv());
+  if (has_libc()) {
+    forget_libc_thread(given.auxv());
+  }
   set_name(order.name);
   const StackStrings strings = find_strings(given);
   unmap_loader(given.auxv());
@@ -338,6 +338,9 @@ ENCLUME_EXPORT void enclume_load_program(char** argv) {
   }
   if (order.file == nullptr) {
     order.file = order.name;
+  }
+  if (is_valgrind(stack, order.name)) {
+    refuse_valgrind();
   }
   load(stack, order);
 }

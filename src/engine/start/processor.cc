@@ -12,6 +12,7 @@
 #include "arch/cpuid/sgx_leaves.h"
 #include "base/syscall.h"
 #include "engine/cpuid/site_cache.h"
+#include "engine/start/alone.h"
 
 namespace enclume::engine {
 
@@ -156,19 +157,34 @@ struct CpuidFeature {
   std::array<std::uint32_t, 4> active;
 };
 
-std::optional<Identity> identify(std::uint64_t salt, std::uint64_t hwcap, std::uint64_t hwcap2) {
+/// Leaves 1 and 7 as the dynamic linker has read them, or without it by asking. False if it does not tell.
+bool read_known_leaves(Identity& identity) {
   constexpr unsigned kLeaf1 = 0;  // CPUID_INDEX_1
   constexpr unsigned kLeaf7 = 1;  // CPUID_INDEX_7
-  constexpr std::size_t kEbx = 1;
-  constexpr std::size_t kEcx = 2;
+  if (!has_libc()) {
+    const arch::CpuidResult one = cpuid(1, 0);
+    const arch::CpuidResult seven = cpuid(7, 0);
+    identity.leaf1 = {one.eax, one.ebx, one.ecx, one.edx};
+    identity.leaf7 = {seven.eax, seven.ebx, seven.ecx, seven.edx};
+    return true;
+  }
   using Get = const CpuidFeature*(unsigned);
   auto* const get = reinterpret_cast<Get*>(dlsym(RTLD_DEFAULT, "__x86_get_cpuid_feature_leaf"));
   if (get == nullptr) {
-    return std::nullopt;
+    return false;
   }
-  Identity identity{.salt = salt, .hwcap = hwcap, .hwcap2 = hwcap2};
   identity.leaf1 = get(kLeaf1)->given;
   identity.leaf7 = get(kLeaf7)->given;
+  return true;
+}
+
+std::optional<Identity> identify(std::uint64_t salt, std::uint64_t hwcap, std::uint64_t hwcap2) {
+  constexpr std::size_t kEbx = 1;
+  constexpr std::size_t kEcx = 2;
+  Identity identity{.salt = salt, .hwcap = hwcap, .hwcap2 = hwcap2};
+  if (!read_known_leaves(identity)) {
+    return std::nullopt;
+  }
   identity.leaf1[kEbx] = 0;
   identity.kernel = hash_of_kernel();
   if ((identity.leaf1[kEcx] & kOsxsave) != 0) {
@@ -176,6 +192,9 @@ std::optional<Identity> identify(std::uint64_t salt, std::uint64_t hwcap, std::u
   }
   return identity;
 }
+
+constinit Kept kept;
+constinit bool leaves_known = false;  ///< kept.identity has them
 
 bool is_plausible(const ProcessorFacts& facts) {
   constexpr std::uint64_t kLargestArea = 1U << 16;
@@ -189,11 +208,11 @@ bool is_plausible(const ProcessorFacts& facts) {
 
 const ProcessorFacts& examine_processor(const CacheDirectory& cache, std::uint64_t salt, std::uint64_t hwcap,
                                         std::uint64_t hwcap2, std::uint64_t (*probe)(bool pkeys)) {
-  static Kept kept;
   ProcessorFacts& facts = kept.facts;
   const auto identity = cache.exists() ? identify(salt, hwcap, hwcap2) : std::nullopt;
   const std::size_t size = identity ? cache.read(kFile, std::as_writable_bytes(std::span(&kept, 1))) : 0;
   if (size == sizeof(kept) && kept.identity == *identity && is_plausible(facts)) {
+    leaves_known = true;
     if (facts.pkeys) {
       facts.frame_features = probe(true);  // for the rights in it, which are the kernel's to change
     }
@@ -211,3 +230,18 @@ const ProcessorFacts& examine_processor(const CacheDirectory& cache, std::uint64
 }
 
 }  // namespace enclume::engine
+
+/// libnettle's constructor and first use ask the processor, too. Its own CPUID would take a hypervisor some
+/// microseconds each time, and fault where CPUID does.
+extern "C" [[gnu::visibility("hidden")]] void _nettle_cpuid(std::uint32_t leaf, std::uint32_t* registers) {
+  using namespace enclume::engine;
+  if (leaf == 1 && leaves_known) {
+    std::ranges::copy(kept.identity.leaf1, registers);
+    return;
+  }
+  const enclume::arch::CpuidResult result = machine_cpuid(leaf, 0);
+  registers[0] = result.eax;
+  registers[1] = result.ebx;
+  registers[2] = result.ecx;
+  registers[3] = result.edx;
+}

@@ -7,10 +7,6 @@
 
 namespace enclume::engine {
 
-namespace {
-
-/// What has to be added to the addresses in the headers: by the headers' own, or by the segment that the file
-/// begins with, right behind whose header they stand.
 std::uint64_t load_bias(std::span<const Elf64_Phdr> segments) {
   const auto place = reinterpret_cast<std::uint64_t>(segments.data());
   for (const Elf64_Phdr& segment : segments) {
@@ -25,6 +21,8 @@ std::uint64_t load_bias(std::span<const Elf64_Phdr> segments) {
   }
   return 0;
 }
+
+namespace {
 
 bool has_go_note(const std::byte* notes, std::uint64_t size) {
   constexpr char kOwner[4] = "Go\0";

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/start/settings.h"
 
+#include <algorithm>
 #include <optional>
 #include <span>
 
@@ -74,9 +75,19 @@ bool secret(std::string_view text, std::array<std::byte, 32>& out) {
 
 }  // namespace
 
-std::expected<Settings, std::string_view> parse_settings(std::string_view text) {
+bool Settings::keep_path(std::string_view text, std::string_view& kept) {
+  const std::size_t room = std::min(paths_.size() - used_, kLongestPath);
+  const std::span<char> place = std::span(paths_).subspan(used_, room);
+  if (room == 0 || !path(text, place)) {
+    return false;
+  }
+  kept = place.data();
+  used_ += kept.size() + 1;
+  return true;
+}
+
+std::expected<void, std::string_view> parse_settings(std::string_view text, Settings& s) {
   using Error = std::unexpected<std::string_view>;
-  Settings s;
   enum : unsigned {
     kEpc = 1,
     kSgx = 2,
@@ -196,7 +207,7 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
         }
       } else if (key == "trace") {
         which = kTrace;
-        if (!path(value, s.trace.storage())) {
+        if (!s.keep_path(value, s.trace)) {
           return Error("ENCLUME_SETTINGS: trace is not a path");
         }
       } else if (key == "trace_format") {
@@ -207,17 +218,17 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
         s.trace_json = value == "json";
       } else if (key == "loader") {
         which = kLoader;
-        if (!path(value, s.loader.storage())) {
+        if (!s.keep_path(value, s.loader)) {
           return Error("ENCLUME_SETTINGS: loader is not a path");
         }
       } else if (key == "cache") {
         which = kCache;
-        if (!path(value, s.cache.storage())) {
+        if (!s.keep_path(value, s.cache)) {
           return Error("ENCLUME_SETTINGS: cache is not a path");
         }
       } else if (key == "secret_file") {
         which = kFile;
-        if (!path(value, s.secret_file.storage())) {
+        if (!s.keep_path(value, s.secret_file)) {
           return Error("ENCLUME_SETTINGS: secret_file is not a path");
         }
       } else if (key == "secret") {
@@ -252,7 +263,7 @@ std::expected<Settings, std::string_view> parse_settings(std::string_view text) 
   if (s.injections.has(Injection::Event::Interrupt) && !s.strict) {
     return Error("ENCLUME_SETTINGS: inject with an interrupt needs strict");
   }
-  return s;
+  return {};
 }
 
 }  // namespace enclume::engine

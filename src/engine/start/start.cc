@@ -24,6 +24,8 @@
 #include "engine/front/process.h"
 #include "engine/front/tracer.h"
 #include "engine/sgx.h"
+#include "engine/start/alone.h"
+#include "engine/start/canary.h"
 #include "engine/start/direct_paths.h"
 #include "engine/start/gate.h"
 #include "engine/start/host_code.h"
@@ -33,6 +35,7 @@
 #include "engine/start/program_notes.h"
 #include "engine/start/settings.h"
 #include "engine/start/trace.h"
+#include "engine/start/valgrind.h"
 #include "engine/start/vdso.h"
 
 extern "C" {
@@ -74,17 +77,17 @@ const char* variable(char** environment, std::string_view name) {
 }
 
 /// A thread block for cryptography: FS has to lead somewhere readable, whatever the program has there.
-alignas(64) constinit std::byte canary_block[128];
+alignas(64) constinit std::byte canary_storage[128];
 
 std::uint64_t enter_crypto() noexcept {
   const std::uint64_t before = fs_base();
-  if (const auto ours = reinterpret_cast<std::uint64_t>(canary_block); before != ours) {
+  if (const auto ours = reinterpret_cast<std::uint64_t>(canary_storage); before != ours) {
     set_fs_base(ours);  // guards nest
   }
   return before;
 }
 void leave_crypto(std::uint64_t before) noexcept {
-  if (before != reinterpret_cast<std::uint64_t>(canary_block)) {
+  if (before != reinterpret_cast<std::uint64_t>(canary_storage)) {
     set_fs_base(before);
   }
 }
@@ -116,20 +119,6 @@ void allocate_keys(Features& features) {
   write_pkru(outside_fence(before, enclume_epc_fence));
 }
 
-/// Valgrind's simulated processor answers this sequence, which changes nothing on any other: its manual, "The
-/// client request mechanism". (VG_USERREQ__RUNNING_ON_VALGRIND in RAX's block; RDX is the answer.)
-bool runs_under_valgrind() {
-  const std::array<volatile std::uint64_t, 6> request = {0x1001, 0, 0, 0, 0, 0};
-  std::uint64_t answer = 0;
-  __asm__ volatile(
-      "rolq $3, %%rdi; rolq $13, %%rdi; rolq $61, %%rdi; rolq $51, %%rdi\n\t"
-      "xchgq %%rbx, %%rbx"
-      : "+d"(answer)
-      : "a"(&request)
-      : "cc", "memory");
-  return answer != 0;
-}
-
 bool enable_cpuid_faulting() {
   return sys::call(__NR_arch_prctl, ARCH_SET_CPUID, 0).has_value();
 }
@@ -151,7 +140,7 @@ bool watches_all(const Engine& e, char** environment) {
 void open_front_door(Engine& e, FrontDoor door) {
   enclume_system_call = reinterpret_cast<void (*)()>(reinterpret_cast<std::uint64_t>(enclume_own_gate));
   e.exempt = own_gate();
-  if (door != FrontDoor::Raw) {
+  if (door != FrontDoor::Raw || !has_libc()) {  // a static program's calls are seen in any case
     return;
   }
   if (!e.features.user_dispatch) {
@@ -172,9 +161,8 @@ struct KeptFacts {
   SiteCache sites;
 };
 
-const KeptFacts& kept_facts(const Settings& settings) {
-  static const PathSetting path = settings.cache;
-  static const CacheDirectory directory(path.data());
+const KeptFacts& kept_facts(const char* path) {
+  static const CacheDirectory directory(path);
   const auto& header = *reinterpret_cast<const Elf64_Ehdr*>(__ehdr_start);
   const auto* const segments = reinterpret_cast<const Elf64_Phdr*>(__ehdr_start + header.e_phoff);
   const ObjectImage self(reinterpret_cast<std::uint64_t>(__ehdr_start), {segments, header.e_phnum}, nullptr);
@@ -191,8 +179,10 @@ void in_forked_child() {
   tracer_after_fork();
 }
 
+constinit Settings settings;
+
 /// What `--debug` says of the start.
-void tell_start(const Engine& e, const Settings& settings) {
+void tell_start(const Engine& e) {
   std::array<char, 512> storage;
   const auto yes_or_no = [](bool b) { return std::string_view(b ? "yes" : "no"); };
   LineBuffer line(storage);
@@ -226,19 +216,13 @@ void tell_start(const Engine& e, const Settings& settings) {
 
 void start(char** environment) {
   Engine& e = engine();
-  Settings settings;
   if (const char* text = variable(environment, "ENCLUME_SETTINGS"); text != nullptr) {
-    auto parsed = parse_settings(text);
-    if (!parsed) {
+    if (const auto parsed = parse_settings(text, settings); !parsed) {
       refuse(parsed.error());
     }
-    settings = *parsed;
   }
   if (runs_under_valgrind()) {
-    refuse(
-        "this process runs under valgrind, whose simulated processor has no ENCLU and no enclaves; to look "
-        "for "
-        "memory errors build the program with -fsanitize=address, which works under enclume run");
+    refuse_valgrind();
   }
   e.text = {LinearAddress::of(__ehdr_start), LinearAddress::of(etext)};
   enclume_has_fsgsbase = (auxiliary_value(environment, AT_HWCAP2) & kHwcap2Fsgsbase) != 0 ? 1 : 0;
@@ -250,9 +234,9 @@ void start(char** environment) {
         "5.9 and newer do, if nofsgsbase is not among the kernel's parameters)");
   }
   e.features.user_dispatch = probe_user_dispatch();
-  const bool finds_calls = settings.front == FrontDoor::Auto && !watches_all(e, environment);
+  const bool finds_calls = has_libc() && settings.front == FrontDoor::Auto && !watches_all(e, environment);
   open_front_door(e, settings.front == FrontDoor::Auto && !finds_calls ? FrontDoor::Raw : settings.front);
-  const KeptFacts& kept = kept_facts(settings);
+  const KeptFacts& kept = kept_facts(settings.cache.data());
   const ProcessorFacts& processor =
       examine_processor(kept.directory, kept.salt, auxiliary_value(environment, AT_HWCAP),
                         auxiliary_value(environment, AT_HWCAP2), &probe_frame_features);
@@ -274,7 +258,9 @@ void start(char** environment) {
   e.sgx->mm().design = settings.fixup;
   e.sgx->kernel().maps_on_touch = settings.benign_faults;
   e.actions.init();
-  pthread_atfork(nullptr, nullptr, &in_forked_child);
+  if (has_libc()) {
+    pthread_atfork(nullptr, nullptr, &in_forked_child);
+  }
   remember_environment(environment);
   remember_loader(settings.loader.data());
   // In enclume-load it is the name of the program that it will be.
@@ -286,13 +272,6 @@ void start(char** environment) {
 
   e.features.cpuid_faulting = enable_cpuid_faulting();
   e.sgx->watch_execution(settings.strict);
-  if (!e.features.cpuid_faulting || finds_calls) {
-    start_host_code({.linker_address = auxiliary_value(environment, AT_BASE),
-                     .vdso_address = auxiliary_value(environment, AT_SYSINFO_EHDR),
-                     .cpuid = !e.features.cpuid_faulting,
-                     .calls = finds_calls,
-                     .cache = &kept.sites});
-  }
   e.injector.start(settings.injections);
   if (settings.stats[0] != '\0' && !e.stats.open(settings.stats.data())) {
     warn(
@@ -304,10 +283,20 @@ void start(char** environment) {
   if (settings.fast && !settings.strict) {
     e.sgx->join_leaves();
   }
+  // The image before the look at host code, which it then has no part in.
+  const std::uint64_t machine_vdso = auxiliary_value(environment, AT_SYSINFO_EHDR);
   e.sgx->mm().vdso = install_vdso(environment, settings.fixup);
+  if (!e.features.cpuid_faulting || finds_calls) {
+    start_host_code({.linker_address = auxiliary_value(environment, AT_BASE),
+                     .vdso_address = machine_vdso,
+                     .image_address = vdso_address(),
+                     .cpuid = !e.features.cpuid_faulting,
+                     .calls = finds_calls,
+                     .cache = &kept.sites});
+  }
   e.debug = settings.debug;
   if (settings.debug) {
-    tell_start(e, settings);
+    tell_start(e);
   }
   enclume_debugger.vdso = vdso_address();
   enclume_debugger_event(DebuggerEvent::Started, 0);
@@ -326,12 +315,16 @@ bool is_second_engine() {
 [[gnu::constructor]] void constructor(int argc, char** argv, char** environment) {
   (void)argc;
   (void)argv;
-  if (engine().active || is_second_engine()) {
+  if (engine().active || (has_libc() && is_second_engine())) {
     return;
   }
   start(environment);
 }
 
 }  // namespace
+
+std::byte* canary_block() {
+  return canary_storage;
+}
 
 }  // namespace enclume::engine

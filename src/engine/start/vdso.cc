@@ -6,6 +6,9 @@
 #include <link.h>
 #include <sys/mman.h>
 
+#include <cstring>
+#include <expected>
+#include <optional>
 #include <span>
 
 #include "base/format.h"
@@ -14,10 +17,15 @@
 #include "engine/debugger.h"
 #include "engine/fast/entry.h"
 #include "engine/front/real.h"
+#include "engine/start/alone.h"
 #include "engine/start/message.h"
+#include "engine/start/vdso_place_size.h"
 #include "engine/start/withdraw_symbol.h"
 #include "kernel/vdso/image.h"
 #include "kernel/vdso/machine_vdso.h"
+
+/// vdso_place.S
+extern "C" [[gnu::visibility("hidden")]] std::byte enclume_vdso_place[ENCLUME_VDSO_PLACE_SIZE];
 
 namespace enclume::engine {
 
@@ -26,6 +34,9 @@ namespace {
 std::uint64_t address = 0;
 void* enter_function = nullptr;
 void* image_handle = nullptr;
+/// The machine's, and the design of ours.
+std::span<const std::byte> machine;
+kernel::ExceptionDesign image_design = kernel::ExceptionDesign::Vdso;
 
 /// The auxiliary vector lies behind the environment's terminating null pointer.
 Elf64_auxv_t* auxiliary_vector(char** environment) {
@@ -44,12 +55,12 @@ Elf64_auxv_t* find_vdso_entry(char** environment) {
   return nullptr;
 }
 
-/// ld.so loads the image from a file in memory, so that dlsym(), dl_iterate_phdr(), unwinders and debuggers
+/// ld.so loads an image from a file in memory, so that dlsym(), dl_iterate_phdr(), unwinders and debuggers
 /// know it as they know any library.
-const link_map* load(std::span<const std::byte> image) {
+std::optional<std::uint64_t> load(std::span<const std::byte> image) {
   const auto fd = sys::call(__NR_memfd_create, "linux-vdso.so.1", MFD_CLOEXEC);
   if (!fd) {
-    return nullptr;
+    return std::nullopt;
   }
   sys::write_all(static_cast<int>(*fd), reinterpret_cast<const char*>(image.data()), image.size());
   // By a name that means the same to a debugger, who opens it when ld.so tells of it; /proc/self would be its
@@ -65,12 +76,12 @@ const link_map* load(std::span<const std::byte> image) {
   sys::raw(__NR_close, *fd);
   link_map* map = nullptr;
   if (handle == nullptr || dlinfo(handle, RTLD_DI_LINKMAP, &map) != 0) {
-    return nullptr;
+    return std::nullopt;
   }
   // From now on as on any Linux.
   map->l_name = const_cast<char*>("linux-vdso.so.1");
   image_handle = handle;
-  return map;
+  return map->l_addr;
 }
 
 /// What the design has in the vDSO. In the others than Linux's there never was a __vdso_sgx_enter_enclave,
@@ -88,17 +99,69 @@ std::optional<kernel::EntryCode> entry_of(kernel::ExceptionDesign design) {
   return std::nullopt;
 }
 
+std::expected<kernel::VdsoImage, kernel::VdsoError> build(std::span<std::byte> out,
+                                                          LinearAddress entry_elsewhere = {}) {
+  kernel::VdsoOptions options{.entry = entry_of(image_design), .entry_elsewhere = entry_elsewhere};
+  if (enclume_fast_on != 0) {
+    options.direct_entry = LinearAddress(reinterpret_cast<std::uint64_t>(&enclume_fast_enter));
+  }
+  return kernel::build_vdso_image(machine, LinearAddress::of(machine.data()), options, out);
+}
+
+/// An image and where it is.
+struct Placed {
+  kernel::VdsoImage image;
+  std::uint64_t at;
+};
+
+/// Within the engine. Unwinders know the function of Linux's design there; where there is no ld.so, they know
+/// of no image anyway.
+std::optional<Placed> place() {
+  if (image_design != kernel::ExceptionDesign::Vdso && has_libc()) {
+    return std::nullopt;
+  }
+  const auto image = build(enclume_vdso_place);
+  if (!image || !sys::call(__NR_mprotect, enclume_vdso_place, image->size, PROT_READ | PROT_EXEC)) {
+    return std::nullopt;  // too large, or a policy against code that was data
+  }
+  return Placed{*image, reinterpret_cast<std::uint64_t>(enclume_vdso_place)};
+}
+
+alignas(kPageSize) std::byte storage[kernel::kMaxVdsoImageSize];
+
+/// By ld.so; says why if that can't be done.
+std::optional<Placed> build_and_load() {
+  const auto image = build(storage);
+  if (!image) {
+    warn(kernel::describe(image.error()));
+    return std::nullopt;
+  }
+  const auto at = load(std::span(storage).first(image->size));
+  if (!at) {
+    const char* why = dlerror();
+    warn(why != nullptr ? why : "the vDSO image could not be loaded");
+    return std::nullopt;
+  }
+  return Placed{*image, *at};
+}
+
 }  // namespace
 
 std::uint64_t vdso_address() {
   return address;
 }
+
 void* vdso_handle() {
+  if (image_handle == nullptr && enter_function != nullptr) {
+    if (const auto image = build(storage, LinearAddress::of(enter_function))) {
+      (void)load(std::span(storage).first(image->size));
+    }
+  }
   return image_handle;
 }
 
 std::optional<kernel::FixupSite> install_vdso(char** environment, kernel::ExceptionDesign design) {
-  if (design != kernel::ExceptionDesign::Vdso) {
+  if (design != kernel::ExceptionDesign::Vdso && has_libc()) {
     withdraw_symbol("__vdso_sgx_enter_enclave");
   }
   Elf64_auxv_t* entry = find_vdso_entry(environment);
@@ -106,40 +169,38 @@ std::optional<kernel::FixupSite> install_vdso(char** environment, kernel::Except
     warn("this process has no vDSO (vdso=0?); programs will not find __vdso_sgx_enter_enclave");
     return std::nullopt;
   }
-  const auto* machine = reinterpret_cast<const std::byte*>(entry->a_un.a_val);
-  const auto size = kernel::vdso_size({machine, kPageSize});
+  const auto* start = reinterpret_cast<const std::byte*>(entry->a_un.a_val);
+  const auto size = kernel::vdso_size({start, kPageSize});
   if (!size) {
     warn(kernel::describe(size.error()));
     return std::nullopt;
   }
-  alignas(kPageSize) static std::byte storage[kernel::kMaxVdsoImageSize];
-  kernel::VdsoOptions options{.entry = entry_of(design)};
-  if (enclume_fast_on != 0) {
-    options.direct_entry = LinearAddress(reinterpret_cast<std::uint64_t>(&enclume_fast_enter));
-  }
-  const auto image = kernel::build_vdso_image({machine, *size}, LinearAddress::of(machine), options, storage);
-  if (!image) {
-    warn(kernel::describe(image.error()));
+  machine = {start, *size};
+  image_design = design;
+  auto placed = place();
+  if (!placed && !has_libc()) {
+    warn("the vDSO image could not be put in place; programs will not find __vdso_sgx_enter_enclave");
     return std::nullopt;
   }
-  const link_map* map = load(std::span(storage).first(image->size));
-  if (map == nullptr) {
-    const char* why = dlerror();
-    warn(why != nullptr ? why : "the vDSO image could not be loaded");
+  if (!placed) {
+    placed = build_and_load();
+  }
+  if (!placed) {
     return std::nullopt;
   }
-  const LinearAddress base(map->l_addr);
+  const kernel::VdsoImage& image = placed->image;
+  const LinearAddress base(placed->at);
   address = base.value();
   entry->a_un.a_val = address;
-  if (!options.entry) {
+  if (image.enter == 0) {
     return std::nullopt;
   }
-  if (image->direct_slot != 0) {
-    enclume_debugger.direct_slot = (base + image->direct_slot).value();
-    enclume_debugger.direct_enclu = (base + image->enclu).value();
+  if (image.direct_slot != 0) {
+    enclume_debugger.direct_slot = (base + image.direct_slot).value();
+    enclume_debugger.direct_enclu = (base + image.enclu).value();
   }
-  enter_function = reinterpret_cast<void*>((base + image->enter).value());
-  return kernel::FixupSite{base + image->enclu, base + image->fixup};
+  enter_function = reinterpret_cast<void*>((base + image.enter).value());
+  return kernel::FixupSite{base + image.enclu, base + image.fixup};
 }
 
 }  // namespace enclume::engine

@@ -32,13 +32,17 @@
 #ifndef ENTER_SYMBOL
 #define ENTER_SYMBOL(name) enclume_vdso_enter_##name
 #endif
+// And the engine a second time, where the image will lie, for the unwind information.
+#ifndef ENTER_SECTION
+#define ENTER_SECTION .rodata.enclume_vdso_enter, "a", @progbits
+#endif
 
   .pushsection CFI_SECTION
 object ENTER_SYMBOL(cfi)
 .Lcfi:
   .popsection
 
-  .section .rodata.enclume_vdso_enter, "a", @progbits
+  .section ENTER_SECTION
   .balign 64
 object ENTER_SYMBOL(code)
 .Lcode:

@@ -53,12 +53,19 @@ class ImageBuilder {
         machine_address_(machine_address),
         entry_(options.entry),
         direct_entry_(options.direct_entry),
+        entry_elsewhere_(options.entry_elsewhere),
         out_(out) {}
 
   [[nodiscard]] std::expected<VdsoImage, VdsoError> build() noexcept;
 
  private:
   static constexpr std::size_t kMaxSections = 13 + kMaxVdsoNotes;
+  static constexpr std::size_t kMaxSegments = 4 + kMaxVdsoNotes;
+  static_assert(sizeof(Elf64_Ehdr) + kMaxSegments * sizeof(Elf64_Phdr) <= kVdsoEntryOffset);
+  static_assert(kVdsoEntryOffset % kEntryAlignment == 0);
+
+  /// Whether the image has the entry function in it.
+  [[nodiscard]] bool holds_entry() const noexcept { return entry_ && entry_elsewhere_.value() == 0; }
 
   [[nodiscard]] std::size_t segment_count() const noexcept { return 4 + machine_.notes().size(); }
   [[nodiscard]] std::span<FrameFunction> functions() noexcept {
@@ -106,6 +113,7 @@ class ImageBuilder {
   LinearAddress machine_address_;
   const std::optional<EntryCode>& entry_;
   const LinearAddress direct_entry_;
+  const LinearAddress entry_elsewhere_;
   std::size_t direct_slot_ = 0;
   ByteWriter out_;
   SymbolSet symbols_;
@@ -134,16 +142,17 @@ class ImageBuilder {
 };
 
 std::expected<VdsoImage, VdsoError> ImageBuilder::build() noexcept {
-  first_stub_ = entry_ ? 1 : 0;
+  first_stub_ = holds_entry() ? 1 : 0;
   if (const auto done =
           symbols_.collect(machine_, machine_address_, entry_ ? std::optional(entry_->name) : std::nullopt);
       !done) {
     return Failure(done.error());
   }
   out_.zeros(sizeof(Elf64_Ehdr) + segment_count() * sizeof(Elf64_Phdr));
+  out_.align(kVdsoEntryOffset);
   choose_stubs();
-  write_notes();
   write_code();
+  write_notes();
   write_slots();
   place_functions();
   write_symbol_tables();
@@ -156,7 +165,7 @@ std::expected<VdsoImage, VdsoError> ImageBuilder::build() noexcept {
   if (out_.overflowed()) {
     return Failure(VdsoError::OutputTooSmall);
   }
-  if (!entry_) {
+  if (!holds_entry()) {
     return VdsoImage{.size = size};
   }
   const std::size_t enter = functions_[0].code;
@@ -201,7 +210,7 @@ void ImageBuilder::write_code() noexcept {
                             .alignment = kEntryAlignment,
                             .flags = SHF_ALLOC | SHF_EXECINSTR};
   text_ = section(kind, [&] {
-    if (entry_) {
+    if (holds_entry()) {
       functions_[0] = {.code = out_.place(), .size = entry_->code.size(), .cfi = entry_->cfi};
       out_.bytes(entry_->code);
       pad_code();
@@ -226,7 +235,7 @@ void ImageBuilder::jump_through_slot(std::size_t at) noexcept {
 
 void ImageBuilder::write_slots() noexcept {
   section({.name = ".rodata"sv, .type = SHT_PROGBITS}, [&] {
-    if (entry_ && entry_->direct != 0 && direct_entry_.value() != 0) {
+    if (holds_entry() && entry_->direct != 0 && direct_entry_.value() != 0) {
       direct_slot_ = out_.place();
       jump_through_slot(functions_[0].code + entry_->direct);
       out_.put(direct_entry_.value());
@@ -248,7 +257,13 @@ void ImageBuilder::place_functions() noexcept {
   };
   for (ImageSymbol& symbol : symbols_.symbols()) {
     if (entry_ && symbol.name == entry_->name) {
-      place(symbol, functions_[0]);
+      if (holds_entry()) {
+        place(symbol, functions_[0]);
+      } else {
+        symbol.entry.st_shndx = SHN_ABS;
+        symbol.entry.st_value = entry_elsewhere_.value();
+        symbol.entry.st_size = entry_->code.size();
+      }
       continue;
     }
     for (std::size_t i = 0; i < stub_count_; i++) {

@@ -11,6 +11,7 @@
 
 #include "base/types.h"
 #include "kernel/vdso/entry_code.h"
+#include "kernel/vdso/image_layout.h"
 #include "kernel/vdso/machine_vdso.h"
 
 namespace enclume::kernel {
@@ -18,6 +19,8 @@ namespace enclume::kernel {
 /// A buffer of this many bytes holds any image that the limits allow.
 inline constexpr std::size_t kMaxVdsoImageSize = 64 * 1024;
 inline constexpr std::size_t kMaxEntryCodeSize = 8 * 1024;
+/// Where in the image the entry function begins (image_layout.h), whatever else there is.
+inline constexpr std::size_t kVdsoEntryOffset = ENCLUME_VDSO_ENTRY_OFFSET;
 
 struct VdsoOptions {
   /// The one function to enter enclaves by; nothing: the image has none.
@@ -25,6 +28,8 @@ struct VdsoOptions {
   /// Where it goes in place of its ENCLU (EntryCode::direct): an address of this address space, 0: nowhere
   /// else.
   LinearAddress direct_entry{};
+  /// Not 0: the function is there already, outside this image, which only tells of it.
+  LinearAddress entry_elsewhere{};
 };
 
 /// Offsets in bytes from the start of the image.

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+// A process that enclume-load has mapped the engine into: there is no dynamic linker and no libc in it.
+#pragma once
+
+namespace enclume::engine {
+
+/// Whether this process has a libc, which is so unless it was started that way. Signal context: safe.
+[[nodiscard]] bool has_libc();
+
+}  // namespace enclume::engine
