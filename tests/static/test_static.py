@@ -678,6 +678,114 @@ class BadInput(StaticTest):
                 self.assertEqual(self.under(program).returncode, status)
 
 
+class Odd(StaticTest):
+    """Programs that do what few do: what Linux would have answered, or a quick end; never a hang."""
+
+    def both(self, name, source, flags, more=()):
+        """The program, built that way, bare and under Enclume."""
+        program = self.cc(name, source, *flags, *more)
+        return self.bare(program), self.under(program)
+
+    def check(self, source, flags, status):
+        for more in [], ["-static"]:
+            with self.subTest(flags=[*flags, *more]):
+                bare, under = self.both("program", source, flags, more)
+                self.assertEqual((bare.returncode, bare.stderr), (status, ""))
+                self.assertEqual((under.returncode, under.stdout, under.stderr), (status, bare.stdout, ""))
+
+    # An address of 64 bits among instructions.
+    TEXT_RELOCATION = """
+        int value = 6;
+        int read_value(void) {
+          const int *at;
+          __asm__("movabs $value, %0" : "=r"(at));
+          return *at;
+        }
+        int has_sgx(void) {
+          unsigned a = 7, b, c = 0, d;
+          __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+          return b >> 2 & 1;
+        }"""
+
+    def test_text_relocations(self):
+        source = self.TEXT_RELOCATION + "int main(void) { return read_value() + 10 * has_sgx(); }"
+        bare, under = self.both("program", source, ["-fPIE", "-pie", "-Wl,-z,notext"])
+        self.assertIn(bare.returncode, (6, 16), bare.stderr)
+        self.assertEqual((under.returncode, under.stderr), (16, ""))
+
+    def test_text_relocations_in_a_library_that_comes_later(self):
+        library = self.cc("library.so", self.TEXT_RELOCATION, "-fPIC", "-shared", "-Wl,-z,notext", "-Wl,-Bsymbolic")
+        source = f"""
+            #include <dlfcn.h>
+            int main(void) {{
+              void *library = dlopen("{library}", RTLD_NOW);
+              if (!library) return 1;
+              int (*read_value)(void) = (int (*)(void))dlsym(library, "read_value");
+              int (*has_sgx)(void) = (int (*)(void))dlsym(library, "has_sgx");
+              return read_value() + 10 * has_sgx();
+            }}"""
+        bare, under = self.both("program", source, ["-ldl"])
+        self.assertIn(bare.returncode, (6, 16), bare.stderr)
+        self.assertEqual((under.returncode, under.stderr), (16, ""))
+
+    def test_an_executable_stack(self):
+        self.check("""
+            #include <string.h>
+            int main(void) {
+              unsigned char code[] = {0xb8, 5, 0, 0, 0, 0xc3};
+              unsigned char stack[16];
+              memcpy(stack, code, sizeof code);
+              __asm__ volatile("" : : "r"(stack) : "memory");
+              return ((int (*)(void))(void *)stack)();
+            }""", ["-Wl,-z,execstack"], 5)
+
+    def test_every_descriptor_closed_and_used_again(self):
+        self.check("""
+            #define _GNU_SOURCE
+            #include <fcntl.h>
+            #include <unistd.h>
+            int main(void) {
+              if (close_range(3, ~0U, 0) != 0) return 1;
+              for (int i = 3; i < 40; ++i) if (open("/dev/null", O_RDWR) != i) return 2;
+              return fork() == 0 ? 0 : 8;
+            }""", [], 8)
+
+    # Maps over, or unmaps, what a line of /proc/self/maps shows if it has a word in it.
+    TAKE = """
+        #define _GNU_SOURCE
+        #include <stdio.h>
+        #include <string.h>
+        #include <sys/mman.h>
+        #include <unistd.h>
+        int main(int argc, char **argv) {
+          static struct { unsigned long begin, end; } found[64];
+          char line[512];
+          int count = 0;
+          FILE *maps = fopen("/proc/self/maps", "r");
+          while (fgets(line, sizeof line, maps))
+            if (strstr(line, argv[1]) && count < 64)
+              count += sscanf(line, "%lx-%lx", &found[count].begin, &found[count].end) == 2;
+          if (count == 0) return 99;
+          for (int i = 0; i < count; ++i) {
+            if (strcmp(argv[2], "unmap") == 0) munmap((void *)found[i].begin, found[i].end - found[i].begin);
+            else mmap((void *)found[i].begin, found[i].end - found[i].begin, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+          }
+          printf("alive\\n");
+          fflush(stdout);
+          return getppid() == 0;
+        }"""
+
+    def test_the_engine_unmapped_or_mapped_over(self):
+        for flags in [], ["-static"]:
+            program = self.cc("program", self.TAKE, *flags)
+            for how in "unmap", "overwrite":
+                with self.subTest(flags=flags, how=how):
+                    result = self.under(program, "libenclume-engine.so", how, timeout=20)
+                    self.assertIn(result.returncode, (-signal.SIGSEGV, -signal.SIGSYS, -signal.SIGILL), result)
+                    self.assertEqual(result.stdout, "")
+
+
 @unittest.skipUnless(BUSYBOX, "busybox is not installed")
 class Cache(StaticTest):
     def setUp(self):
