@@ -29,8 +29,11 @@ constexpr std::array<LeafNames, 10> kLeaves = {{{"EREPORT", "targetinfo", "repor
                                                 {"EVERIFYREPORT2", "report", "", ""},
                                                 {"EDECCSSA", "", "", ""}}};
 
+// Arrays of C, here and below: std::array with its arguments deduced is put among the writable data, where
+// each process that starts pays for its relocations.
+
 // SDM Vol. 3D, "Error codes"; Linux asm/sgx.h, enum sgx_return_code.
-constexpr std::array kLeafCodes = {
+constexpr Named kLeafCodes[] = {
     Named{0, "SUCCESS"},
     Named{1, "INVALID_SIG_STRUCT"},
     Named{2, "INVALID_ATTRIBUTE"},
@@ -59,7 +62,7 @@ constexpr std::array kLeafCodes = {
     Named{256, "INVALID_KEYNAME"},
 };
 
-constexpr std::array kVectors = {
+constexpr Named kVectors[] = {
     Named{0, "#DE"},  Named{1, "#DB"},  Named{2, "NMI"},  Named{3, "#BP"},  Named{4, "#OF"},
     Named{5, "#BR"},  Named{6, "#UD"},  Named{7, "#NM"},  Named{8, "#DF"},  Named{10, "#TS"},
     Named{11, "#NP"}, Named{12, "#SS"}, Named{13, "#GP"}, Named{14, "#PF"}, Named{16, "#MF"},
@@ -67,7 +70,7 @@ constexpr std::array kVectors = {
 };
 
 // <asm/sgx.h>
-constexpr std::array kIoctls = {
+constexpr Named kIoctls[] = {
     Named{0x4008a400, "SGX_IOC_ENCLAVE_CREATE"},
     Named{0xc030a401, "SGX_IOC_ENCLAVE_ADD_PAGES"},
     Named{0x4008a402, "SGX_IOC_ENCLAVE_INIT"},
@@ -84,7 +87,7 @@ constexpr std::array kIoctls = {
 };
 
 // What open, close, the memory calls and the ioctls of SGX can answer.
-constexpr std::array kErrnos = {
+constexpr Named kErrnos[] = {
     ENCLUME_NAMED(EPERM),     ENCLUME_NAMED(ENOENT),     ENCLUME_NAMED(ESRCH),      ENCLUME_NAMED(EINTR),
     ENCLUME_NAMED(EIO),       ENCLUME_NAMED(ENXIO),      ENCLUME_NAMED(EBADF),      ENCLUME_NAMED(EAGAIN),
     ENCLUME_NAMED(ENOMEM),    ENCLUME_NAMED(EACCES),     ENCLUME_NAMED(EFAULT),     ENCLUME_NAMED(EBUSY),
@@ -94,7 +97,7 @@ constexpr std::array kErrnos = {
     ENCLUME_NAMED(EOVERFLOW), ENCLUME_NAMED(EOPNOTSUPP), Named{512, "ERESTARTSYS"},
 };
 
-constexpr std::array kSignals = {
+constexpr Named kSignals[] = {
     ENCLUME_NAMED(SIGHUP),    ENCLUME_NAMED(SIGINT),  ENCLUME_NAMED(SIGQUIT), ENCLUME_NAMED(SIGILL),
     ENCLUME_NAMED(SIGTRAP),   ENCLUME_NAMED(SIGABRT), ENCLUME_NAMED(SIGBUS),  ENCLUME_NAMED(SIGFPE),
     ENCLUME_NAMED(SIGUSR1),   ENCLUME_NAMED(SIGSEGV), ENCLUME_NAMED(SIGUSR2), ENCLUME_NAMED(SIGPIPE),
@@ -105,38 +108,38 @@ constexpr std::array kSignals = {
     ENCLUME_NAMED(SIGSTKFLT),
 };
 
-constexpr std::array kIllCodes = {ENCLUME_NAMED(ILL_ILLOPC), ENCLUME_NAMED(ILL_ILLOPN)};
-constexpr std::array kFpeCodes = {ENCLUME_NAMED(FPE_INTDIV), ENCLUME_NAMED(FPE_INTOVF),
-                                  ENCLUME_NAMED(FPE_FLTDIV), ENCLUME_NAMED(FPE_FLTOVF),
-                                  ENCLUME_NAMED(FPE_FLTUND), ENCLUME_NAMED(FPE_FLTRES),
-                                  ENCLUME_NAMED(FPE_FLTINV)};
-constexpr std::array kSegvCodes = {ENCLUME_NAMED(SEGV_MAPERR), ENCLUME_NAMED(SEGV_ACCERR),
-                                   ENCLUME_NAMED(SEGV_PKUERR), Named{10, "SEGV_CPERR"}};
-constexpr std::array kBusCodes = {ENCLUME_NAMED(BUS_ADRALN), ENCLUME_NAMED(BUS_ADRERR)};
-constexpr std::array kTrapCodes = {ENCLUME_NAMED(TRAP_BRKPT), ENCLUME_NAMED(TRAP_TRACE),
-                                   Named{4, "TRAP_HWBKPT"}};
+constexpr Named kIllCodes[] = {ENCLUME_NAMED(ILL_ILLOPC), ENCLUME_NAMED(ILL_ILLOPN)};
+constexpr Named kFpeCodes[] = {ENCLUME_NAMED(FPE_INTDIV), ENCLUME_NAMED(FPE_INTOVF),
+                               ENCLUME_NAMED(FPE_FLTDIV), ENCLUME_NAMED(FPE_FLTOVF),
+                               ENCLUME_NAMED(FPE_FLTUND), ENCLUME_NAMED(FPE_FLTRES),
+                               ENCLUME_NAMED(FPE_FLTINV)};
+constexpr Named kSegvCodes[] = {ENCLUME_NAMED(SEGV_MAPERR), ENCLUME_NAMED(SEGV_ACCERR),
+                                ENCLUME_NAMED(SEGV_PKUERR), Named{10, "SEGV_CPERR"}};
+constexpr Named kBusCodes[] = {ENCLUME_NAMED(BUS_ADRALN), ENCLUME_NAMED(BUS_ADRERR)};
+constexpr Named kTrapCodes[] = {ENCLUME_NAMED(TRAP_BRKPT), ENCLUME_NAMED(TRAP_TRACE),
+                                Named{4, "TRAP_HWBKPT"}};
 
 // SDM Vol. 3D, "Page Type".
-constexpr std::array kPageTypes = {
+constexpr Named kPageTypes[] = {
     Named{0, "SECS"}, Named{1, "TCS"},      Named{2, "REG"},     Named{3, "VA"},
     Named{4, "TRIM"}, Named{5, "SS_FIRST"}, Named{6, "SS_REST"},
 };
-constexpr std::array kSecinfoStates = {Named{1U << 3, "PENDING"}, Named{1U << 4, "MODIFIED"},
-                                       Named{1U << 5, "PR"}};
+constexpr Named kSecinfoStates[] = {Named{1U << 3, "PENDING"}, Named{1U << 4, "MODIFIED"},
+                                    Named{1U << 5, "PR"}};
 
-constexpr std::array kProt = {ENCLUME_NAMED(PROT_READ), ENCLUME_NAMED(PROT_WRITE), ENCLUME_NAMED(PROT_EXEC),
-                              ENCLUME_NAMED(PROT_GROWSDOWN), ENCLUME_NAMED(PROT_GROWSUP)};
+constexpr Named kProt[] = {ENCLUME_NAMED(PROT_READ), ENCLUME_NAMED(PROT_WRITE), ENCLUME_NAMED(PROT_EXEC),
+                           ENCLUME_NAMED(PROT_GROWSDOWN), ENCLUME_NAMED(PROT_GROWSUP)};
 // MAP_SHARED_VALIDATE is both of the first two.
-constexpr std::array kMap = {
+constexpr Named kMap[] = {
     ENCLUME_NAMED(MAP_SHARED_VALIDATE), ENCLUME_NAMED(MAP_SHARED),    ENCLUME_NAMED(MAP_PRIVATE),
     ENCLUME_NAMED(MAP_FIXED),           ENCLUME_NAMED(MAP_ANONYMOUS), ENCLUME_NAMED(MAP_FIXED_NOREPLACE),
     ENCLUME_NAMED(MAP_NORESERVE),       ENCLUME_NAMED(MAP_POPULATE),  ENCLUME_NAMED(MAP_NONBLOCK),
     ENCLUME_NAMED(MAP_LOCKED),          ENCLUME_NAMED(MAP_STACK),     ENCLUME_NAMED(MAP_GROWSDOWN),
     ENCLUME_NAMED(MAP_32BIT),           ENCLUME_NAMED(MAP_HUGETLB),   ENCLUME_NAMED(MAP_SYNC)};
-constexpr std::array kMremap = {ENCLUME_NAMED(MREMAP_MAYMOVE), ENCLUME_NAMED(MREMAP_FIXED),
-                                ENCLUME_NAMED(MREMAP_DONTUNMAP)};
+constexpr Named kMremap[] = {ENCLUME_NAMED(MREMAP_MAYMOVE), ENCLUME_NAMED(MREMAP_FIXED),
+                             ENCLUME_NAMED(MREMAP_DONTUNMAP)};
 // O_SYNC contains O_DSYNC, O_TMPFILE contains O_DIRECTORY.
-constexpr std::array kOpen = {
+constexpr Named kOpen[] = {
     Named{O_SYNC, "O_SYNC"},       ENCLUME_NAMED(O_DSYNC),    Named{020000000 | O_DIRECTORY, "O_TMPFILE"},
     ENCLUME_NAMED(O_DIRECTORY),    ENCLUME_NAMED(O_CREAT),    ENCLUME_NAMED(O_EXCL),
     ENCLUME_NAMED(O_NOCTTY),       ENCLUME_NAMED(O_TRUNC),    ENCLUME_NAMED(O_APPEND),

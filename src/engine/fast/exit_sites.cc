@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include <cstring>
+#include <new>
 #include <span>
 
 #include "base/syscall.h"
@@ -164,7 +165,7 @@ std::expected<ExitSite*, Slow> ExitSites::add(std::uint64_t load, std::uint64_t 
   if (table == 0) {
     return std::unexpected(Slow::NoSelectors);
   }
-  if (count == sites_.size()) {
+  if (count == kMaxSites) {
     return std::unexpected(Slow::TooManySites);
   }
   ExitSite site{load, enclu, place_near(load, elrange), 0};
@@ -180,7 +181,7 @@ std::expected<ExitSite*, Slow> ExitSites::add(std::uint64_t load, std::uint64_t 
   if (!sys::call(__NR_mprotect, page, kPageSize, PROT_READ | PROT_EXEC)) {
     return std::unexpected(Slow::NoRoom);
   }
-  sites_[count] = site;
+  new (&sites_[count]) ExitSite(site);
   count_.store(count + 1, std::memory_order_release);
   return &sites_[count];
 }

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <expected>
 #include <optional>
+#include <type_traits>
 
 #include "base/types.h"
 #include "engine/signals/frame.h"
@@ -60,7 +61,17 @@ class ExitSites {
  private:
   [[nodiscard]] std::uint64_t place_near(std::uint64_t load, LinearRange elrange);
 
-  std::array<ExitSite, kMaxSites> sites_{};
+  /// Begin to exist when they are added: to clear them all costs a process that starts some page faults.
+  union Sites {
+    Sites() {}
+    ~Sites() = default;
+    ExitSite& operator[](std::size_t i) { return all[i]; }
+    const ExitSite& operator[](std::size_t i) const { return all[i]; }
+    ExitSite all[kMaxSites];
+  };
+  static_assert(std::is_trivially_destructible_v<ExitSite>);
+
+  Sites sites_;
   std::atomic<std::size_t> count_{0};
   std::array<std::atomic<std::uint64_t>, 64> pages_{};  ///< addresses, 0: none yet
   std::array<std::uint16_t, 64> used_{};                ///< bytes

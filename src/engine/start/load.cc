@@ -259,11 +259,11 @@ void describe_program(std::span<Elf64_auxv_t> auxv, const ProgramFile& file, con
   }
 }
 
-ProgramFile file;
 std::array<Elf64_Phdr, ProgramFile::kMaxSegments> loaded_headers;
 alignas(64) std::array<std::byte, 1024> initial_xsave_area;
 
 [[noreturn]] void load(const KernelStack& given, const Order& order) {
+  static ProgramFile file;  // begins to exist here: other processes have no use for it
   const int fd = open_program(order);
   if (const auto read = read_program_file(fd, file); !read || file.kind != ProgramKind::Static) {
     cannot_run(order.name, "is not a static executable any more");
@@ -277,8 +277,10 @@ alignas(64) std::array<std::byte, 1024> initial_xsave_area;
   }
   loaded_headers = file.table;
   adopt_static_program(image->bias, std::span(loaded_headers).first(file.header.e_phnum), fd);
-  remember_path(fd);
-  tell_debugger(*image);
+  if (has_libc()) {  // else no debugger looks on
+    remember_path(fd);
+    tell_debugger(*image);
+  }
   if (image->executable_stack) {
     const std::uint64_t page = align_down(reinterpret_cast<std::uint64_t>(given.words), kPageSize);
     sys::raw(__NR_mprotect, static_cast<long>(page), kPageSize,
@@ -294,6 +296,8 @@ alignas(64) std::array<std::byte, 1024> initial_xsave_area;
   describe_program(stack.auxv(), file, *image, order.name);
   if (tell_kernel(fd, file, *image, strings, stack)) {
     kernel_knows_loaded_program();
+  } else if (!has_libc()) {
+    remember_path(fd);  // only now: it is the process's first file in /proc, which costs more than later ones
   }
   sys::raw(__NR_close, fd);
 

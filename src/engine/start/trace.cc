@@ -2,6 +2,8 @@
 #include "engine/start/trace.h"
 
 #include <array>
+#include <cstddef>
+#include <new>
 #include <string_view>
 
 #include "base/syscall.h"
@@ -14,11 +16,13 @@ namespace enclume::engine {
 
 namespace {
 
-constinit trace::TextSink text_sink;
-constinit trace::JsonSink json_sink;
+/// The one that is wanted begins to exist in here.
+template <typename SinkType>
+alignas(SinkType) std::byte storage[sizeof(SinkType)];
 
 template <typename SinkType>
-bool listen(SinkType& sink, std::string_view path) {
+bool listen(std::string_view path) {
+  auto& sink = *new (storage<SinkType>) SinkType();
   return sink.open(path).has_value() && engine().events.add(sink);
 }
 
@@ -29,7 +33,7 @@ void start_trace(const Settings& settings, const char* program_name) {
   if (path.empty()) {
     return;
   }
-  if (!(settings.trace_json ? listen(json_sink, path) : listen(text_sink, path))) {
+  if (!(settings.trace_json ? listen<trace::JsonSink>(path) : listen<trace::TextSink>(path))) {
     warn("cannot open the trace file; this program is not traced");
     return;
   }
