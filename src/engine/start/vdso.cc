@@ -145,6 +145,26 @@ std::optional<Placed> build_and_load() {
   return Placed{*image, *at};
 }
 
+/// From the machine's vDSO, to which `entry` leads. A message says why there is none.
+std::optional<Placed> make_image(const Elf64_auxv_t* entry) {
+  if (entry == nullptr) {
+    warn("this process has no vDSO (vdso=0?); programs will not find __vdso_sgx_enter_enclave");
+    return std::nullopt;
+  }
+  const auto* start = reinterpret_cast<const std::byte*>(entry->a_un.a_val);
+  const auto size = kernel::vdso_size({start, kPageSize});
+  if (!size) {
+    warn(kernel::describe(size.error()));
+    return std::nullopt;
+  }
+  machine = {start, *size};
+  const auto image = place();
+  if (!image && !has_libc()) {
+    warn("the vDSO image could not be put in place; programs will not find __vdso_sgx_enter_enclave");
+  }
+  return image || !has_libc() ? image : build_and_load();
+}
+
 }  // namespace
 
 std::uint64_t vdso_address() {
@@ -161,53 +181,28 @@ void* vdso_handle() {
 }
 
 std::optional<kernel::FixupSite> install_vdso(char** environment, kernel::ExceptionDesign design) {
-  if (design != kernel::ExceptionDesign::Vdso && has_libc()) {
-    withdraw_symbol("__vdso_sgx_enter_enclave");
-  }
   Elf64_auxv_t* entry = find_vdso_entry(environment);
-  if (entry == nullptr) {
-    warn("this process has no vDSO (vdso=0?); programs will not find __vdso_sgx_enter_enclave");
-    return std::nullopt;
-  }
-  const auto* start = reinterpret_cast<const std::byte*>(entry->a_un.a_val);
-  const auto size = kernel::vdso_size({start, kPageSize});
-  if (!size) {
-    warn(kernel::describe(size.error()));
-    return std::nullopt;
-  }
-  machine = {start, *size};
   image_design = design;
-  auto placed = place();
-  if (!placed && !has_libc()) {
-    warn("the vDSO image could not be put in place; programs will not find __vdso_sgx_enter_enclave");
+  const auto image = make_image(entry);
+  if (has_libc() && (!image || LinearAddress(image->at) != LinearAddress::of(enclume_vdso_place))) {
+    withdraw_symbol(kernel::kEnterEnclaveName);
+  }
+  if (!image) {
     return std::nullopt;
   }
-  if (!placed) {
-    placed = build_and_load();
-  }
-  if (!placed) {
-    return std::nullopt;
-  }
-  const kernel::VdsoImage& image = placed->image;
-  const LinearAddress base(placed->at);
-  address = base.value();
+  const auto& [offsets, at] = *image;
+  const LinearAddress base(at);
+  address = at;
   entry->a_un.a_val = address;
-  if (image.enter == 0) {
+  if (offsets.enter == 0) {
     return std::nullopt;
   }
-  if (image.direct_slot != 0) {
-    enclume_debugger.direct_slot = (base + image.direct_slot).value();
-    enclume_debugger.direct_enclu = (base + image.enclu).value();
+  if (offsets.direct_slot != 0) {
+    enclume_debugger.direct_slot = (base + offsets.direct_slot).value();
+    enclume_debugger.direct_enclu = (base + offsets.enclu).value();
   }
-  enter_function = reinterpret_cast<void*>((base + image.enter).value());
-  return kernel::FixupSite{base + image.enclu, base + image.fixup};
+  enter_function = reinterpret_cast<void*>((base + offsets.enter).value());
+  return kernel::FixupSite{base + offsets.enclu, base + offsets.fixup};
 }
 
 }  // namespace enclume::engine
-
-// Programs that ld.so links against the symbol (weakly, or with dlsym(RTLD_DEFAULT)) find this one first,
-// because their relocations are done before our image exists. It is the same function. A design that does not
-// have it takes the symbol back before the program runs.
-extern "C" __attribute__((visibility("default"), naked)) int __vdso_sgx_enter_enclave() {
-  __asm__("jmpq *%0" : : "m"(enclume::engine::enter_function));
-}

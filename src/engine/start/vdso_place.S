@@ -19,6 +19,14 @@ enclume_vdso_place:
 
 #include "kernel/vdso/enter_enclave.S"
 
+// The function under its own name: ld.so links programs to it that refer to it (weakly, or by dlsym(RTLD_DEFAULT)),
+// since their relocations are done before there is an image, and dladdr() tells of it. A design that does not have
+// it takes the symbol back before the program runs, and so does a process whose image is elsewhere.
+  .globl __vdso_sgx_enter_enclave
+  .type __vdso_sgx_enter_enclave, @function
+  .set __vdso_sgx_enter_enclave, enclume_placed_enter_code
+  .size __vdso_sgx_enter_enclave, .Lcode_end - .Lcode
+
 // Behind it functions that only jump.
   .section ENTER_SECTION
   .cfi_startproc
