@@ -163,7 +163,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(CancelCase{"Sigwait", &wait_by_sigwait}, CancelCase{"Sigwaitinfo", &wait_by_sigwaitinfo},
                     CancelCase{"Sigtimedwait", &wait_by_sigtimedwait}, CancelCase{"System", &wait_by_system},
                     CancelCase{"SystemWithACleanedEnvironment", &wait_by_system_with_a_cleaned_environment}),
-    [](const auto& info) { return std::string(info.param.name); });
+    [](const auto& test) { return std::string(test.param.name); });
 
 // As libc does it: the command is killed and waited for.
 TEST(CancelledSystem, LeavesNoChildAndTheDispositionsThatTheProgramHad) {
