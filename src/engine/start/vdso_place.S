@@ -6,7 +6,14 @@
 #include "kernel/vdso/image_layout.h"
 
 #define ENTER_SECTION .enclume_vdso_place, "aw", @progbits
-#define ENTER_SYMBOL(name) enclume_placed_enter_##name
+#define ENTER_SYMBOL(name) PLACED_##name
+#define OBJECT_DIRECTIVES(name) .type name, @function
+// The function has its own name: ld.so links programs to it that refer to it (weakly, or by dlsym(RTLD_DEFAULT)),
+// since their relocations are done before there is an image; dladdr() tells of it, and so do debuggers. A design
+// that does not have it takes the symbol back before the program runs, and so does a process whose image is elsewhere.
+#define PLACED_code __vdso_sgx_enter_enclave
+#define PLACED_cfi enclume_placed_cfi
+#define PLACED_layout enclume_placed_layout
 #define ENCLUME_CFI_BY_ASSEMBLER
 
   .section ENTER_SECTION
@@ -19,13 +26,8 @@ enclume_vdso_place:
 
 #include "kernel/vdso/enter_enclave.S"
 
-// The function under its own name: ld.so links programs to it that refer to it (weakly, or by dlsym(RTLD_DEFAULT)),
-// since their relocations are done before there is an image, and dladdr() tells of it. A design that does not have
-// it takes the symbol back before the program runs, and so does a process whose image is elsewhere.
-  .globl __vdso_sgx_enter_enclave
-  .type __vdso_sgx_enter_enclave, @function
-  .set __vdso_sgx_enter_enclave, enclume_placed_enter_code
-  .size __vdso_sgx_enter_enclave, .Lcode_end - .Lcode
+  .hidden enclume_placed_cfi
+  .hidden enclume_placed_layout
 
 // Behind it functions that only jump.
   .section ENTER_SECTION
