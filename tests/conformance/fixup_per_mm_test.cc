@@ -362,11 +362,12 @@ TEST_F(PerMmDesign, AnEncluThatMayNotBeExecutedIsReportedAsTheFetchThatItIs) {
   std::memcpy(page, "\x0f\x01\xd7\xc3", 4);
   const SignalCatcher catcher(kFaultSignals, enclume_test_enclu_done);
   // An interrupted enclave goes on at its AEP.
-  std::uint64_t never = 0;
-  static std::uint64_t rounds;
-  rounds = 0;
-  const ScopedSigaction handler(SIGALRM, [](int, siginfo_t*, void*) {
-    if (__atomic_load_n(&rounds, __ATOMIC_SEQ_CST) == 0) alarm_soon();  // not inside yet
+  std::uint64_t never = 0, rounds = 0;
+  static std::uint64_t aep;
+  aep = address_of(page);
+  const ScopedSigaction handler(SIGALRM, [](int, siginfo_t*, void* raw) {
+    const auto rip = static_cast<ucontext_t*>(raw)->uc_mcontext.gregs[REG_RIP];
+    if (static_cast<std::uint64_t>(rip) != aep) alarm_soon();  // not inside yet
   });
   alarm_soon();
   const ProbeArgs args{.in = {address_of(&never), address_of(&rounds)}, .out = {}};

@@ -398,15 +398,14 @@ TEST_F(VdsoDesign, AnAepThatCannotBeFetchedStillGetsTheEnclavesException) {
 TEST_F(VdsoDesign, AnInterruptGoesOnAtTheAepWhateverIsThere) {
   // The timer's handler runs with RIP = AEP and returns there: to no ERESUME, so the call ends.
   static volatile int ticks;
-  static std::uint64_t rip, rounds;
+  static std::uint64_t rip;
   ticks = 0;
-  rounds = 0;
   const ScopedSigaction handler(SIGALRM, [](int, siginfo_t*, void* raw) {
-    if (__atomic_load_n(&rounds, __ATOMIC_SEQ_CST) == 0) return alarm_soon();  // not inside yet
     rip = static_cast<std::uint64_t>(static_cast<ucontext_t*>(raw)->uc_mcontext.gregs[REG_RIP]);
+    if (rip != address_of(enclume_test_enclu_done)) return alarm_soon();  // not inside yet
     ticks = ticks + 1;
   });
-  std::uint64_t never = 0;
+  std::uint64_t never = 0, rounds = 0;
   const ProbeArgs args{.in = {address_of(&never), address_of(&rounds)}, .out = {}};
   alarm_soon();
   const RegisterFile out = own_enclu(probe_, PROBE_OP_SPIN, args, enclume_test_enclu_done);
