@@ -28,7 +28,7 @@ struct ExitSite {
   std::uint64_t load = 0;        ///< address of the instruction that loads 4, at which the jump is
   std::uint64_t enclu = 0;       ///< address of the ENCLU behind it
   std::uint64_t trampoline = 0;  ///< the jump's target
-  std::uint32_t laid = 0;        ///< how often the page has been patched for it
+  std::uint32_t laid = 0;        ///< how often the page's copy has been laid with it
 
   /// The jump, as it stands at `load`.
   [[nodiscard]] std::array<std::byte, 5> jump() const;

@@ -20,6 +20,10 @@ using kernel::Protection;
 /// signal that the first fetch costs is more than looking through several.
 constexpr std::uint64_t kFetchAround = 16;
 
+/// How often a page is patched for an exit. One that is written and executed by turns, or read where nobody
+/// may read the copy, loses it each time, and to lay it again costs more than to trap the exit.
+constexpr std::uint32_t kMostOften = 64;
+
 Protection without(Protection prot, Protection taken) {
   return Protection::of(prot.bits() & ~taken.bits());
 }
@@ -73,6 +77,9 @@ bool NativeProtection::allow_fetch(const kernel::Vma& vma, LinearAddress page,
     patched_.erase(page);
     entry = nullptr;
   }
+  if (entry != nullptr && !entry->shadowed) {
+    give_up_exits(*entry);
+  }
   if (entry == nullptr) {
     PageText text;
     read_text(vma, number, text);
@@ -108,8 +115,9 @@ bool NativeProtection::show_patched(const kernel::Vma& vma, PatchedPage& entry) 
   const std::byte* original = vma.enclave->epc_page(vma.enclave->page_number(entry.address)).data;
   std::array<std::byte, kPageSize> copy;
   write_patched_page({original, kPageSize}, entry.sites, copy.data());
-  for (const ExitSite* exit : entry.exits) {
+  for (ExitSite* exit : entry.exits) {
     if (exit != nullptr) {
+      ++exit->laid;
       const auto jump = exit->jump();
       std::memcpy(copy.data() + LinearAddress(exit->load).page_offset(), jump.data(), jump.size());
     }
@@ -122,8 +130,6 @@ bool NativeProtection::show_patched(const kernel::Vma& vma, PatchedPage& entry) 
 }
 
 Slow NativeProtection::leave_directly(const kernel::Vma& vma, LinearAddress enclu, int tid) {
-  /// A page that is written and executed by turns loses its patch each time.
-  constexpr std::uint32_t kMostOften = 64;
   const OwnerLockGuard guard(lock_, tid);
   const kernel::Enclave& enclave = *vma.enclave;
   const LinearAddress page = enclu.page();
@@ -157,18 +163,17 @@ Slow NativeProtection::leave_directly(const kernel::Vma& vma, LinearAddress encl
   if (entry != nullptr && std::ranges::find(entry->exits, site) != entry->exits.end()) {
     return Slow::Disturbed;
   }
-  if (site->laid == kMostOften) {
+  if (site->laid >= kMostOften) {
     return Slow::LaidTooOften;
   }
   if (entry == nullptr) {
     entry = remember(page, PageOffsets{});
   }
-  for (const ExitSite*& exit : entry->exits) {
+  for (ExitSite*& exit : entry->exits) {
     if (exit != nullptr) {
       continue;
     }
     exit = site;
-    ++site->laid;
     if (!show_patched(vma, *entry)) {
       exit = nullptr;
       return Slow::NoRoom;
@@ -176,6 +181,14 @@ Slow NativeProtection::leave_directly(const kernel::Vma& vma, LinearAddress encl
     return Slow::NewSite;
   }
   return Slow::TooManySites;
+}
+
+/// Takes the exits off that have been laid too often, for good.
+void NativeProtection::give_up_exits(PatchedPage& entry) {
+  const auto end = std::remove_if(entry.exits.begin(), entry.exits.end(), [](const ExitSite* exit) {
+    return exit != nullptr && exit->laid >= kMostOften;
+  });
+  std::fill(end, entry.exits.end(), nullptr);
 }
 
 /// Whether the page may be executed wherever its code begins.

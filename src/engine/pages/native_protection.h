@@ -107,6 +107,7 @@ class NativeProtection {
   [[nodiscard]] bool harmless(const kernel::Vma& vma, std::uint64_t page, kernel::Protection effective);
   void allow_fetch_around(const kernel::Vma& vma, std::uint64_t page, kernel::Protection effective);
   bool show_patched(const kernel::Vma& vma, PatchedPage& entry);
+  static void give_up_exits(PatchedPage& entry);
   [[nodiscard]] PatchedPage* remember(LinearAddress page, const PageOffsets& sites);
 
   int boundaries_ = 0;  ///< places where neighbouring pages differ natively, about

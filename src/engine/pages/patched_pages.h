@@ -22,12 +22,12 @@ inline constexpr std::size_t kExitsOfPage = 4;
 struct PatchedPage {
   LinearAddress address{};
   PageOffsets sites;
-  std::array<const ExitSite*, kExitsOfPage> exits{};  ///< null behind the last
-  bool shadowed = false;                              ///< its patched copy is mapped now, not the page itself
-  std::uint32_t holders = 0;                          ///< threads whose handler may look at the page
-  std::uint32_t steps_left = 0;                       ///< until they are given up
-  std::uint32_t generation = 0;                       ///< moves when they are
-  std::uint16_t next = 0;                             ///< in its bucket: 1 + index
+  std::array<ExitSite*, kExitsOfPage> exits{};  ///< null behind the last
+  bool shadowed = false;                        ///< its patched copy is mapped now, not the page itself
+  std::uint32_t holders = 0;                    ///< threads whose handler may look at the page
+  std::uint32_t steps_left = 0;                 ///< until they are given up
+  std::uint32_t generation = 0;                 ///< moves when they are
+  std::uint16_t next = 0;                       ///< in its bucket: 1 + index
 
   /// Whether the page can be executed as it is.
   [[nodiscard]] bool unpatched() const { return sites.empty() && exits[0] == nullptr; }
