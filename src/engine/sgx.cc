@@ -96,7 +96,7 @@ void Sgx::after_fork() {
 }
 
 Pkru enclave_pkru(Pkru pkru) {
-  return inside_fence(pkru, enclume_epc_fence) | fence_of(engine().features.execute_only_pkey);
+  return (pkru & enclume_inside_kept) | enclume_inside_closed;
 }
 
 /// Writes the registers back and says in which mode the handler returns.

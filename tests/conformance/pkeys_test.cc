@@ -9,47 +9,20 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 #include <thread>
 #include <vector>
 
 #include "conformance/support.h"
+#include "support/pkru.h"
 
 namespace enclume::test {
 namespace {
 
-constexpr std::uint64_t kPkruFeature = 1U << 9;
 constexpr std::uint32_t kFromUser = 0x4, kWrite = 0x2, kPresent = 0x1, kProtectionKey = 0x20;
-
-std::uint32_t rdpkru() {
-  std::uint32_t low, high;
-  __asm__ volatile("rdpkru" : "=a"(low), "=d"(high) : "c"(0));
-  return low;
-}
-void wrpkru(std::uint32_t value) {
-  __asm__ volatile("wrpkru" : : "a"(value), "c"(0), "d"(0) : "memory");
-}
-std::uint32_t rights(std::uint32_t pkru, int key) {
-  return pkru >> (2 * key) & 3;
-}
-
-std::uint32_t pkru_of(const std::uint8_t* area) {
-  std::uint64_t in_use;
-  std::memcpy(&in_use, area + 512, sizeof in_use);
-  if ((in_use & kPkruFeature) == 0) return 0;
-  std::uint32_t value;
-  std::memcpy(&value, area + xsave_component(9).offset, sizeof value);
-  return value;
-}
-
-void set_pkru(std::uint8_t* area, std::uint32_t value) {
-  std::uint64_t in_use;
-  std::memcpy(&in_use, area + 512, sizeof in_use);
-  in_use |= kPkruFeature;
-  std::memcpy(area + 512, &in_use, sizeof in_use);
-  std::memcpy(area + xsave_component(9).offset, &value, sizeof value);
-}
 
 /// A page of the program's under a key of its own, which is open to this thread.
 class PkeysTest : public ::testing::Test {
@@ -435,6 +408,86 @@ TEST_F(PkeysTest, FreedKeyStaysOnTheEnclavePage) {
   EXPECT_TRUE(probe.call(PROBE_OP_READ, {probe.scratch()}).faulted());
 }
 
+// ---- Calls that need no trap ----
+
+/// The first calls of a thread are trapped, later ones need not be.
+constexpr int kCalls = 12;
+
+TEST_F(PkeysTest, EachCallHasTheRightsThatTheThreadHasThen) {
+  const ProbeEnclave probe;
+  for (int call = 0; call < kCalls; ++call) {
+    const unsigned closed = call % 3 == 0   ? 0
+                            : call % 3 == 1 ? unsigned{PKEY_DISABLE_WRITE}
+                                            : unsigned{PKEY_DISABLE_ACCESS};
+    ASSERT_EQ(pkey_set(key_, closed), 0);
+    const std::uint32_t before = rdpkru();
+    const CallResult read = probe.call(PROBE_OP_READ, {address_of(page_)});
+    EXPECT_EQ(rdpkru(), before) << call;
+    EXPECT_EQ(read.faulted(), closed == PKEY_DISABLE_ACCESS) << call;
+    if (read.faulted()) probe.abandon();
+    const CallResult write = probe.call(PROBE_OP_WRITE, {address_of(page_), 0x1234});
+    EXPECT_EQ(rdpkru(), before) << call;
+    EXPECT_EQ(write.faulted(), closed != 0) << call;
+    if (write.faulted()) probe.abandon();
+  }
+}
+
+TEST_F(PkeysTest, EachEntrySeesTheSameRights) {
+  const ProbeEnclave probe;
+  XsaveArea area;
+  RegisterFile seen{};
+  std::uint32_t first = 0;
+  for (int call = 0; call < kCalls; ++call) {
+    ASSERT_TRUE(probe.call(PROBE_OP_ENTRY_STATE, {address_of(&seen), area.address(), kPkruFeature}).exited());
+    const std::uint32_t inside = pkru_of(area.data());
+    if (call == 0) first = inside;
+    EXPECT_EQ(inside, first) << call;
+    EXPECT_EQ(rights(inside, key_), rights(rdpkru(), key_));
+  }
+}
+
+TEST_F(PkeysTest, EpcIsClosedBehindEachCall) {
+  const ProbeEnclave probe;
+  probe.write(probe.scratch(), 7);
+  for (int call = 0; call < kCalls; ++call) {
+    if (call % 2 != 0) wrpkru(0);
+    EXPECT_EQ(probe.read(probe.scratch()), 7u);
+    EXPECT_EQ(read_word(probe.scratch()), ~std::uint64_t{0}) << call;
+  }
+}
+
+/// An enclave may load PKRU by XRSTOR though it has it not in its XFRM.
+TEST_F(PkeysTest, RightsComeBackFromAnEnclaveThatLoadsItsOwn) {
+  const ProbeEnclave probe;
+  XsaveArea state;
+  state.fill_pattern(3, 1);
+  set_pkru(state.data(), 0x55555554);
+  RegisterFile registers = register_pattern();
+  for (int call = 0; call < kCalls; ++call) {
+    ASSERT_EQ(pkey_set(key_, call % 2 == 0 ? unsigned{PKEY_DISABLE_WRITE} : 0U), 0);
+    const std::uint32_t before = rdpkru();
+    ASSERT_TRUE(probe
+                    .call(PROBE_OP_LOAD_STATE,
+                          {state.address(), address_of(&registers), PROBE_TAIL_EEXIT, ~std::uint64_t{0}})
+                    .exited());
+    EXPECT_EQ(rdpkru(), before) << call;
+  }
+}
+
+/// Whatever the engine does to the code that an enclave leaves by, the enclave reads its own.
+TEST_F(PkeysTest, EnclaveReadsItsOwnCodeOfTheExit) {
+  const ProbeEnclave probe;
+  const std::uint64_t code = probe.base() + probe_labels().finish;
+  static constexpr std::uint8_t kExit[] = {0xb8, 4, 0, 0, 0, 0x0f, 0x01, 0xd7};  // mov $4, %eax; ENCLU
+  // More often than the engine lays a page for the sake of an exit.
+  for (int round = 0; round < 80; ++round) {
+    for (int call = 0; call < 4; ++call) ASSERT_TRUE(probe.call(PROBE_OP_NOP).exited());
+    std::vector<std::uint8_t> seen(160);
+    ASSERT_TRUE(probe.call(PROBE_OP_COPY, {address_of(seen.data()), code, seen.size()}).exited());
+    ASSERT_NE(std::search(seen.begin(), seen.end(), std::begin(kExit), std::end(kExit)), seen.end()) << round;
+  }
+}
+
 // ---- XFRM ----
 
 /// An XRSTOR with an all-ones mask inside an enclave that has only x87 and SSE in its XFRM does not touch
@@ -506,13 +559,55 @@ TEST_F(PkruInXfrmTest, AexSavesTheRightsAndOpensAllKeys) {
   EXPECT_EQ(read_word(probe.scratch()), ~std::uint64_t{0});
 
   XsaveArea frame;
-  probe.ssa_read(0, frame.data(), xsave_component(9).offset + 8);
+  probe.ssa_read(0, frame.data(), pkru_offset() + 8);
   EXPECT_EQ(rights(pkru_of(frame.data()), key_), 1u);
 
   probe.set_ssa_rip(probe.base() + probe_labels().tail_dump);
   ASSERT_EQ(probe.resume(run_), 0);
   EXPECT_EQ(rights(pkru_of(out_.data()), key_), 1u);
   EXPECT_EQ(rdpkru(), closed_);
+}
+
+TEST_F(PkruInXfrmTest, EachCallLeavesTheEnclavesRightsBehind) {
+  const ProbeEnclave probe(options());
+  for (int call = 0; call < kCalls; ++call) {
+    wrpkru(rdpkru() & ~(3U << (2 * key_)));
+    ASSERT_EQ(load(probe, PROBE_TAIL_EEXIT, run_), 0);
+    EXPECT_EQ(rdpkru(), closed_) << call;
+    // An entry takes what it finds.
+    wrpkru(rdpkru() & ~(3U << (2 * key_)));
+    const std::uint32_t before = rdpkru();
+    probe.call(PROBE_OP_NOP);
+    EXPECT_EQ(rdpkru(), before) << call;
+  }
+}
+
+TEST_F(PkruInXfrmTest, EachResumeBringsTheRightsBack) {
+  const ProbeEnclave probe(options());
+  for (int call = 0; call < kCalls; ++call) {
+    ASSERT_EQ(load(probe, PROBE_TAIL_UD2, run_), 0);
+    ASSERT_EQ(run_.exception_vector, kVectorUd);
+    probe.set_ssa_rip(probe.base() + probe_labels().tail_dump);
+    ASSERT_EQ(probe.resume(run_), 0);
+    EXPECT_EQ(rights(pkru_of(out_.data()), key_), 1u) << call;
+    EXPECT_EQ(rdpkru(), closed_) << call;
+  }
+}
+
+/// A frame that says that PKRU is initial.
+TEST_F(PkruInXfrmTest, EachResumeTakesPkruFromTheFrame) {
+  const ProbeEnclave probe(options());
+  for (int call = 0; call < kCalls; ++call) {
+    ASSERT_EQ(load(probe, PROBE_TAIL_UD2, run_), 0);
+    std::uint64_t in_use;
+    probe.ssa_read(512, &in_use, sizeof in_use);
+    in_use &= ~kPkruFeature;
+    probe.ssa_write(512, &in_use, sizeof in_use);
+    probe.set_ssa_rip(probe.base() + probe_labels().tail_dump);
+    ASSERT_EQ(probe.resume(run_), 0);
+    EXPECT_EQ(rights(pkru_of(out_.data()), key_), 0u) << call;
+    EXPECT_EQ(rdpkru() & 0x0fffffff, 0u) << call;  // Enclume keeps two closed, the last
+  }
 }
 
 /// What the enclave has loaded is about the program's keys. Its own pages are under none that it knows of,

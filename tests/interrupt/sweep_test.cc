@@ -343,15 +343,22 @@ class DirectTest : public SweepTest {
   }
 
   void SetUp() override {
-    if ((tracer_->peek(tracer_->symbol("enclume_fast_on")) & 0xff) == 0) {
+    if (!flag("enclume_fast_on")) {
       GTEST_SKIP() << "enclaves are not entered directly on this machine (docs/fast-paths.md)";
     }
+  }
+
+  bool flag(const char* name) { return (tracer_->peek(tracer_->symbol(name)) & 0xff) != 0; }
+
+  // Where a label of the paths is, in their variant for this machine.
+  std::uint64_t place_of(const std::string& label) {
+    return tracer_->symbol(label + (flag("enclume_has_pkeys") ? "_keys" : ""));
   }
 
   // From the stop before an iteration to the `call`-th time that this is reached.
   void reach(const char* label, unsigned call) {
     for (unsigned i = 0; i <= call; ++i) {
-      ASSERT_TRUE(tracer_->run_to(tracer_->symbol(label))) << label << ", call " << call;
+      ASSERT_TRUE(tracer_->run_to(place_of(label))) << label << ", call " << call;
       if (i < call) {
         ASSERT_TRUE(tracer_->step());
       }
@@ -390,12 +397,12 @@ class DirectTest : public SweepTest {
   // Where a thread that is found at `address` of a direct path stands afterwards.
   bool ends_outside(std::uint64_t address) {
     const auto within = [&](const char* begin, const char* end) {
-      return address >= tracer_->symbol(begin) && address < tracer_->symbol(end);
+      return address >= place_of(begin) && address < place_of(end);
     };
     if (within("enclume_fast_enter", "enclume_back_end")) {
       return !within("enclume_enter_commit", "enclume_enter_end") &&
              !within("enclume_resume_commit", "enclume_resume_end") &&
-             address != tracer_->symbol("enclume_enter_tallied");
+             address != place_of("enclume_enter_tallied");
     }
     return within("enclume_leave_commit", "enclume_leave_end") ||
            within("enclume_leave_tallied", "enclume_stay_end");

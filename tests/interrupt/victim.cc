@@ -20,6 +20,7 @@
 
 #include "enclaves/probe_enclave.h"
 #include "interrupt/victim_abi.h"
+#include "support/pkru.h"
 
 namespace enclume::test {
 namespace {
@@ -33,6 +34,8 @@ const ProbeEnclave* g_probe;
 std::uint32_t g_seen[kSentKinds];
 std::uint32_t g_own;
 int g_last_payload;
+bool g_has_keys;
+std::uint32_t g_rights;  // PKRU of this thread
 thread_local volatile std::uint64_t t_magic = kThreadMagic;
 
 [[noreturn]] void fail(const char* what, std::uint64_t is, std::uint64_t should) {
@@ -66,6 +69,19 @@ void check_host(const char* where) {
   expect(where, gs_base(), kHostGs);
 }
 
+void check_rights(const char* where) {
+  if (g_has_keys) expect(where, rdpkru(), g_rights);
+}
+
+// Rights that only this thread has.
+void take_key() {
+  const int key = pkey_alloc(0, PKEY_DISABLE_WRITE);
+  g_has_keys = key >= 0;
+  if (!g_has_keys) return;
+  g_rights = rdpkru();
+  pkru_offset();  // by a CPUID, which may be trapped: not in a handler
+}
+
 // What a program may see of itself in a handler: neither the engine nor the enclave, and at the AEP the state
 // that an AEX leaves.
 void check_context(const ucontext_t& context) {
@@ -86,6 +102,11 @@ void check_context(const ucontext_t& context) {
     expect("RCX at the AEP", reg(REG_RCX), rip);
   }
   expect("TF in a handler's context", reg(REG_EFL) & 0x100, 0);
+  if (g_has_keys) {
+    // Its own, or another handler's, which is interrupted at its first instruction.
+    const std::uint32_t pkru = pkru_of(reinterpret_cast<const std::uint8_t*>(context.uc_mcontext.fpregs));
+    if (pkru != rdpkru()) expect("PKRU in a handler's context", pkru, g_rights);
+  }
 }
 
 void on_signal(int signal, siginfo_t* info, void* context) {
@@ -139,6 +160,11 @@ std::uint64_t states_of_machine() {
   return low & kStates;
 }
 
+// What an enclave is to show: PKRU besides.
+std::uint64_t states_inside() {
+  return states_of_machine() | (g_has_keys ? kPkruFeature : 0);
+}
+
 // A state in which each register has another value, and what XSAVE makes of it.
 void make_state(std::uint64_t seed) {
   std::memset(g_state, 0, sizeof g_state);
@@ -168,15 +194,27 @@ void expect_state(const char* where, const XsaveArea& is) {
   }
 }
 
+// PKRU as the enclave has found it, the same in each call. In `area` it is set back, so that the rest can be
+// compared.
+void check_rights_inside(const char* where, XsaveArea& area) {
+  static std::uint32_t first = 0;
+  if (!g_has_keys) return;
+  const std::uint32_t pkru = pkru_of(area);
+  if (first == 0) first = pkru;
+  expect(where, pkru, first);
+  set_pkru(area, 0);
+  area[512 + 1] &= static_cast<unsigned char>(~(kPkruFeature >> 8));
+}
+
 // A call by the vDSO function with all that state loaded, and registers of its own: the enclave finds both,
 // and behind the exit the state is there still.
 void check_entry_state(const ProbeEnclave& probe, std::uint64_t number) {
   make_state(number);
   RegisterFile seen{};
   const std::uint64_t states = states_of_machine();
-  ProbeArgs args{
-      .in = {reinterpret_cast<std::uint64_t>(&seen), reinterpret_cast<std::uint64_t>(&g_inside), states},
-      .out = {}};
+  ProbeArgs args{.in = {reinterpret_cast<std::uint64_t>(&seen), reinterpret_cast<std::uint64_t>(&g_inside),
+                        states_inside()},
+                 .out = {}};
   sgx_enclave_run run{};
   run.tcs = probe.tcs();
   const auto function = vdso_function();
@@ -203,6 +241,8 @@ void check_entry_state(const ProbeEnclave& probe, std::uint64_t number) {
         "D"(PROBE_OP_ENTRY_STATE), "S"(&args)
       : "r8", "r9", "r10", "r11", "memory", "cc");
   expect("status", static_cast<std::uint32_t>(status), 0);
+  check_rights("PKRU behind an exit");
+  check_rights_inside("PKRU behind EENTER", g_inside);
   expect_state("vector state at an entry (offset << 16)", g_inside);
   expect_state("vector state behind an exit (offset << 16)", g_after);
   expect("RAX at an entry", seen.rax, 0);
@@ -215,13 +255,16 @@ void check_entry_state(const ProbeEnclave& probe, std::uint64_t number) {
 }
 
 sgx_enclave_run g_exception;
+ProbeArgs* g_call;
 
 // Called by the vDSO function on the program's stack, which is still as the interrupted code will want it.
 int on_exit(long, long, long, long, long, long, sgx_enclave_run* run) {
   if (run->function == static_cast<std::uint32_t>(Leaf::kEexit)) return 0;
   g_exception = *run;
   check_host("bases after an exception");
+  check_rights("PKRU after an exception");
   g_probe->set_ssa_rip(g_probe->base() + probe_labels().tail_dump);
+  g_call->in[3] = states_inside();  // which its XRSTOR was not to load all
   return static_cast<int>(Leaf::kEresume);
 }
 
@@ -269,6 +312,7 @@ void iterate(const ProbeEnclave& probe, std::uint64_t number) {
   run.tcs = probe.tcs();
   run.user_handler = reinterpret_cast<std::uint64_t>(&on_exit);
   g_exception = {};
+  g_call = &args;
   const int status =
       enclume_test_call_vdso(PROBE_OP_LOAD_STATE, reinterpret_cast<std::uint64_t>(&args), 0,
                              static_cast<std::uint32_t>(Leaf::kEenter), 0, 0, &run, vdso_function());
@@ -281,9 +325,11 @@ void iterate(const ProbeEnclave& probe, std::uint64_t number) {
   for (std::size_t i = 0; i < 16; ++i) {
     if (&was[i] != &set.rsp) expect("a register of the enclave", is[i], was[i]);
   }
+  check_rights_inside("PKRU behind ERESUME", g_inside);
   expect_state("vector state behind ERESUME (offset << 16)", g_inside);
   expect("the enclave's flags", dumped.rflags & kStatusFlags, kStatusFlags);
   check_host("bases after an exit");
+  check_rights("PKRU after an exit");
 
   // Its segments, which an entry sets.
   CallResult result = probe.call(PROBE_OP_SEGMENTS);
@@ -316,6 +362,7 @@ void run() {
   if (g_page->mode == Mode::kEnclave || g_page->mode == Mode::kEnclaveClone) {
     g_probe = &probe.emplace(options);
   }
+  take_key();
   for (const int signal : {SIGUSR1, SIGUSR2, SIGTRAP, SIGFPE, SIGRTMIN}) handle(signal);
   system_call(SYS_arch_prctl, ARCH_SET_GS, kHostGs);
   for (std::uint64_t i = 0;; ++i) {

@@ -54,6 +54,9 @@ extern std::uint8_t enclume_has_fsgsbase;
 /// while the handlers' C++ runs.
 extern std::uint8_t enclume_has_pkeys;
 extern std::uint32_t enclume_epc_fence;
+/// What enclave code has of host code's PKRU, and the bits that are set for it besides; see enclave_pkru().
+extern std::uint32_t enclume_inside_kept;
+extern std::uint32_t enclume_inside_closed;
 
 /// What the selector of syscall user dispatch is while host code runs: SELECTOR_BLOCK if system calls that
 /// are made without libc are to be seen.

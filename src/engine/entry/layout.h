@@ -18,6 +18,7 @@
 #define BLOCK_HOST_GS 16
 #define BLOCK_SELF 24
 #define BLOCK_TID 32
+#define BLOCK_HOST_PKRU 48
 #define BLOCK_EXITS 52
 #define BLOCK_INSIDE 56
 #define BLOCK_FAST 64 /* FastThread, fast/layout.h */

@@ -13,6 +13,7 @@
 #include "arch/structs/ssa.h"
 #include "arch/structs/tcs.h"
 #include "engine/fast/layout.h"
+#include "engine/signals/pkru.h"
 #include "engine/stats/layout.h"
 
 namespace enclume::engine {
@@ -48,12 +49,13 @@ struct alignas(64) FastDoor {
   std::uint64_t entry = 0;           ///< linear address of OENTRY
   std::uint64_t fs = 0;
   std::uint64_t gs = 0;
-  std::byte* gpr = nullptr;        ///< GPRSGX of the frame
-  std::byte* xsave = nullptr;      ///< its XSAVE area; null: ERESUME has to be trapped
-  std::uint64_t xfrm = 0;          ///< of the enclave
-  std::uint64_t base = 0;          ///< of ELRANGE
-  std::uint64_t elrange_size = 0;  ///< bytes
-  FastDoor* other = nullptr;       ///< the TCS's door with its other frame, if it is that TCS's
+  std::byte* gpr = nullptr;         ///< GPRSGX of the frame
+  std::byte* xsave = nullptr;       ///< its XSAVE area; null: ERESUME has to be trapped
+  std::uint64_t xfrm = 0;           ///< of the enclave
+  std::uint64_t base = 0;           ///< of ELRANGE
+  std::uint64_t elrange_size = 0;   ///< bytes
+  FastDoor* other = nullptr;        ///< the TCS's door with its other frame, if it is that TCS's
+  const std::byte* pkru = nullptr;  ///< in that area; null: the enclave's XFRM has none
   arch::LogicalProcessor lp{};
 };
 static_assert(sizeof(FastDoor) == DOOR_SIZE);
@@ -70,7 +72,7 @@ static_assert(offsetof(FastDoor, entry) == DOOR_ENTRY && offsetof(FastDoor, fs) 
 static_assert(offsetof(FastDoor, gs) == DOOR_GS && offsetof(FastDoor, gpr) == DOOR_GPR);
 static_assert(offsetof(FastDoor, xsave) == DOOR_XSAVE && offsetof(FastDoor, xfrm) == DOOR_XFRM);
 static_assert(offsetof(FastDoor, base) == DOOR_BASE && offsetof(FastDoor, elrange_size) == DOOR_LIMIT);
-static_assert(offsetof(FastDoor, other) == DOOR_OTHER);
+static_assert(offsetof(FastDoor, other) == DOOR_OTHER && offsetof(FastDoor, pkru) == DOOR_PKRU);
 static_assert(sizeof(SeenWord) == 16 && offsetof(SeenWord, value) == 8);
 
 static_assert(offsetof(arch::Tcs, state) == TCS_STATE && offsetof(arch::Tcs, flags) == TCS_FLAGS);
@@ -117,6 +119,7 @@ struct FastThread {
   /// The thread holds a page for an instruction that has been trapped (TrappedSite), which ERESUME may
   /// release.
   std::uint64_t held = 0;
+  std::uint64_t rsi = 0;  ///< on the way out, while PKRU is loaded
   /// By pairs: those of a TCS are side by side, for even frames and for odd ones. An exception that the
   /// enclave handles itself needs both.
   alignas(64) std::array<FastDoor, 2 << DOOR_TCSS_LOG2> doors{};
@@ -136,8 +139,9 @@ static_assert(offsetof(FastThread, entered_at) == FAST_ENTERED_AT);
 static_assert(offsetof(FastThread, resume) == FAST_RESUME && sizeof(ResumeFrame) == 40);
 static_assert(offsetof(FastThread, resume_fs) == FAST_RESUME_FS);
 static_assert(offsetof(FastThread, resume_gs) == FAST_RESUME_GS);
-static_assert(offsetof(FastThread, held) == FAST_HELD);
+static_assert(offsetof(FastThread, held) == FAST_HELD && offsetof(FastThread, rsi) == FAST_RSI);
 static_assert(arch::tcs_flags::kAexNotify == TCS_AEXNOTIFY);
+static_assert(kPkruComponent == PKRU_COMPONENT && kKeyZero == PKRU_KEY_ZERO);
 static_assert(offsetof(FastThread, doors) == FAST_DOORS);
 
 static_assert(offsetof(DirectCounts, eenter) == COUNT_EENTER &&

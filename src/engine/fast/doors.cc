@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/fast/doors.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
@@ -54,6 +55,24 @@ bool has_native_layout(const arch::MachineConfig& config, std::uint64_t xfrm) {
   return true;
 }
 
+/// The first and the last page of one of `lp`'s SSA frames.
+std::array<LinearAddress, 2> frame_pages(const arch::LogicalProcessor& lp, std::uint32_t number) {
+  const arch::Secs& secs = arch::secs_of(lp.secs);
+  const LinearAddress frame =
+      arch::ssa_frame_address(secs.base_addr, arch::tcs_of(lp.tcs).ossa, secs.ssa_frame_size, number);
+  return {frame, frame + (std::uint64_t{secs.ssa_frame_size} - 1) * kPageSize};
+}
+
+/// Whether the TCS or the frame is under a protection key of the program's, which may close it: to look at
+/// PKRU then is the trap's business.
+bool under_program_key(const arch::LogicalProcessor& lp, std::uint32_t number, const kernel::Kernel& kernel) {
+  const auto [first, last] = frame_pages(lp, number);
+  return std::ranges::any_of(std::array{lp.tcs_address, first, last}, [&](LinearAddress page) {
+    const auto vma = kernel.vmas.find(page);
+    return vma && vma->pkey != 0;
+  });
+}
+
 /// All that `lp`'s entry depends on, or false if it changes meanwhile or is more than a door has room for.
 /// The words first, then the checks, then whether the words are still so: then the checks are about them.
 bool look(FastDoor& door, const arch::LogicalProcessor& lp, const kernel::Kernel& kernel) {
@@ -89,14 +108,15 @@ bool look(FastDoor& door, const arch::LogicalProcessor& lp, const kernel::Kernel
   door.base = secs.base_addr;
   door.elrange_size = secs.size;
   door.xsave = has_native_layout(kernel.config, lp.xfrm) ? lp.ssa.xsave_page[0] : nullptr;
+  door.pkru = (lp.xfrm & kPkruFeature) != 0
+                  ? lp.ssa.xsave_page[0] + engine().xsave_layout[kPkruComponent].offset
+                  : nullptr;
 
   // The frame's pages: the one that the XSAVE area begins in, and the last.
-  const LinearAddress frame =
-      arch::ssa_frame_address(secs.base_addr, tcs.ossa, secs.ssa_frame_size, door.cssa);
-  const LinearAddress last = frame + (std::uint64_t{secs.ssa_frame_size} - 1) * kPageSize;
+  const auto [frame, last] = frame_pages(lp, door.cssa);
   const arch::SsaFrameLayout layout =
       arch::ssa_frame_layout(kernel.config, secs.attributes.xfrm, secs.miscselect, secs.ssa_frame_size);
-  if (layout.xsave_pages != 1) {
+  if (layout.xsave_pages != 1 || under_program_key(lp, door.cssa, kernel)) {
     return false;
   }
   door.pages = {seen(enclave.page(enclave.page_number(lp.tcs_address)).word),
@@ -197,7 +217,7 @@ bool way_in_is_open(std::uint64_t aep) {
   std::array<std::byte, kernel::kEncluBytes.size()> code{};
   return enclume_guarded_copy(&slot, reinterpret_cast<const void*>(enclume_debugger.direct_slot),
                               sizeof(slot)) == 0 &&
-         slot == reinterpret_cast<std::uint64_t>(&enclume_fast_enter) &&
+         slot == reinterpret_cast<std::uint64_t>(enter_places().begin) &&
          enclume_guarded_copy(code.data(), reinterpret_cast<const void*>(aep), code.size()) == 0 &&
          code == kernel::kEncluBytes;
 }
@@ -254,6 +274,9 @@ Slow reason_of(const ThreadBlock& block, std::size_t at, const kernel::Kernel& k
   }
   if (entry.resumed && door.xsave == nullptr) {
     return Slow::FrameLayout;
+  }
+  if (entry.resumed && door.pkru != nullptr && (block.host_pkru & kKeyZero) != 0) {
+    return Slow::ProtectionKey;
   }
   if (entry.resumed && (door.flags & arch::tcs_flags::kAexNotify) != 0) {
     return Slow::AexNotify;
@@ -315,7 +338,7 @@ void remember_entry(ThreadBlock& block, const kernel::Kernel& kernel, const Trap
   Slow why = counting ? reason_of(block, at, kernel, entry) : Slow::Disturbed;
   if (!remember(block, block.fast.doors[at], kernel, entry) &&
       (why == Slow::NewThread || why == Slow::NewTcs)) {
-    why = Slow::FrameLayout;
+    why = under_program_key(block.lp, frame, kernel) ? Slow::ProtectionKey : Slow::FrameLayout;
   }
   block.fast.forked = false;
   if (counting) [[unlikely]] {

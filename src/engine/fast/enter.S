@@ -12,12 +12,9 @@
  */
 #include "engine/entry/layout.h"
 #include "engine/fast/layout.h"
+#include "engine/fast/places.h"
 
-        .macro  place name
-        .globl  \name
-        .hidden \name
-\name:
-        .endm
+        places  enclume_enter_places
 
         .macro  unless_same at, value
         movq    \at, %r8
@@ -32,6 +29,14 @@
         jne     .Lundo
         .endm
 
+#ifdef WITH_PKEYS
+        /* EAX = PKRU of enclave code, of EAX = PKRU: see enclave_pkru(). */
+        .macro  open_fence
+        andl    enclume_inside_kept(%rip), %eax
+        orl     enclume_inside_closed(%rip), %eax
+        .endm
+#endif
+
         .macro  read_base from, to
         movq    \from(%rdi), %rax
         movq    %rax, BLOCK_FAST + \to(%rdx)
@@ -43,7 +48,7 @@
 
         .text
         .p2align 6
-        .type   enclume_fast_enter, @function
+        .type   VARIANT(enclume_fast_enter), @function
 place enclume_fast_enter
         .cfi_startproc simple
         /* The frame of the vDSO function. */
@@ -191,9 +196,21 @@ place enclume_enter_commit
         wrfsbase %rdi
         movq    DOOR_GS(%rsi), %rdi
         wrgsbase %rdi
+#ifdef WITH_PKEYS
+        movq    %rcx, %rdi
+        movq    %rdx, %r8
+        xorl    %ecx, %ecx
+        rdpkru
+        movl    %eax, BLOCK_HOST_PKRU(%r8)
+        open_fence
+#endif
+place enclume_enter_fence
+#ifdef WITH_PKEYS
+        wrpkru                                  /* RDPKRU has cleared EDX */
+        movq    %rdi, %rcx
+#endif
         movl    DOOR_CSSA(%rsi), %eax
         leaq    3(%rcx), %rcx
-place enclume_enter_rcx
         movq    ENTER_R8(%rsp), %r8
         movq    ENTER_RDI(%rsp), %rdi
         movq    ENTER_RSI(%rsp), %rsi
@@ -234,7 +251,7 @@ place enclume_enter_end
         movq    %rax, BLOCK_FAST + FAST_ENTERED_AT(%rdx)
         incq    COUNT_EENTER(%r8)
 place enclume_enter_tallied
-        jmp     enclume_enter_commit
+        jmp     VARIANT(enclume_enter_commit)
 
         /*
          * ERESUME: CSSA is one above the frame's number. What the frame says is read once, into the block, and
@@ -284,6 +301,13 @@ place enclume_enter_tallied
         orq     XSAVE_XCOMP_BV + 8(%rdi), %r8
         jnz     .Lundo
         movq    %rdx, %r8
+#ifdef WITH_PKEYS
+        /* An enclave that has PKRU in its XFRM gets its own back, but by the engine's WRPKRU: what comes before
+         * needs key 0, as whoever executes the trapped leaf does. */
+        btrq    $PKRU_COMPONENT, %rax
+        jc      .Lread_pkru
+.Lpkru_read:
+#endif
         movq    %rax, %rdx
         shrq    $32, %rdx
 place enclume_resume_xrstor
@@ -307,6 +331,21 @@ place enclume_resume_counted
         wrfsbase %rax
         movq    BLOCK_FAST + FAST_RESUME_GS(%r8), %rax
         wrgsbase %rax
+#ifdef WITH_PKEYS
+        xorl    %ecx, %ecx
+        xorl    %edx, %edx
+        movl    BLOCK_HOST_PKRU(%r8), %eax
+        cmpq    $0, DOOR_PKRU(%rsi)
+        jne     .Lhas_pkru
+        rdpkru
+        movl    %eax, BLOCK_HOST_PKRU(%r8)
+.Lhas_pkru:
+        open_fence
+#endif
+place enclume_resume_fence
+#ifdef WITH_PKEYS
+        wrpkru
+#endif
         movq    DOOR_GPR(%rsi), %rdi
         leaq    BLOCK_FAST + FAST_RESUME(%r8), %rsp
         movq    0 * 8(%rdi), %rax
@@ -335,8 +374,24 @@ place enclume_resume_tally
         movq    BLOCK_FAST + FAST_COUNTS(%r8), %rax
         incq    COUNT_ERESUME(%rax)
 place enclume_resume_tallied
-        jmp     enclume_resume_counted
+        jmp     VARIANT(enclume_resume_counted)
 place enclume_resume_end
+
+#ifdef WITH_PKEYS
+        /* What the trapped leaf would leave in ThreadBlock::host_pkru. RDX = R8 = the block, RDI = the frame. */
+.Lread_pkru:
+        movq    DOOR_PKRU(%rsi), %rdx
+        movl    (%rdx), %edx
+        testl   $(1 << PKRU_COMPONENT), XSAVE_XSTATE_BV(%rdi)
+        jnz     .Lpkru_in_use
+        xorl    %edx, %edx                      /* its initial value */
+.Lpkru_in_use:
+        movl    %edx, BLOCK_HOST_PKRU(%r8)
+        testl   $PKRU_KEY_ZERO, %edx
+        movq    %r8, %rdx
+        jz      .Lpkru_read
+        jmp     .Lundo
+#endif
 
 .Lundo:
 place enclume_undo
@@ -366,6 +421,7 @@ place enclume_back_jump
         jmp     *%rcx
         .cfi_endproc
 place enclume_back_end
-        .size   enclume_fast_enter, . - enclume_fast_enter
+        .size   VARIANT(enclume_fast_enter), . - VARIANT(enclume_fast_enter)
+        all_places ENTER_PLACES
 
         .section .note.GNU-stack, "", @progbits

@@ -10,16 +10,13 @@
  */
 #include "engine/entry/layout.h"
 #include "engine/fast/layout.h"
+#include "engine/fast/places.h"
 
-        .macro  place name
-        .globl  \name
-        .hidden \name
-\name:
-        .endm
+        places  enclume_leave_places
 
         .text
         .p2align 6
-        .type   enclume_fast_exit, @function
+        .type   VARIANT(enclume_fast_exit), @function
 place enclume_fast_exit
         .cfi_startproc simple
         .cfi_undefined rip
@@ -56,6 +53,27 @@ place enclume_leave_compared
         jnz     .Lcount
 
 place enclume_leave_commit
+#ifdef WITH_PKEYS
+        movq    %rsi, BLOCK_FAST + FAST_RSI(%rcx)
+#endif
+place enclume_leave_fence
+#ifdef WITH_PKEYS
+        /* pkru_after_exit(). There is no register to find the block by behind WRPKRU, which wants RCX = RDX = 0. */
+        movq    %rcx, %rsi
+        movq    BLOCK_FAST + FAST_DOOR(%rcx), %rdx
+        movl    BLOCK_HOST_PKRU(%rcx), %eax
+        cmpq    $0, DOOR_PKRU(%rdx)
+        movl    $0, %ecx
+        movl    $0, %edx
+        je      .Lclose_fence
+        rdpkru
+.Lclose_fence:
+        orl     enclume_epc_fence(%rip), %eax
+        wrpkru
+        movq    %rsi, %rcx
+        movq    BLOCK_FAST + FAST_RSI(%rcx), %rsi
+#endif
+place enclume_leave_fenced
         movq    BLOCK_HOST_FS(%rcx), %rax
         wrfsbase %rax
         movq    BLOCK_HOST_GS(%rcx), %rax
@@ -110,9 +128,10 @@ place enclume_leave_tallied
 place enclume_leave_ticks
         addq    %rax, COUNT_TICKS(%rdx)
 place enclume_leave_ticked
-        jmp     enclume_leave_commit
+        jmp     VARIANT(enclume_leave_commit)
 place enclume_stay_end
         .cfi_endproc
-        .size   enclume_fast_exit, . - enclume_fast_exit
+        .size   VARIANT(enclume_fast_exit), . - VARIANT(enclume_fast_exit)
+        all_places LEAVE_PLACES
 
         .section .note.GNU-stack, "", @progbits

@@ -97,7 +97,7 @@ void write_trampoline(std::byte* out, const ExitSite& site, std::uint32_t table)
   put32(out + 12, BLOCK_FAST + FAST_RCX);
   put32(out + 32, BLOCK_FAST + FAST_RCX);
   put32(out + 42, site.enclu - (site.trampoline + 46));
-  const auto exit = reinterpret_cast<std::uint64_t>(&enclume_fast_exit);
+  const auto exit = reinterpret_cast<std::uint64_t>(leave_places().begin);
   std::memcpy(out + kAtSlot, &exit, sizeof(exit));
   std::memcpy(out + kAtEnclu, &site.enclu, sizeof(site.enclu));
 }

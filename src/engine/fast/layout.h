@@ -23,6 +23,7 @@
 #define FAST_RESUME_FS 152
 #define FAST_RESUME_GS 160
 #define FAST_HELD 168
+#define FAST_RSI 176
 #define FAST_DOORS 192
 
 /* DirectCounts, from its start. */
@@ -58,6 +59,7 @@
 #define DOOR_BASE 248
 #define DOOR_LIMIT 256
 #define DOOR_OTHER 264
+#define DOOR_PKRU 272
 #define DOOR_SIZE 448
 #define DOOR_TCSS_LOG2 2 /* TCSs that a thread remembers, each with two frames */
 #define DOOR_HASH 0x9e3779b1
@@ -81,6 +83,8 @@
 #define GPRSGX_GSBASE 176
 #define XSAVE_XSTATE_BV 512
 #define XSAVE_XCOMP_BV 520
+#define PKRU_COMPONENT 9
+#define PKRU_KEY_ZERO 3
 /* RFLAGS that ERESUME takes from the frame: CF PF AF ZF SF DF OF NT RF AC ID (arch/enclu/eresume.cc). */
 #define RESUMED_RFLAGS 0x254cd5
 #define TRACKING_EPOCH_BITS 24
@@ -95,5 +99,9 @@
 #define ENTER_RAX 40
 #define ENTER_FLAGS 48
 #define ENTER_SIZE 56
+
+/* Labels that fast/entry.h knows. */
+#define ENTER_PLACES 32
+#define LEAVE_PLACES 19
 
 #endif

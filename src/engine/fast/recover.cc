@@ -9,6 +9,7 @@
 #include "engine/fast/exit_sites.h"
 #include "engine/fast/layout.h"
 #include "engine/sgx.h"
+#include "engine/signals/context.h"
 
 namespace enclume::engine {
 
@@ -32,20 +33,21 @@ class Place {
 };
 
 bool on_way_in(std::uint64_t rip) {
-  return rip >= reinterpret_cast<std::uint64_t>(&enclume_fast_enter) && rip < address_of(enclume_back_end);
+  return rip >= address_of(enter_places().begin) && rip < address_of(enter_places().back_end);
 }
 
 /// What the way in has pushed: where the program's RSP is, and its registers unless they are back already.
 void restore_pushed(SigContext& m) {
+  const EnterPlaces& in = enter_places();
   const Place place(m.rip);
-  const bool popping = place.at(enclume_enter_pop) || place.at(enclume_back_pop);
-  const bool popped = place.at(enclume_enter_jump) || place.at(enclume_back_jump);
-  if (popped || !place.behind(reinterpret_cast<const char*>(&enclume_fast_enter))) {
+  const bool popping = place.at(in.pop) || place.at(in.back_pop);
+  const bool popped = place.at(in.jump) || place.at(in.back_jump);
+  if (popped || !place.behind(in.begin)) {
     return;
   }
-  const bool flags_only = popping || place.at(enclume_enter_flags);
+  const bool flags_only = popping || place.at(in.flags);
   const std::uint64_t program = m.rsp + (flags_only ? 8 : ENTER_SIZE);
-  const bool saved = !flags_only && !place.before(enclume_enter_saved);
+  const bool saved = !flags_only && !place.before(in.saved);
   std::uint64_t words[ENTER_SIZE / 8]{};
   const auto* from = reinterpret_cast<const void*>(program - ENTER_SIZE);
   if (enclume_guarded_copy(words, from, sizeof(words)) == 0) {
@@ -63,15 +65,14 @@ void restore_pushed(SigContext& m) {
 
 /// Gives back what the thread has claimed of `door`.
 void take_back(const SigContext& m, ThreadBlock& block, const FastDoor& door) {
+  const EnterPlaces& in = enter_places();
   const Place place(m.rip);
   const bool zf = (m.flags & arch::rflags::kZf) != 0;
-  const bool undoing = !place.before(enclume_undo);
+  const bool undoing = !place.before(in.undo);
   const bool claimed =
-      undoing ? !place.behind(enclume_undo_claim)
-              : !place.before(enclume_enter_claimed) || (place.at(enclume_enter_claim_done) && zf);
+      undoing ? !place.behind(in.undo_claim) : !place.before(in.claimed) || (place.at(in.claim_done) && zf);
   const bool counted =
-      undoing ? !place.behind(enclume_undo_count)
-              : !place.before(enclume_enter_counted) || (place.at(enclume_enter_count_done) && zf);
+      undoing ? !place.behind(in.undo_count) : !place.before(in.counted) || (place.at(in.count_done) && zf);
   if (claimed) {
     door.page->atomic_state().store(arch::tcs_state::kInactive, std::memory_order_release);
   }
@@ -81,13 +82,14 @@ void take_back(const SigContext& m, ThreadBlock& block, const FastDoor& door) {
 }
 
 Recovered back_to_enclu(UContext& uc, ThreadBlock& block) {
+  const EnterPlaces& in = enter_places();
   SigContext& m = uc.mcontext;
   const Place place(m.rip);
   // From the claim on, and until it is taken back, RSI is the door.
-  if (!place.before(enclume_enter_claim) && place.before(enclume_undo_inside)) {
+  if (!place.before(in.claim) && place.before(in.undo_inside)) {
     take_back(m, block, *reinterpret_cast<const FastDoor*>(m.rsi));
   }
-  if (place.before(enclume_back)) {
+  if (place.before(in.back)) {
     block.fast.door = nullptr;
     block.inside.store(0, std::memory_order_seq_cst);
   }
@@ -96,12 +98,20 @@ Recovered back_to_enclu(UContext& uc, ThreadBlock& block) {
   return Recovered::AtEntry;
 }
 
+/// PKRU of the enclave that the thread is in now. `host`: the frame still has the one with which it came.
+void enter_with_rights(UContext& uc, ThreadBlock& block, bool host) {
+  if (host) {
+    block.host_pkru = frame_pkru(uc);
+  }
+  set_frame_pkru(uc, enclave_pkru(block.host_pkru));
+}
+
 /// The rest of EENTER. The bases are the host's again, since the handler runs.
-Recovered complete_entry(UContext& uc, ThreadBlock& block, EntryFacts& facts) {
+Recovered complete_entry(UContext& uc, ThreadBlock& block, EntryFacts& facts, std::uint64_t aep) {
   SigContext& m = uc.mcontext;
-  const bool rcx_done = !Place(m.rip).before(enclume_enter_rcx) && Place(m.rip).before(enclume_enter_end) &&
-                        !Place(m.rip).behind(enclume_enter_jump);
-  const std::uint64_t aep = rcx_done ? m.rcx - arch::kEncluLength : m.rcx;
+  const EnterPlaces& in = enter_places();
+  const Place place(m.rip);
+  enter_with_rights(uc, block, place.at(in.tallied) || !place.behind(in.fence));
   restore_pushed(m);
   const FastDoor& door = *block.fast.door;
   door.page->aep = aep;
@@ -126,13 +136,16 @@ Recovered complete_resume(UContext& uc, ThreadBlock& block, EntryFacts& facts, s
   SigContext& m = uc.mcontext;
   FastThread& fast = block.fast;
   const FastDoor& door = *fast.door;
+  const EnterPlaces& in = enter_places();
   const Place place(m.rip);
-  const bool counted = (!place.before(enclume_resume_counted) && place.before(enclume_resume_tally)) ||
-                       place.at(enclume_resume_tallied);
+  const bool tallying = !place.before(in.resume_tally) && place.before(in.resume_end);
+  const bool counted = tallying ? place.at(in.resume_tallied) : !place.before(in.resume_counted);
   if (fast.counts != nullptr && !counted) {
     fast.entered_at = __rdtsc();
     add(fast.counts->eresume, 1);
   }
+  const bool before_fence = tallying || !place.behind(in.resume_fence);
+  enter_with_rights(uc, block, door.pkru == nullptr && before_fence);
   door.page->aep = aep;
   door.page->atomic_cssa().store(door.cssa, std::memory_order_release);
   door.epcm->owner.store(block.lp.id, std::memory_order_release);
@@ -161,7 +174,7 @@ Recovered complete_resume(UContext& uc, ThreadBlock& block, EntryFacts& facts, s
 }
 
 bool on_way_out(std::uint64_t rip) {
-  return rip >= reinterpret_cast<std::uint64_t>(&enclume_fast_exit) && rip < address_of(enclume_stay_end);
+  return rip >= address_of(leave_places().begin) && rip < address_of(leave_places().stay_end);
 }
 
 constexpr std::uint64_t kStatus = arch::rflags::kCf | arch::rflags::kPf | arch::rflags::kAf |
@@ -175,15 +188,16 @@ std::uint64_t kept_flags(std::uint64_t now, std::uint64_t kept) {
 
 /// The enclave at its ENCLU, all registers as it left them.
 Recovered back_to_exit(UContext& uc, const ThreadBlock& block) {
+  const LeavePlaces& out = leave_places();
   SigContext& m = uc.mcontext;
   const Place place(m.rip);
   const FastThread& fast = block.fast;
-  const bool first = !place.behind(reinterpret_cast<const char*>(&enclume_fast_exit));
+  const bool first = !place.behind(out.begin);
   const std::uint64_t tail = first ? m.rcx : fast.tail;
-  if (!place.before(enclume_leave_flags)) {
+  if (!place.before(out.flags)) {
     m.flags = kept_flags(m.flags, fast.flags);
   }
-  if (!place.before(enclume_leave_spilled) && place.before(enclume_leave_compared)) {
+  if (!place.before(out.spilled) && place.before(out.compared)) {
     m.rdx = fast.rdx;
   }
   m.rcx = fast.rcx;
@@ -194,25 +208,33 @@ Recovered back_to_exit(UContext& uc, const ThreadBlock& block) {
 
 /// EEXIT has been counted, which is done before all else.
 bool is_tallying_exit(const Place& place) {
-  return !place.before(enclume_leave_tallied) && !place.behind(enclume_leave_ticked);
+  const LeavePlaces& out = leave_places();
+  return !place.before(out.tallied) && !place.behind(out.ticked);
 }
 
 /// The rest of EEXIT. The bases are the host's again, since the handler runs.
 Recovered complete_exit(UContext& uc, ThreadBlock& block, EntryFacts& facts) {
+  const LeavePlaces& out = leave_places();
   SigContext& m = uc.mcontext;
   FastThread& fast = block.fast;
   const bool tallying = is_tallying_exit(Place(m.rip));
-  if (tallying && !Place(m.rip).behind(enclume_leave_ticks)) {
+  if (tallying && !Place(m.rip).behind(out.ticks)) {
     add(fast.counts->ticks_inside, __rdtsc() - fast.entered_at);
   }
-  const Place place(tallying ? address_of(enclume_leave_commit) : m.rip);
-  if (place.before(enclume_leave_rcx)) {
-    if (!place.behind(enclume_leave_state)) {
+  const Place place(tallying ? address_of(out.commit) : m.rip);
+  if (place.before(out.fenced)) {
+    set_frame_pkru(uc, pkru_after_exit(fast.door->xfrm, block.host_pkru, frame_pkru(uc), enclume_epc_fence));
+    if (!place.before(out.fence)) {
+      m.rsi = fast.rsi;
+    }
+  }
+  if (place.before(out.rcx)) {
+    if (!place.behind(out.state)) {
       fast.rcx = fast.door->page->aep;
       fast.door->epcm->owner.store(0, std::memory_order_release);
       fast.door->page->atomic_state().store(arch::tcs_state::kInactive, std::memory_order_release);
     }
-    if (!place.behind(enclume_leave_count)) {
+    if (!place.behind(out.count)) {
       std::atomic_ref(*fast.door->tracking).fetch_sub(fast.one);
     }
   }
@@ -241,11 +263,12 @@ Recovered recover_direct_path(UContext& uc, ThreadBlock& block, EntryFacts& fact
   if (behind_int3 && is_on_direct_path(uc.mcontext.rip - 1, facts)) {
     --uc.mcontext.rip;  // the instruction that it stands for has not been executed
   }
+  const EnterPlaces& in = enter_places();
+  const LeavePlaces& out = leave_places();
   const std::uint64_t rip = uc.mcontext.rip;
   const Place place(rip);
   if (on_way_out(rip)) {
-    const bool left =
-        (!place.before(enclume_leave_commit) && place.before(enclume_leave_end)) || is_tallying_exit(place);
+    const bool left = (!place.before(out.commit) && place.before(out.end)) || is_tallying_exit(place);
     return left ? complete_exit(uc, block, facts) : back_to_exit(uc, block);
   }
   if (facts.enclave != 0) {
@@ -257,12 +280,13 @@ Recovered recover_direct_path(UContext& uc, ThreadBlock& block, EntryFacts& fact
   if (!on_way_in(rip)) {
     return Recovered::Elsewhere;
   }
-  if (!place.before(enclume_resume_commit) && place.before(enclume_resume_end)) {
-    return complete_resume(uc, block, facts, engine().sgx->mm().vdso->instruction.value());
+  // Not from RCX, which WRPKRU wants to be 0.
+  const std::uint64_t aep = engine().sgx->mm().vdso->instruction.value();
+  if (!place.before(in.resume_commit) && place.before(in.resume_end)) {
+    return complete_resume(uc, block, facts, aep);
   }
-  const bool committed = (!place.before(enclume_enter_commit) && place.before(enclume_enter_end)) ||
-                         place.at(enclume_enter_tallied);
-  return committed ? complete_entry(uc, block, facts) : back_to_enclu(uc, block);
+  const bool committed = (!place.before(in.commit) && place.before(in.end)) || place.at(in.tallied);
+  return committed ? complete_entry(uc, block, facts, aep) : back_to_enclu(uc, block);
 }
 
 bool recover_unregistered(UContext& uc) {

@@ -19,8 +19,8 @@ namespace {
 [[gnu::tls_model("initial-exec")]] thread_local constinit ThreadBlock* own_block = nullptr;
 
 /// Why not, if not. A trace tells of each leaf, strict mode of each instruction, and what is to be injected
-/// at entries is counted where they trap: all see the trapped ones only. With protection keys the way in
-/// would have to load PKRU. Without libc FS does not lead to the engine's variable.
+/// at entries is counted where they trap: all see the trapped ones only. Without libc FS does not lead to the
+/// engine's variable.
 std::optional<Slow> obstacle(const Settings& settings) {
   if (!settings.fast) {
     return Slow::FastOff;
@@ -33,9 +33,6 @@ std::optional<Slow> obstacle(const Settings& settings) {
   }
   if (engine().injector.counts_entries()) {
     return Slow::Injected;
-  }
-  if (engine().features.pkeys) {
-    return Slow::ProtectionKeys;
   }
   if (!has_libc() || Engine::sees_raw_calls()) {
     return Slow::RawCalls;

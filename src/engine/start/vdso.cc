@@ -103,7 +103,7 @@ std::expected<kernel::VdsoImage, kernel::VdsoError> build(std::span<std::byte> o
                                                           LinearAddress entry_elsewhere = {}) {
   kernel::VdsoOptions options{.entry = entry_of(image_design), .entry_elsewhere = entry_elsewhere};
   if (enclume_fast_on != 0) {
-    options.direct_entry = LinearAddress(reinterpret_cast<std::uint64_t>(&enclume_fast_enter));
+    options.direct_entry = LinearAddress::of(enter_places().begin);
   }
   return kernel::build_vdso_image(machine, LinearAddress::of(machine.data()), options, out);
 }

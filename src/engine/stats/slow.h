@@ -10,27 +10,27 @@ enum class Slow : std::uint8_t {
   // No transition of the process is direct.
   FastOff,  ///< --fast off
   Strict,
-  Traced,          ///< a trace tells of each leaf
-  Injected,        ///< --inject counts entries
-  ProtectionKeys,  ///< the machine has them
-  RawCalls,        ///< system calls without libc are watched: FS need not be libc's
-  PerfEvent,       ///< a breakpoint by perf_event_open(2) may be on an ENCLU
+  Traced,     ///< a trace tells of each leaf
+  Injected,   ///< --inject counts entries
+  RawCalls,   ///< system calls without libc are watched: FS need not be libc's
+  PerfEvent,  ///< a breakpoint by perf_event_open(2) may be on an ENCLU
 
   // Entries.
   OtherEnclu,  ///< not by the vDSO function's
   Debugger,    ///< one has taken the way in away, or set a breakpoint on the ENCLU
   SingleStep,
-  OptIn,        ///< TCS.FLAGS.DBGOPTIN
-  Forked,       ///< the first one of a forked process
-  NewThread,    ///< the first one of a thread
-  SharedFs,     ///< two threads have one FS base
-  OtherFs,      ///< FS is not libc's, or not the one that the thread was met with
-  OtherStack,   ///< RSP is far from where the thread has entered before
-  NoCounters,   ///< --stats has none left for this thread
-  NewTcs,       ///< not known yet, or another TCS has its place
-  OtherFrame,   ///< the TCS is known with another SSA frame
-  Changed,      ///< mappings, permissions or pages are not as they were
-  FrameLayout,  ///< the SSA frame spans pages, or XRSTOR would read it another way
+  OptIn,          ///< TCS.FLAGS.DBGOPTIN
+  Forked,         ///< the first one of a forked process
+  NewThread,      ///< the first one of a thread
+  SharedFs,       ///< two threads have one FS base
+  OtherFs,        ///< FS is not libc's, or not the one that the thread was met with
+  OtherStack,     ///< RSP is far from where the thread has entered before
+  NoCounters,     ///< --stats has none left for this thread
+  NewTcs,         ///< not known yet, or another TCS has its place
+  OtherFrame,     ///< the TCS is known with another SSA frame
+  Changed,        ///< mappings, permissions or pages are not as they were
+  FrameLayout,    ///< the SSA frame spans pages, or XRSTOR would read it another way
+  ProtectionKey,  ///< the TCS or the frame is under one of the program's, or ERESUME's frame closes key 0
   AexNotify,
   PageHeld,   ///< for an instruction that has been trapped
   Disturbed,  ///< all would have been well: a signal came, or the TCS was in use; exits: or ES was lost

@@ -71,7 +71,7 @@ struct alignas(64) ThreadBlock {
   std::uint32_t slot;
   std::uint32_t slot_link;  ///< in a free slot: 1 + the next free slot
   bool sud_armed;
-  Pkru host_pkru;  ///< of the frame by which the thread has entered
+  Pkru host_pkru;  ///< with which the thread has entered
   /// For a reclaimer that must know that this thread has left once: the SECS that it is inside (its
   /// EpcAddress), and how often it has left one.
   std::atomic<std::uint32_t> exits;
@@ -135,6 +135,7 @@ static_assert(offsetof(ThreadBlock, deferred) == BLOCK_DEFERRED);
 static_assert(offsetof(ThreadBlock, host_fs) == BLOCK_HOST_FS);
 static_assert(offsetof(ThreadBlock, host_gs) == BLOCK_HOST_GS);
 static_assert(offsetof(ThreadBlock, self) == BLOCK_SELF && offsetof(ThreadBlock, tid) == BLOCK_TID);
+static_assert(offsetof(ThreadBlock, host_pkru) == BLOCK_HOST_PKRU);
 static_assert(offsetof(ThreadBlock, exits) == BLOCK_EXITS && offsetof(ThreadBlock, inside) == BLOCK_INSIDE);
 static_assert(offsetof(ThreadBlock, fast) == BLOCK_FAST);
 static_assert(sizeof(ThreadBlock) <= SLOT_SIZE - SLOT_BLOCK);
