@@ -23,11 +23,22 @@
 	.hidden	enclume_probe_start, enclume_probe_end, enclume_probe_entry, enclume_probe_finish
 	.hidden	enclume_probe_return, enclume_probe_tail_ud2, enclume_probe_tail_dump
 
+/*
+ * Jumps of five bytes each, by number. They are not data: with protection keys a page that an enclave leaves by is
+ * not to be read by each call (docs/fast-paths.md).
+ */
+	.macro	jump_to target
+	.byte	0xe9
+	.long	\target - . - 4
+	.endm
+
 	.globl	enclume_probe_sites
 	.hidden	enclume_probe_sites
-	.subsection 1			/* the table that the instructions of PROBE_OP_RAISE add to */
+	.subsection 1			/* the host's table that the instructions of PROBE_OP_RAISE add to */
 	.balign	4
 enclume_probe_sites:
+	.subsection 2			/* and the enclave's */
+raise_jumps:
 	.subsection 0
 
 enclume_probe_start:
@@ -82,7 +93,7 @@ enclume_probe_entry:
 	cmp	$PROBE_OP_COUNT, %rdi
 	jae	op_unknown
 	lea	operations(%rip), %rax
-	movslq	(%rax, %rdi, 4), %rcx
+	lea	(%rdi, %rdi, 4), %rcx
 	add	%rax, %rcx
 	jmp	*%rcx
 
@@ -180,7 +191,7 @@ op_load_state:
 	cmp	$PROBE_TAIL_COUNT, %rcx
 	jae	op_unknown
 	lea	tails(%rip), %rax
-	movslq	(%rax, %rcx, 4), %rcx
+	lea	(%rcx, %rcx, 4), %rcx
 	add	%rax, %rcx
 	push	%rcx
 	mov	ARG_IN(1)(%r15), %rax
@@ -272,10 +283,8 @@ op_raise:
 	mov	ARG_IN(0)(%r15), %rcx
 	cmp	$PROBE_RAISE_COUNT, %rcx
 	jae	op_unknown
-	imul	$12, %rcx, %rcx
-	lea	enclume_probe_sites(%rip), %rax
-	movl	(%rax, %rcx), %ecx	/* offset from the start of the code */
-	lea	enclume_probe_start(%rip), %rax
+	lea	raise_jumps(%rip), %rax
+	lea	(%rcx, %rcx, 4), %rcx
 	add	%rax, %rcx
 	jmp	*%rcx
 
@@ -527,6 +536,8 @@ enclume_probe_work:
 	.set	raise_count, raise_count + 1
 	.subsection 1
 	.long	661f - enclume_probe_start, 662f - enclume_probe_start, 663f - enclume_probe_start
+	.subsection 2
+	jump_to	661f
 	.subsection 0
 661:
 	.endm
@@ -834,19 +845,25 @@ enclume_probe_work:
 	.error	"probe_abi.h names another number of instructions for PROBE_OP_RAISE"
 	.endif
 
-	.balign	4
 operations:
-	.long	op_nop - operations, op_sum - operations, op_read - operations, op_write - operations
-	.long	op_call - operations, op_jump - operations, op_entry_state - operations, op_segments - operations
-	.long	op_load_state - operations, op_raise - operations, op_copy - operations, op_enclu - operations
-	.long	op_spin - operations, op_ocall - operations, op_ocall_return - operations
-	.long	op_ssa_read - operations, op_ssa_write - operations, op_host_push - operations
-	.long	op_work - operations, op_exit_to - operations, op_fill - operations, op_check - operations
-	.long	op_adopt - operations, op_accept - operations, op_stride - operations, op_random - operations
+	.irp	name, nop, sum, read, write, call, jump, entry_state, segments, load_state, raise, copy, enclu, spin
+	jump_to	op_\name
+	.endr
+	.irp	name, ocall, ocall_return, ssa_read, ssa_write, host_push, work, exit_to, fill, check, adopt, accept
+	jump_to	op_\name
+	.endr
+	.irp	name, stride, random
+	jump_to	op_\name
+	.endr
+	.if	. - operations != 5 * PROBE_OP_COUNT
+	.error	"probe_abi.h names another number of operations"
+	.endif
 tails:
-	.long	tail_eexit - tails, enclume_probe_tail_ud2 - tails, tail_spin - tails, enclume_probe_tail_dump - tails
+	.irp	target, tail_eexit, enclume_probe_tail_ud2, tail_spin, enclume_probe_tail_dump
+	jump_to	\target
+	.endr
 
-	.subsection 1
+	.subsection 2
 enclume_probe_end:
 	.subsection 0
 
