@@ -3,6 +3,7 @@
 
 import json
 import os
+import pathlib
 import pty
 import re
 import signal
@@ -157,6 +158,13 @@ class DirectPaths(StatsTest):
             figures = self.transitions(1, 10, 0, options=options)
             self.assertEqual(figures["trapped"]["entries"], {reason: 10})
             self.assertEqual(figures["trapped"]["exits"], {reason: 10})
+
+    def test_tcs_under_a_key_of_the_programs(self):
+        if not re.search(r"^flags.* ospke", pathlib.Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+            self.skipTest("no protection keys here")
+        figures = self.transitions(2, 100, 20, "key")
+        self.assert_exact(figures, (200, 40))
+        self.assertEqual(figures["trapped"]["entries"], {"protection_key": 320})
 
     def test_injections_that_count_no_entries_take_nothing_away(self):
         plain = self.transitions(1, 500, 0)

@@ -2,12 +2,13 @@
 //
 // A program for `enclume run --stats`, of which it is known how often it enters and leaves its enclave.
 //
-//   transitions THREADS CALLS FAULTS [fork | odd | writable]
+//   transitions THREADS CALLS FAULTS [fork | odd | writable | key]
 //
 // Each thread makes CALLS calls, and FAULTS more in which the enclave divides by zero and handles that
 // itself: the host enters it a second time (EENTER, EEXIT), and then resumes. `fork`: a child does the same
 // work once more by one thread. `odd`: the calls leave by an EEXIT that no `mov $4` stands in front of;
-// `writable`: by one in a writable page.
+// `writable`: by one in a writable page. `key`: the TCSs are under a protection key of the program's.
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -98,6 +99,10 @@ int main(int argc, char** argv) {
     options.code_permissions |= how == "writable" ? enclume::test::kW : 0;
   }
   const ProbeEnclave probe(options);
+  for (unsigned i = 0; how == "key" && i < threads; ++i) {
+    auto* const tcs = reinterpret_cast<void*>(probe.tcs(i));
+    if (pkey_mprotect(tcs, 4096, PROT_READ | PROT_WRITE, pkey_alloc(0, 0)) != 0) fail("no protection keys");
+  }
   std::vector<std::thread> all;
   for (unsigned i = 0; i < threads; ++i) all.emplace_back([&, i] { work(probe, i, calls, faults); });
   for (std::thread& thread : all) thread.join();
