@@ -28,8 +28,9 @@ constexpr std::uint64_t kAtEnclu = 56;
 
 /// A jump's reach, less what a page and the instruction take.
 constexpr std::uint64_t kReach = 0x7fff0000;
-/// How far apart places for a page of trampolines are tried.
-constexpr std::uint64_t kTryEvery = 1 << 20;
+/// How near the first place for a page of trampolines is tried. What lies around an enclave may be hundreds
+/// of megabytes of threads' stacks and heaps: the distances grow as squares, so that all tries are far apart.
+constexpr std::uint64_t kFirstTry = 1 << 20;
 constexpr unsigned kTries = 64;
 
 // -- Threads
@@ -133,10 +134,11 @@ std::uint64_t ExitSites::place_near(std::uint64_t load, LinearRange elrange) {
     }
     for (unsigned n = 1; page == 0 && n <= kTries; ++n) {
       // Above and below ELRANGE by turns, ever farther.
-      const std::uint64_t distance = (n + 1) / 2 * kTryEvery;
+      const std::uint64_t steps = (n + 1) / 2;
+      const std::uint64_t distance = steps * steps * kFirstTry;
       const std::uint64_t wanted =
           n % 2 != 0 ? elrange.end.value() + distance : elrange.begin.value() - distance;
-      if (wanted >> 47 != 0 || wanted < kTryEvery || !in_reach(load, wanted)) {
+      if (wanted >> 47 != 0 || wanted < kFirstTry || !in_reach(load, wanted)) {
         continue;
       }
       const auto r = sys::call(__NR_mmap, wanted, kPageSize, PROT_READ | PROT_WRITE,
