@@ -73,6 +73,7 @@ class Sgx {
   void after_fork();
 
   [[nodiscard]] kernel::Kernel& kernel() { return kernel_; }
+  [[nodiscard]] Process& process() { return process_; }
   [[nodiscard]] NativeProtection& native() { return native_; }
   /// Of this process. Its design and its vDSO are set once, at start.
   [[nodiscard]] kernel::MmContext& mm() { return mm_; }

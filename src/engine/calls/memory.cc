@@ -6,6 +6,9 @@
 #include <sys/personality.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
+#include <cstddef>
 #include <cstdint>
 
 #include "base/syscall.h"
@@ -20,6 +23,7 @@
 #include "engine/trace/hooks.h"
 #include "engine/trace/symbols.h"
 #include "kernel/device/ioctl.h"
+#include "kernel/enclave_table.h"
 #include "kernel/uapi/sgx.h"
 #include "kernel/vma/first_touch.h"
 #include "kernel/vma/may_map.h"
@@ -45,10 +49,49 @@ bool read_implies_exec() {
   return p >= 0 && (p & READ_IMPLIES_EXEC) != 0;
 }
 
+/// Enclaves from whose pages rights were taken. Linux interrupts the processors that may have them in their
+/// TLB, so the threads that are inside leave once; here when the object goes, which is to be after the
+/// Writer.
+class Shootdown {
+ public:
+  Shootdown() = default;
+  ~Shootdown() {
+    Kernel& kernel = kernel_half();
+    for (std::size_t i = 0; i < count_; ++i) {
+      kernel.enclaves.keep(numbers_[i], [](kernel::Enclave& enclave) {
+        if (enclave.mapped()) {
+          engine().sgx->process().interrupt(enclave);
+        }
+      });
+    }
+  }
+  Shootdown(const Shootdown&) = delete;
+  Shootdown& operator=(const Shootdown&) = delete;
+
+  void add(const kernel::Enclave& enclave) {
+    const auto end = numbers_.begin() + static_cast<std::ptrdiff_t>(count_);
+    // Where there are more, some go on with the rights that they had until something else interrupts them.
+    if (std::find(numbers_.begin(), end, enclave.number()) == end && count_ < numbers_.size()) {
+      numbers_[count_++] = enclave.number();
+    }
+  }
+  void add(LinearRange range) {
+    for (auto vma = kernel_half().vmas.find_from(range.begin); vma && vma->range.begin < range.end;
+         vma = kernel_half().vmas.find_from(vma->range.end)) {
+      add(*vma->enclave);
+    }
+  }
+
+ private:
+  std::array<std::uint32_t, 16> numbers_{};
+  std::size_t count_ = 0;
+};
+
 /// Enclave mappings that the range covers cease to be.
-void forget(VmaTable::Writer& writer, LinearRange range) {
+void forget(VmaTable::Writer& writer, LinearRange range, Shootdown& shootdown) {
   forget_source_mapping();
   if (kernel_half().vmas.overlaps(range)) {
+    shootdown.add(range);
     kernel::unmap_touched(kernel_half(), range);
     engine().sgx->native().forget(range);
     (void)writer.remove(range);
@@ -77,6 +120,7 @@ SysResult<long> map_enclave(std::uint64_t address, std::size_t length, int prot,
   }
   const long file_flags = sys::raw(__NR_fcntl, fd, F_GETFL);
   const int mode = static_cast<int>(file_flags) & O_ACCMODE;
+  Shootdown shootdown;
   VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
 
   // The kernel finds the place: an inaccessible reservation, over which the file is laid.
@@ -114,7 +158,7 @@ SysResult<long> map_enclave(std::uint64_t address, std::size_t length, int prot,
       return fail(place.error());
     }
   }
-  forget(writer, range);
+  forget(writer, range, shootdown);
   if (const auto r = writer.insert(*vma); !r) {
     return fail(r.error());
   }
@@ -124,6 +168,7 @@ SysResult<long> map_enclave(std::uint64_t address, std::size_t length, int prot,
 
 SysResult<long> protect(std::uint64_t address, std::size_t length, int prot, int key) {
   const SignalsBlocked blocked;
+  Shootdown shootdown;
   VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
   const LinearRange range = pages_of(address, length);
   if ((address & kPageMask) != 0 || range.end < range.begin) {
@@ -153,6 +198,9 @@ SysResult<long> protect(std::uint64_t address, std::size_t length, int prot, int
     }
     const LinearAddress end = vma->range.end < allowed.end ? vma->range.end : allowed.end;
     const LinearRange part{at, end};
+    if (!Protection::of(static_cast<unsigned>(prot)).covers(vma->prot)) {
+      shootdown.add(*vma->enclave);
+    }
     if (const auto r = writer.protect(part, Protection::of(static_cast<unsigned>(prot)), pkey); !r) {
       return fail(r.error());
     }
@@ -205,10 +253,11 @@ SysResult<long> front_mmap(void* address, std::size_t length, int prot, int flag
         trace::Mmap{LinearAddress::of(address), length, prot, flags, fd, static_cast<std::uint64_t>(offset)},
         [&] {
           const SignalsBlocked blocked;
+          Shootdown shootdown;
           VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
           const auto r = sys::call(__NR_mmap, address, length, prot, flags, fd, offset);
           if (r) {
-            forget(writer, pages_of(static_cast<std::uint64_t>(*r), length));
+            forget(writer, pages_of(static_cast<std::uint64_t>(*r), length), shootdown);
           }
           return r;
         });
@@ -227,10 +276,11 @@ SysResult<long> front_munmap(void* address, std::size_t length) {
     const SignalsBlocked blocked;
     SysResult<long> r = 0L;
     {
+      Shootdown shootdown;
       VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
       r = sys::call(__NR_munmap, address, length);
       if (r) {
-        forget(writer, pages_of(at, length));
+        forget(writer, pages_of(at, length), shootdown);
       }
     }
     release_unused_enclaves();
@@ -274,6 +324,7 @@ SysResult<long> move_mapping(void* address, std::size_t old_size, std::size_t ne
       return fail(r.error());
     }
   }
+  Shootdown shootdown;
   VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
   if (source) {
     unify(pages_of(from, old_size));
@@ -285,14 +336,15 @@ SysResult<long> move_mapping(void* address, std::size_t old_size, std::size_t ne
   const LinearRange new_range = pages_of(static_cast<std::uint64_t>(*r), new_size);
   const LinearRange old_range = pages_of(from, old_size);
   if (new_range.begin != old_range.begin) {
-    forget(writer, new_range);
+    forget(writer, new_range, shootdown);
   }
   if (source) {
     const LinearRange rest{old_range.begin + new_range.size(), old_range.end};
     if (rest.begin < rest.end) {
-      forget(writer, rest);
+      forget(writer, rest, shootdown);
     }
     if (new_range.begin != old_range.begin) {
+      shootdown.add(old_range);
       (void)writer.move({old_range.begin, old_range.begin + new_range.size()}, new_range.begin);
       // The page of an address is the one at that address now.
       for (LinearAddress at = new_range.begin; at < new_range.end;) {

@@ -144,6 +144,19 @@ void ProcessPlatform::kick(kernel::Enclave& enclave) noexcept {
   }
 }
 
+void ProcessPlatform::interrupt(const kernel::Enclave& enclave) noexcept {
+  // A thread says where it goes and then looks at the mappings, which the caller has changed before.
+  __asm__ volatile("mfence" ::: "memory");
+  const std::uint64_t secs = enclave.secs_page().address.value;
+  const int me = sys::gettid();
+  const int pid = sys::getpid();
+  engine().arena.for_each([&](const ThreadBlock& block) {
+    if (block.tid != me && block.inside.load(std::memory_order_seq_cst) == secs) {
+      kick_thread(pid, block.tid);
+    }
+  });
+}
+
 void ProcessPlatform::kick_other_processes(kernel::Enclave& enclave) noexcept {
   // Threads of other processes show only as owners of TCS pages.
   const int me = sys::gettid();

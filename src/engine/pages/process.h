@@ -23,6 +23,9 @@ class ProcessPlatform : public kernel::Platform {
   [[nodiscard]] void* allocate_pages(std::size_t size) noexcept override;
   void revoke(kernel::Enclave& enclave, std::uint64_t first_page, std::uint64_t count) noexcept override;
   void kick(kernel::Enclave& enclave) noexcept override;
+  /// Interrupts the threads of this process that are inside or on their way in, and does not wait for them.
+  /// Locks: none. Signal context: safe.
+  void interrupt(const kernel::Enclave& enclave) noexcept;
   void relax() noexcept override;
   [[nodiscard]] int thread_id() noexcept override;
   [[nodiscard]] int process_id() noexcept override;
