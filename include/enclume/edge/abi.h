@@ -16,6 +16,9 @@
 #define ENCLUME_COMMAND_EXCEPTION \
   4 /* look at the exception that has interrupted this TCS; RDX = 1: just end it */
 
+#define ENCLUME_COMMAND_CANCEL \
+  5 /* end the call that was interrupted, which has had its time; EXIT_RESUME, value 1: not at this place */
+
 /* Why the enclave has left: Mailbox.exit. */
 #define ENCLUME_EXIT_REFUSED 0 /* the enclave wrote nothing: the host had put this there */
 #define ENCLUME_EXIT_DONE 1    /* the ECALL is over; value: status */
@@ -42,6 +45,7 @@
 #define ENCLUME_TB_LEVEL 0x48        /* the CSSA that the running code was entered with */
 #define ENCLUME_TB_FRAME 0x50        /* innermost EntryFrame; 0: none */
 #define ENCLUME_TB_OUTSIDE 0x58      /* 1: left by an OCALL, which may be returned to */
+#define ENCLUME_TB_CRITICAL 0x68     /* how many things must not be left undone now */
 #define ENCLUME_TB_STACK_LIMIT 0x70  /* lowest address that the stack may grow down to */
 #define ENCLUME_TB_STACK_BOTTOM 0x78 /* lowest address that it has pages for */
 #define ENCLUME_TB_SEED_STACK_TOP 0x80
@@ -95,7 +99,8 @@ struct ThreadBlock {
   std::uint64_t level;
   std::uint64_t frame;
   std::uint64_t outside;
-  std::uint64_t reserved[2];
+  std::uint64_t reserved[1];
+  std::uint64_t critical;
   std::uint64_t stack_limit;
   std::uint64_t stack_bottom;
   std::uint64_t seed_stack_top;
@@ -112,6 +117,7 @@ static_assert(offsetof(ThreadBlock, stack) == ENCLUME_TB_STACK);
 static_assert(offsetof(ThreadBlock, level) == ENCLUME_TB_LEVEL);
 static_assert(offsetof(ThreadBlock, frame) == ENCLUME_TB_FRAME);
 static_assert(offsetof(ThreadBlock, outside) == ENCLUME_TB_OUTSIDE);
+static_assert(offsetof(ThreadBlock, critical) == ENCLUME_TB_CRITICAL);
 static_assert(offsetof(ThreadBlock, stack_limit) == ENCLUME_TB_STACK_LIMIT);
 static_assert(offsetof(ThreadBlock, stack_bottom) == ENCLUME_TB_STACK_BOTTOM);
 static_assert(offsetof(ThreadBlock, seed_stack_top) == ENCLUME_TB_SEED_STACK_TOP);

@@ -36,6 +36,7 @@ enum class Code : std::uint32_t {
   kCrashed,        ///< An earlier fault ended the enclave for good: it refuses all calls.
   kHostException,  ///< To the enclave: the host's function threw. The host sees it again after the call.
   kBadResult,      ///< The other side's answer makes no sense.
+  kDeadline,       ///< The call has had its time (Enclave::with_deadline), and was ended.
 
   // Sealing and attestation.
   kBadRange,            ///< Memory that must be the enclave's own is not, or input and output overlap.
@@ -131,6 +132,8 @@ struct Error {
       return "the enclave has crashed before";
     case Code::kHostException:
       return "the host's function has thrown an exception";
+    case Code::kDeadline:
+      return "the call has had its time";
     case Code::kBadResult:
       return "the result makes no sense";
     case Code::kBadRange:

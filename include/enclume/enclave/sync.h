@@ -43,9 +43,6 @@ class Waiting {
   bool wait(std::uint64_t nanoseconds = kForever) noexcept;
 
  private:
-  /// False: somebody has taken it out, that is woken it.
-  bool leave_queue() noexcept;
-
   WaitQueue& queue_;
   Waiter self_;
 };

@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <any>
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -66,6 +67,7 @@ namespace host {
 
 class Core;
 struct Incarnation;
+class Watch;
 
 /// One ECALL under way.
 struct Activation {
@@ -80,8 +82,10 @@ struct Activation {
   Fault fault{};                       ///< the last exception
   std::exception_ptr exception;        ///< what an OCALL threw
   const ExceptionHandler* on_exception = nullptr;
-  std::any kept;         ///< the result of the last OCALL, until the enclave has copied it
-  std::any allocations;  ///< what the enclave asked for
+  std::optional<std::chrono::steady_clock::time_point> deadline;
+  Watch* watch = nullptr;  ///< with a deadline
+  std::any kept;           ///< the result of the last OCALL, until the enclave has copied it
+  std::any allocations;    ///< what the enclave asked for
 };
 
 /// Serves one OCALL; `words` is the host's memory. May throw.
@@ -197,13 +201,15 @@ class Enclave {
     constexpr std::size_t number = I::Inside::template index<F>();
     static_assert(number < I::Inside::kCount, "the interface has no such ECALL");
     const typename Call::Parameters parameters{std::forward<A>(arguments)...};
+    std::optional<std::chrono::steady_clock::time_point> deadline;
+    if (time_limit_) deadline = std::chrono::steady_clock::now() + *time_limit_;
     if (restore_ == nullptr) {
       host::Port port;
-      return call_once<Call>(number, parameters, port);
+      return call_once<Call>(number, parameters, port, deadline);
     }
     host::RepeatingPort port;
     for (int i = 0;; ++i) {
-      auto result = call_once<Call>(number, parameters, port);
+      auto result = call_once<Call>(number, parameters, port, deadline);
       if (result || result.error().code != Code::kEnclaveLost || i == host::kMaxRepeats) return result;
       if (const auto rebuilt = rebuild(*restore_); !rebuilt) return std::unexpected(rebuilt.error());
       port.put_back();
@@ -252,6 +258,18 @@ class Enclave {
     return result;
   }
 
+  /// A handle to the same enclave, whose calls end with Code::kDeadline when they take longer than that, with
+  /// all calls that they lead to, wherever they are but in a host's function; that one is waited for. A call
+  /// that has begun is ended as by an exception that nobody handles: without SURVIVE_FAULTS it is the
+  /// enclave's last. What it has locked stays locked, and what it has allocated is lost.
+  [[nodiscard]] Enclave with_deadline(std::chrono::nanoseconds limit) const {
+    Enclave result = *this;
+    // Beyond a century is none, and could not be added to a clock.
+    constexpr std::chrono::hours kCentury{100 * 365 * 24};
+    result.time_limit_ = limit < kCentury ? limit : kCentury;
+    return result;
+  }
+
   /// ELRANGE's first address.
   [[nodiscard]] std::uint64_t base() const noexcept { return host::base_of(*core_); }
   /// ELRANGE's size in bytes, a power of two.
@@ -271,13 +289,15 @@ class Enclave {
   explicit Enclave(std::shared_ptr<host::Core> core) : core_(std::move(core)) {}
 
   template <typename Call, typename Port>
-  auto call_once(std::size_t number, const typename Call::Parameters& parameters, Port& port) const ->
+  auto call_once(std::size_t number, const typename Call::Parameters& parameters, Port& port,
+                 std::optional<std::chrono::steady_clock::time_point> deadline) const ->
       typename host::Outcome<typename Call::Result>::type {
     std::array<std::uint64_t, Call::kWords> words;
     Call::In::encode(parameters, words.data(), port);
     host::Activation activation;
     activation.on_exception = on_exception_.get();
     activation.another_tcs = another_tcs_;
+    activation.deadline = deadline;
     if (const Error error =
             host::invoke(*core_, activation, static_cast<std::uint32_t>(number), words.data());
         error.code != Code::kOk) {
@@ -294,6 +314,7 @@ class Enclave {
   std::shared_ptr<const ExceptionHandler> on_exception_;
   std::shared_ptr<const Restore> restore_;
   bool another_tcs_ = false;
+  std::optional<std::chrono::nanoseconds> time_limit_;
 };
 
 }  // namespace enclume

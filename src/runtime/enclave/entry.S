@@ -45,6 +45,8 @@ enclume_entry:
 	je	.Lreturn
 	cmp	$ENCLUME_COMMAND_EXCEPTION, %edi
 	je	.Lrefuse
+	cmp	$ENCLUME_COMMAND_CANCEL, %edi
+	je	.Lrefuse
 
 	/* An ECALL: below what this thread was doing when it left, if it was. */
 	mov	%fs:ENCLUME_TB_STACK_LIMIT, %r10
@@ -97,13 +99,16 @@ enclume_entry:
 	mov	%r10, %fs:ENCLUME_TB_CANARY
 	jmp	.Lhave_stack
 
-	/* Entered above what runs on this thread: it has been interrupted, and only an exception is a reason. */
+	/* Entered above what runs on this thread: it has been interrupted. An exception is a reason, if there was one; so
+	 * is a deadline, which the host may say whenever it likes. */
 .Lnot_level:
-	cmp	$ENCLUME_COMMAND_EXCEPTION, %edi
-	jne	.Lrefuse
 	mov	%fs:ENCLUME_TB_LEVEL, %r10
 	inc	%r10
 	cmp	%rax, %r10
+	jne	.Lrefuse
+	cmp	$ENCLUME_COMMAND_CANCEL, %edi
+	je	.Lpick_stack
+	cmp	$ENCLUME_COMMAND_EXCEPTION, %edi
 	jne	.Lrefuse
 	/* EXITINFO.VALID of the frame below: the processor's word that it was an exception. */
 	lea	__ehdr_start(%rip), %r11
@@ -113,6 +118,7 @@ enclume_entry:
 	mov	-SSA_EXITINFO_FROM_END(%r11), %r8d
 	test	%r8d, %r8d
 	jns	.Lrefuse
+.Lpick_stack:
 	/* On the alternate stack; if this interrupts a handler, below that, or where it has left none, on the page that
 	 * is kept for ending it. */
 	lea	__ehdr_start(%rip), %r10
@@ -270,6 +276,9 @@ enclume_finish_exception:
 	ud2
 	.cfi_endproc
 	.size	enclume_finish_exception, . - enclume_finish_exception
+	.globl	enclume_entry_end
+	.hidden	enclume_entry_end
+enclume_entry_end:
 
 	.section .rodata, "a", @progbits
 	.balign	64

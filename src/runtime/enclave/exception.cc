@@ -15,6 +15,8 @@ extern "C" {
 [[gnu::visibility("hidden"), noreturn]] void enclume_finish() noexcept;
 [[gnu::visibility("hidden"), noreturn]] void enclume_finish_exception() noexcept;
 [[gnu::visibility("hidden")]] void enclume_guard_return() noexcept;
+[[gnu::visibility("hidden")]] extern const char enclume_entry[];
+[[gnu::visibility("hidden")]] extern const char enclume_entry_end[];
 [[gnu::visibility("hidden")]] extern const char enclume_accept_instruction[];
 [[gnu::visibility("hidden")]] extern const char enclume_accept_end[];
 }
@@ -48,6 +50,8 @@ std::atomic<bool> crashed = false;
 HandlerNode* first_enclave_handler = nullptr;
 std::atomic_flag enclave_handlers_locked = ATOMIC_FLAG_INIT;
 thread_local HandlerState state;
+// The call that is being given up has had its time.
+thread_local bool is_over_time = false;
 
 class Lock {
  public:
@@ -57,6 +61,9 @@ class Lock {
   ~Lock() { enclave_handlers_locked.clear(std::memory_order_release); }
   Lock(const Lock&) = delete;
   Lock& operator=(const Lock&) = delete;
+
+ private:
+  const Critical critical_;
 };
 
 SavedState& saved_at(std::uint64_t cssa) {
@@ -177,6 +184,7 @@ bool grow_stack(const Exception& exception) {
       *exception.address >= thread.stack_bottom) {
     return false;
   }
+  const Critical critical;  // a page that is accepted is one of the stack
   const std::uint64_t page = *exception.address & ~(edge::kPageSize - 1);
   const std::uint64_t ahead = kStackGrowth - edge::kPageSize;
   const std::uint64_t to = page - thread.stack_limit < ahead ? thread.stack_limit : page - ahead;
@@ -212,7 +220,10 @@ void end_interrupted(std::uint64_t cssa) noexcept;
 // Where a call goes on that an exception has ended: on its own stack, of which all but its beginning is dead.
 [[noreturn]] void give_up_call() noexcept {
   forget_handlers();
-  tell_host(ENCLUME_EXIT_DONE, static_cast<std::uint64_t>(Code::kFault));
+  this_thread().critical = 0;
+  const Code code = is_over_time ? Code::kDeadline : Code::kFault;
+  is_over_time = false;
+  tell_host(ENCLUME_EXIT_DONE, static_cast<std::uint64_t>(code));
   enclume_finish();
 }
 
@@ -227,7 +238,9 @@ void end_interrupted(std::uint64_t cssa) noexcept;
 // Makes what was interrupted at `cssa` − 1 give up when it is resumed. Its EntryFrame is the one outside this
 // entry's.
 void end_interrupted(std::uint64_t cssa) noexcept {
-  if (this_entry()->context != 0) {
+  // There may have been no exception, and of those before it nobody asks any more.
+  const bool is_by_exception = this_thread().reserved[0] == 0 || !is_over_time;
+  if (is_by_exception && this_entry()->context != 0) {
     dump(exception_of(saved_at(cssa)), cssa - 1, this_context().offer.dumps);
   }
   Registers& registers = saved_at(cssa).registers;
@@ -267,6 +280,30 @@ bool handle_exception(std::uint64_t cssa, bool just_end) noexcept {
   }
   end_interrupted(cssa);
   return true;
+}
+
+bool cancel(std::uint64_t cssa) noexcept {
+  const edge::ThreadBlock& thread = this_thread();
+  const std::uint64_t interrupted = this_entry()->outer;
+  if (thread.reserved[0] == 0 || thread.critical != 0 || interrupted == 0 ||
+      reinterpret_cast<const edge::EntryFrame*>(interrupted)->context == 0) {
+    return false;
+  }
+  // On the way in or out, where thread block and frames are in between.
+  const std::uint64_t rip = saved_at(cssa).registers.rip;
+  if (rip >= address_of(enclume_entry) && rip < address_of(enclume_entry_end)) return false;
+  is_over_time = true;
+  end_interrupted(cssa);
+  return true;
+}
+
+void end_over_time() noexcept {
+  const edge::ThreadBlock& thread = this_thread();
+  if (thread.reserved[0] == 0 || thread.critical != 0) return;
+  is_over_time = true;
+  if (thread.level != 0) give_up_handling();
+  if ((enclume_config.flags & edge::kFlagSurviveFaults) == 0) crashed = true;
+  give_up_call();
 }
 
 void add_thread_handler(HandlerNode& node) noexcept {

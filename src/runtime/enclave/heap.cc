@@ -140,6 +140,7 @@ class Heap {
     Lock& operator=(const Lock&) = delete;
 
    private:
+    const Critical critical_;
     Heap& heap_;
   };
 

@@ -2,6 +2,7 @@
 // What the enclave knows of itself: its image, its layout, the thread that it runs on.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 #include "enclume/edge/abi.h"
@@ -82,6 +83,28 @@ struct EntryContext {
 /// changed so that ERESUME goes on as somebody has decided; `just_end`: nobody is asked. False: nothing can
 /// be done.
 [[nodiscard]] bool handle_exception(std::uint64_t cssa, bool just_end) noexcept;
+/// Ends what was interrupted at `cssa` − 1 because its time is over, as handle_exception() ends it with
+/// nobody asked. False: it is where it must not be left.
+[[nodiscard]] bool cancel(std::uint64_t cssa) noexcept;
+/// Ends the call from where it is, because its time is over; returns if it must not be left there.
+void end_over_time() noexcept;
+
+/// While it exists the call is not ended by a deadline: something of the runtime's own, such as a lock, would
+/// be left halfway.
+class Critical {
+ public:
+  Critical() noexcept {
+    this_thread().critical = this_thread().critical + 1;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+  }
+  ~Critical() {
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    this_thread().critical = this_thread().critical - 1;
+  }
+  Critical(const Critical&) = delete;
+  Critical& operator=(const Critical&) = delete;
+};
+
 /// The handlers and guards of this thread that an exception would ask now.
 [[nodiscard]] HandlerState handler_state() noexcept;
 /// Whether an exception that nobody handled has ended the enclave.

@@ -74,6 +74,10 @@ void enclume_serve(std::uint32_t command, std::uint64_t mailbox, std::uint64_t a
     if (reachable && handle_exception(cssa, argument == 1)) report(mailbox, ENCLUME_EXIT_RESUME, 0);
     enclume_finish_exception();
   }
+  if (command == ENCLUME_COMMAND_CANCEL) {
+    if (reachable) report(mailbox, ENCLUME_EXIT_RESUME, cancel(cssa) ? 0 : 1);
+    enclume_finish_exception();
+  }
   if (!reachable) return;
   const Code code = command == ENCLUME_COMMAND_START  ? start(argument, context.offer.words)
                     : command == ENCLUME_COMMAND_CALL ? call(argument, context.offer)
@@ -89,6 +93,7 @@ Code leave(std::uint32_t number, std::uint64_t words, std::uint64_t scratch_used
   const std::uint64_t out[4] = {ENCLUME_EXIT_OCALL, number, words, scratch_used};
   copy_out(this_entry()->mailbox + offsetof(edge::Mailbox, exit), out, sizeof out);
   const std::uint64_t status = enclume_leave();
+  if (status == static_cast<std::uint64_t>(Code::kDeadline)) end_over_time();
   return status <= static_cast<std::uint64_t>(Code::kLast) ? static_cast<Code>(status) : Code::kBadResult;
 }
 

@@ -23,6 +23,7 @@ class QueueLock {
   QueueLock& operator=(const QueueLock&) = delete;
 
  private:
+  const Critical critical_;
   WaitQueue& queue_;
 };
 
@@ -44,57 +45,82 @@ bool take_first(WaitQueue& queue, std::uint32_t& thread) noexcept {
   return true;
 }
 
-// Sleeps until woken: this thread's events are counted by the host, so one that comes first is not lost.
-// False: the time is over, or so the host says.
-bool sleep(std::uint64_t nanoseconds) noexcept {
+enum class Slept {
+  kWoken,     // or for nothing
+  kTimeout,   // or so the host says
+  kCallOver,  // the call has had its time: out of the queue, and end it
+};
+
+// This thread's event is kept by the host if it comes first, so it is not lost. In a critical section.
+Slept sleep(std::uint64_t nanoseconds) noexcept {
   std::uint64_t word = nanoseconds;
-  if (call_host(ENCLUME_OCALL_SLEEP, word) != Code::kOk) {
+  const Code code = call_host(ENCLUME_OCALL_SLEEP, word);
+  if (code == Code::kDeadline) return Slept::kCallOver;
+  if (code != Code::kOk) {
     // A host that doesn't let it sleep: it goes on looking.
     __builtin_ia32_pause();
-    return nanoseconds == kForever;
+    return nanoseconds == kForever ? Slept::kWoken : Slept::kTimeout;
   }
-  return word == 0;
+  return word == 0 ? Slept::kWoken : Slept::kTimeout;
+}
+
+// Whoever called is in no queue any more.
+void abandon_call() noexcept {
+  this_thread().critical = 0;
+  end_over_time();
 }
 
 void wake(std::uint32_t thread) noexcept {
+  const Critical critical;
   std::uint64_t word = thread;
   // A host that doesn't wake it can't be helped.
   static_cast<void>(call_host(ENCLUME_OCALL_WAKE, word));
 }
 
-void wait_until_woken(const Waiter& waiter) noexcept {
-  while (!waiter.is_woken.load(std::memory_order_acquire)) static_cast<void>(sleep(kForever));
+// False: it was not in the queue any more, that is, woken.
+bool remove(WaitQueue& queue, Waiter& waiter) noexcept {
+  const QueueLock lock(queue);
+  Waiter* before = nullptr;
+  for (Waiter* at = queue.first; at != nullptr; before = at, at = at->next) {
+    if (at != &waiter) continue;
+    (before == nullptr ? queue.first : before->next) = waiter.next;
+    if (queue.last == &waiter) queue.last = before;
+    waiter.is_woken.store(true, std::memory_order_relaxed);
+    return true;
+  }
+  return false;
 }
 
 }  // namespace
 
 Waiting::Waiting(WaitQueue& queue) noexcept : queue_(queue) {
+  // Until the end: somebody in the enclave knows where this thread's stack is.
+  ++this_thread().critical;
   self_.thread = static_cast<std::uint32_t>(this_thread().seed_index);
   const QueueLock lock(queue_);
   append(queue_, self_);
 }
 
 Waiting::~Waiting() {
-  if (!self_.is_woken.load(std::memory_order_acquire)) leave_queue();
-}
-
-bool Waiting::leave_queue() noexcept {
-  const QueueLock lock(queue_);
-  Waiter* before = nullptr;
-  for (Waiter* at = queue_.first; at != nullptr; before = at, at = at->next) {
-    if (at != &self_) continue;
-    (before == nullptr ? queue_.first : before->next) = self_.next;
-    if (queue_.last == &self_) queue_.last = before;
-    self_.is_woken.store(true, std::memory_order_relaxed);
-    return true;
-  }
-  return false;
+  if (!self_.is_woken.load(std::memory_order_acquire)) remove(queue_, self_);
+  --this_thread().critical;
 }
 
 bool Waiting::wait(std::uint64_t nanoseconds) noexcept {
   while (!self_.is_woken.load(std::memory_order_acquire)) {
-    // Who has been notified at the last moment must say so, or nobody would act on it.
-    if (!sleep(nanoseconds) && nanoseconds != kForever) return !leave_queue();
+    switch (sleep(nanoseconds)) {
+      case Slept::kWoken:
+        break;
+      case Slept::kTimeout:
+        // Who has been notified at the last moment must say so, or nobody would act on it.
+        if (nanoseconds != kForever) return !remove(queue_, self_);
+        break;
+      case Slept::kCallOver:
+        // The same: then it is for the next one.
+        if (!remove(queue_, self_)) wake_first(queue_);
+        abandon_call();
+        break;
+    }
   }
   return true;
 }
@@ -116,6 +142,7 @@ void Mutex::lock_slowly() noexcept {
     if (state_.load(std::memory_order_relaxed) == State::kFree && try_lock()) return;
     __builtin_ia32_pause();
   }
+  const Critical critical;
   Waiter self;
   self.thread = static_cast<std::uint32_t>(this_thread().seed_index);
   for (;;) {
@@ -127,7 +154,11 @@ void Mutex::lock_slowly() noexcept {
       self.is_woken.store(false, std::memory_order_relaxed);
       append(waiters_, self);
     }
-    wait_until_woken(self);
+    while (!self.is_woken.load(std::memory_order_acquire)) {
+      if (sleep(kForever) != Slept::kCallOver) continue;
+      if (!remove(waiters_, self)) wake_first(waiters_);
+      abandon_call();
+    }
   }
 }
 

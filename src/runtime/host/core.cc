@@ -15,6 +15,7 @@
 
 #include "enclume/host/vdso_symbol.h"
 #include "runtime/edge/sgx.h"
+#include "runtime/host/deadlines.h"
 #include "runtime/host/dump.h"
 
 namespace enclume::host {
@@ -77,12 +78,34 @@ std::uint64_t allocate(Activation& activation, std::uint64_t bytes) {
   return reinterpret_cast<std::uint64_t>(block);
 }
 
+// What an enclave has said as it leaves, or half of it: an exception may come before it has left.
+struct Said {
+  std::uint64_t exit, value, out_words, scratch_used;
+};
+
+Said said(const edge::Mailbox& mailbox) noexcept {
+  return {mailbox.exit, mailbox.value, mailbox.out_words, mailbox.scratch_used};
+}
+
+void say_again(edge::Mailbox& mailbox, const Said& words) noexcept {
+  mailbox.exit = words.exit;
+  mailbox.value = words.value;
+  mailbox.out_words = words.out_words;
+  mailbox.scratch_used = words.scratch_used;
+}
+
 // What the loop around the vDSO function knows.
 struct Call : Entry {
   Activation* activation = nullptr;
-  bool handling = false;  // the enclave has been asked to look at an exception
+  // Exceptions that the enclave has been asked to look at, one within the other: what it was saying when each
+  // came.
+  std::array<Said, edge::kMaxFrames> interrupted;  // not cleared, for each call would pay for it
+  std::size_t handling = 0;
   Error error{};
   bool tcs_is_lost = false;
+  // Asked to end what was interrupted; by a mailbox of its own, since that may be just filling the other.
+  bool cancelling = false;
+  edge::Mailbox cancel_mailbox{};
 };
 
 Code serve_ocall(Activation& activation) noexcept {
@@ -112,8 +135,20 @@ Code serve_ocall(Activation& activation) noexcept {
   }
 }
 
+bool is_over(const Activation& activation) noexcept {
+  return activation.watch != nullptr && activation.watch->is_over();
+}
+
+Code serve_in_time(Activation& activation) noexcept {
+  // The runtime's own are served all the same: other threads may wait for it.
+  const bool is_own = activation.mailbox.value >= ENCLUME_OCALL_ALLOCATE;
+  const Code code = is_own || !is_over(activation) ? serve_ocall(activation) : Code::kDeadline;
+  return is_over(activation) ? Code::kDeadline : code;
+}
+
 std::uint32_t enter_with(Call& call, std::uint64_t command, std::uint64_t argument) noexcept {
   call.rdi = command;
+  call.rsi = reinterpret_cast<std::uint64_t>(&call.activation->mailbox);
   call.rdx = argument;
   call.activation->mailbox.exit = ENCLUME_EXIT_REFUSED;
   return edge::kEenter;
@@ -129,15 +164,50 @@ OnException ask_host(Activation& activation, const sgx_enclave_run& run) noexcep
   }
 }
 
+// Whether the thread could not go in because of a deadline, its own or one of the calls around it. It can
+// now.
+bool was_shut_out(const Activation& activation, const sgx_enclave_run& run) noexcept {
+  bool result = false;
+  for (const Activation* at = &activation; at != nullptr; at = at->outer) {
+    if (at->watch != nullptr && at->watch->tcs_address() == run.tcs) result = at->watch->open() || result;
+  }
+  return result;
+}
+
+// The call has had its time, and is not in the enclave now.
+std::uint32_t end_of_time(Call& call) noexcept {
+  if (call.run->function == edge::kEresume && !call.cancelling) {
+    call.cancelling = true;
+    call.rdi = ENCLUME_COMMAND_CANCEL;
+    call.rsi = reinterpret_cast<std::uint64_t>(&call.cancel_mailbox);
+    return edge::kEenter;
+  }
+  if (call.run->function == edge::kEresume) return edge::kEresume;
+  if (call.rdi == ENCLUME_COMMAND_CALL) {  // has not begun
+    call.error = Error(Code::kDeadline);
+    return 0;
+  }
+  if (call.rdi == ENCLUME_COMMAND_RETURN) call.rdx = static_cast<std::uint64_t>(Code::kDeadline);
+  return edge::kEenter;
+}
+
 // After an exception.
 std::uint32_t look_at_fault(Call& call) noexcept {
   Activation& activation = *call.activation;
+  constexpr std::uint16_t kPageFault = 14;
   const Fault fault{call.run->exception_vector, call.run->exception_error_code, call.run->exception_addr};
+  if (fault.vector == kPageFault && fault.address == call.run->tcs && was_shut_out(activation, *call.run)) {
+    return end_of_time(call);
+  }
   if (call.run->function == edge::kEenter) {
     // EENTER itself. Its page fault says that the pages are gone; #GP that the TCS is used up or never was
     // one.
-    constexpr std::uint16_t kPageFault = 14;
-    if (call.handling) {
+    if (call.cancelling && fault.vector != kPageFault) {
+      // An exception's handling has the last frame at the moment: another time.
+      call.cancelling = false;
+      return edge::kEresume;
+    }
+    if (call.handling != 0) {
       call.tcs_is_lost = true;
       call.error = Error(Code::kFault, activation.fault);
     } else {
@@ -149,10 +219,16 @@ std::uint32_t look_at_fault(Call& call) noexcept {
     }
     return 0;
   }
-  if (!call.handling) activation.fault = fault;
+  if (call.handling == 0) activation.fault = fault;
   const OnException wish = ask_host(activation, *call.run);
   if (wish == OnException::kResume) return edge::kEresume;
-  call.handling = true;
+  // There are as many as frames, if the enclave is one of this runtime.
+  if (call.handling == call.interrupted.size()) {
+    call.tcs_is_lost = true;
+    call.error = Error(Code::kFault, activation.fault);
+    return 0;
+  }
+  call.interrupted[call.handling++] = said(activation.mailbox);
   if (activation.core->wants_dumps()) activation.mailbox.dumps = offer_dumps();
   return enter_with(call, ENCLUME_COMMAND_EXCEPTION, wish == OnException::kEndCall ? 1 : 0);
 }
@@ -165,6 +241,11 @@ std::uint32_t next_step(Entry* entry) noexcept {
     return 0;
   }
   if (call.run->function != edge::kEexit) return look_at_fault(call);
+  if (call.cancelling) {
+    // It ends when it goes on; or it was where it can't be left, and there will be another attempt.
+    call.cancelling = false;
+    return edge::kEresume;
+  }
   switch (activation.mailbox.exit) {
     case ENCLUME_EXIT_DONE: {
       const std::uint64_t value = activation.mailbox.value;
@@ -174,7 +255,7 @@ std::uint32_t next_step(Entry* entry) noexcept {
       return 0;
     }
     case ENCLUME_EXIT_OCALL: {
-      const Code code = serve_ocall(activation);
+      const Code code = serve_in_time(activation);
       if (activation.tcs_lost_in == activation.incarnation) {
         call.tcs_is_lost = true;
         call.error = Error(Code::kFault, activation.fault);
@@ -183,13 +264,16 @@ std::uint32_t next_step(Entry* entry) noexcept {
       return enter_with(call, ENCLUME_COMMAND_RETURN, static_cast<std::uint64_t>(code));
     }
     case ENCLUME_EXIT_RESUME:
-      call.handling = false;
-      return edge::kEresume;
+      if (call.handling != 0) {
+        say_again(activation.mailbox, call.interrupted[--call.handling]);
+        return edge::kEresume;
+      }
+      [[fallthrough]];
     default:
       // An exception that the enclave can't or won't look at leaves the TCS where it was interrupted, for
       // good.
-      call.tcs_is_lost = call.handling;
-      call.error = call.handling ? Error(Code::kFault, activation.fault) : Error(Code::kRefused);
+      call.tcs_is_lost = call.handling != 0;
+      call.error = call.handling != 0 ? Error(Code::kFault, activation.fault) : Error(Code::kRefused);
       return 0;
   }
 }
@@ -281,6 +365,15 @@ Error Core::rebuild(const std::function<Error()>& restore) {
 
 Error Core::invoke(Activation& activation, std::uint32_t command, std::uint64_t argument,
                    std::uint64_t words) {
+  // The time of a call is that of those within it.
+  if (thread.innermost != nullptr && thread.innermost->deadline &&
+      (!activation.deadline || *activation.deadline > *thread.innermost->deadline)) {
+    activation.deadline = thread.innermost->deadline;
+  }
+  if (activation.deadline) {
+    if (*activation.deadline <= Clock::now()) return Error(Code::kDeadline);
+    watch_deadlines();
+  }
   // A call that one of our OCALLs makes goes in by the TCS that has left by it, if it wants no other.
   Activation* outer = thread.innermost;
   while (outer != nullptr && outer->core != this) outer = outer->outer;
@@ -295,11 +388,19 @@ Error Core::invoke(Activation& activation, std::uint32_t command, std::uint64_t 
   } else if (when_busy_ == WhenBusy::kFail || outer != nullptr) {
     return Error(Code::kNoThread);
   } else {
-    activation.tcs = pool_.take(thread.last_tcs);
+    const auto taken = pool_.take(thread.last_tcs, activation.deadline);
+    if (!taken) return Error(Code::kDeadline);
+    activation.tcs = *taken;
   }
   if (same == nullptr) activation.incarnation = &incarnations_.by(activation.tcs);
 
   activation.core = this;
+  std::optional<Watch> watch;
+  if (activation.deadline) {
+    watch.emplace(*activation.deadline, *activation.incarnation, activation.tcs,
+                  tcs_address(*activation.incarnation, activation.tcs));
+    activation.watch = &*watch;
+  }
   sgx_enclave_run run{};
   run.tcs = tcs_address(*activation.incarnation, activation.tcs);
   activation.mailbox.words = words;
@@ -307,7 +408,6 @@ Error Core::invoke(Activation& activation, std::uint32_t command, std::uint64_t 
   Call call;
   call.function = function_;
   call.run = &run;
-  call.rsi = reinterpret_cast<std::uint64_t>(&activation.mailbox);
   call.next = next_step;
   call.activation = &activation;
   call.leaf = enter_with(call, command, argument);
@@ -315,6 +415,7 @@ Error Core::invoke(Activation& activation, std::uint32_t command, std::uint64_t 
     const Nested nested(activation);
     enclume_host_enter(&call);
   }
+  watch.reset();
   if (call.error.code == Code::kEnclaveLost) activation.incarnation->lose();
   const std::uint64_t base = activation.incarnation->enclave.base();
   Incarnation* const lost_in = call.tcs_is_lost ? activation.incarnation : activation.tcs_lost_in;
@@ -332,6 +433,8 @@ Error Core::invoke(Activation& activation, std::uint32_t command, std::uint64_t 
     pool_.give_back(activation.tcs);
   }
   if (call.error.code == Code::kFault) report_dump(base);
+  // Whose end came in the middle of another by an exception in a handler tells nothing of that.
+  if (call.error.code == Code::kDeadline) thread.dumps.reset();
   return call.error;
 }
 

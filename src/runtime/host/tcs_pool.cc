@@ -27,16 +27,18 @@ std::optional<std::uint32_t> TcsPool::try_take(std::uint32_t preferred) noexcept
   return std::nullopt;
 }
 
-std::uint32_t TcsPool::take(std::uint32_t preferred) noexcept {
-  if (const auto index = try_take(preferred)) return *index;
+std::optional<std::uint32_t> TcsPool::take(std::uint32_t preferred,
+                                           std::optional<Clock::time_point> until) noexcept {
+  if (const auto index = try_take(preferred)) return index;
   ++waiters_;
-  for (;;) {
+  for (bool in_time = true;;) {
     const std::uint32_t seen = returns_.load();
-    if (const auto index = try_take(preferred)) {
+    const auto index = try_take(preferred);
+    if (index || !in_time) {
       --waiters_;
-      return *index;
+      return index;
     }
-    returns_.wait(seen);
+    in_time = futex_wait(returns_, seen, until);
   }
 }
 
@@ -44,7 +46,7 @@ void TcsPool::give_back(std::uint32_t index) noexcept {
   free_[index / kBits].fetch_or(std::uint64_t{1} << index % kBits);
   if (waiters_.load() != 0) {
     ++returns_;
-    returns_.notify_one();
+    futex_wake_one(returns_);
   }
 }
 

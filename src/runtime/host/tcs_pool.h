@@ -9,6 +9,8 @@
 #include <memory>
 #include <optional>
 
+#include "runtime/host/futex.h"
+
 namespace enclume::host {
 
 class TcsPool {
@@ -17,8 +19,9 @@ class TcsPool {
 
   /// A free one, `preferred` if that is; nothing if none is.
   [[nodiscard]] std::optional<std::uint32_t> try_take(std::uint32_t preferred) noexcept;
-  /// Waits for one.
-  [[nodiscard]] std::uint32_t take(std::uint32_t preferred) noexcept;
+  /// Waits for one; nothing if there is none until then.
+  [[nodiscard]] std::optional<std::uint32_t> take(std::uint32_t preferred,
+                                                  std::optional<Clock::time_point> until) noexcept;
   void give_back(std::uint32_t index) noexcept;
   [[nodiscard]] bool is_free(std::uint32_t index) const noexcept {
     return (free_[index / kBits].load() >> index % kBits & 1) != 0;
