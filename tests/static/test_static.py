@@ -22,6 +22,15 @@ PROBES = {"static": os.environ["STATIC_PROBE"], "static-pie": os.environ["STATIC
 BUSYBOX = shutil.which("busybox")
 NOBODY = 65534
 OURS = ("LD_PRELOAD=", "ENCLUME_SETTINGS=")
+RUNS_ITS_STACK = """
+    #include <string.h>
+    int main(void) {
+      unsigned char code[] = {0xb8, 5, 0, 0, 0, 0xc3};
+      unsigned char stack[16];
+      memcpy(stack, code, sizeof code);
+      __asm__ volatile("" : : "r"(stack) : "memory");
+      return ((int (*)(void))(void *)stack)();
+    }"""
 
 
 class StaticTest(unittest.TestCase):
@@ -662,18 +671,9 @@ class BadInput(StaticTest):
         self.assertIn("must be loaded at 0x7ffff7d00000 to ", result.stderr)
 
     def test_an_executable_stack(self):
-        source = """
-            #include <string.h>
-            int main(void) {
-              unsigned char code[] = {0xb8, 5, 0, 0, 0, 0xc3};
-              unsigned char stack[16];
-              memcpy(stack, code, sizeof code);
-              __asm__ volatile("" : : "r"(stack) : "memory");
-              return ((int (*)(void))(void *)stack)();
-            }"""
         for flag, status in ("execstack", 5), ("noexecstack", -11):
             with self.subTest(flag):
-                program = self.cc("stack", source, "-static", f"-Wl,-z,{flag}")
+                program = self.cc("stack", RUNS_ITS_STACK, "-static", f"-Wl,-z,{flag}")
                 self.assertEqual(self.bare(program).returncode, status)
                 self.assertEqual(self.under(program).returncode, status)
 
@@ -729,15 +729,7 @@ class Odd(StaticTest):
         self.assertEqual((under.returncode, under.stderr), (16, ""))
 
     def test_an_executable_stack(self):
-        self.check("""
-            #include <string.h>
-            int main(void) {
-              unsigned char code[] = {0xb8, 5, 0, 0, 0, 0xc3};
-              unsigned char stack[16];
-              memcpy(stack, code, sizeof code);
-              __asm__ volatile("" : : "r"(stack) : "memory");
-              return ((int (*)(void))(void *)stack)();
-            }""", ["-Wl,-z,execstack"], 5)
+        self.check(RUNS_ITS_STACK, ["-Wl,-z,execstack"], 5)
 
     def test_every_descriptor_closed_and_used_again(self):
         self.check("""
