@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-# cmake -DPROGRAM=... -DOUTPUT=... -DPREFIX=... -DLAUNCHER=a;b;c -DLABELS=... -DTIMEOUT=... -P discover.cmake
+# cmake -DPROGRAM=... -DOUTPUT=... -DPREFIX=... -DLAUNCHER=a;b;c -DLABELS=... -DTIMEOUT=... [-DFILTER=...] -P discover.cmake
 #
 # Asks a GoogleTest program, without the launcher, for its tests, and writes a ctest file that runs each of them
 # in a process of its own behind the launcher. gtest_discover_tests would need the launcher at build time.
 cmake_policy(SET CMP0057 NEW)  # IN_LIST
-execute_process(COMMAND ${PROGRAM} --gtest_list_tests OUTPUT_VARIABLE listing RESULT_VARIABLE status)
+if(NOT FILTER)
+  set(FILTER *)
+endif()
+execute_process(COMMAND ${PROGRAM} --gtest_list_tests --gtest_filter=${FILTER} OUTPUT_VARIABLE listing RESULT_VARIABLE status)
 if(NOT status EQUAL 0)
   message(FATAL_ERROR "${PROGRAM} --gtest_list_tests: ${status}")
 endif()
