@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include "enclume/enclave/enclave.h"
+#include "enclume/enclave/exception.h"
 #include "enclume/enclave/sealing.h"
 #include "enclume/enclave/sync.h"
 #include "runtime_calls.h"
@@ -57,6 +58,23 @@ bool unseal(std::uint64_t times) {
   bool good = seal_once();
   while (times-- != 0) good = enclume::unseal(sealed, {}, data).has_value() && good;
   return good;
+}
+
+std::uint64_t divide_by_zero(std::uint64_t times) {
+  static std::uint64_t handled;
+  handled = 0;
+  const enclume::ThreadHandler handler([](enclume::Exception& exception) {
+    constexpr std::uint8_t kDivideError = 0;
+    if (exception.vector != kDivideError) return enclume::Verdict::kPassOn;
+    ++handled;
+    exception.registers.rcx = 1;
+    return enclume::Verdict::kResume;
+  });
+  while (times-- != 0) {
+    std::uint64_t low = 1, high = 0, divisor = 0;
+    asm volatile("divq %%rcx" : "+a"(low), "+d"(high), "+c"(divisor) : : "cc");
+  }
+  return handled;
 }
 
 }  // namespace runtime_calls
