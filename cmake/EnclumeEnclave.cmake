@@ -32,6 +32,21 @@ if(NOT TARGET enclume_enclave_flags)
   target_compile_features(enclume_enclave_flags INTERFACE cxx_std_23)
 endif()
 
+# Of the C++ library's compiled half an enclave gets what stands alone: trees, hash tables, lists. Whatever of it wants
+# exceptions or files remains an error of the linker. Of the compiler's own library it gets what instructions are made
+# of that the processor lacks: 128-bit division, say.
+if(NOT DEFINED ENCLUME_COMPILED_LIBRARIES)
+  execute_process(COMMAND ${CMAKE_CXX_COMPILER} -print-file-name=libstdc++.a OUTPUT_VARIABLE enclume_cxx_library
+                  OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  execute_process(COMMAND ${CMAKE_CXX_COMPILER} -print-libgcc-file-name OUTPUT_VARIABLE enclume_compiler_library
+                  OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  if(NOT IS_ABSOLUTE "${enclume_cxx_library}")
+    set(enclume_cxx_library "")
+    message(STATUS "No libstdc++.a: <map>, <set>, <list> and unordered containers can't be used in enclaves")
+  endif()
+  set(ENCLUME_COMPILED_LIBRARIES ${enclume_cxx_library} ${enclume_compiler_library} CACHE INTERNAL "")
+endif()
+
 # Where this file is: beside the link script and the notes when installed, in cmake/ of the sources else.
 if(EXISTS ${CMAKE_CURRENT_LIST_DIR}/enclave.ld)
   set(ENCLUME_ENCLAVE_DIRECTORY ${CMAKE_CURRENT_LIST_DIR} CACHE INTERNAL "")
@@ -107,7 +122,7 @@ function(enclume_add_enclave name)
 ")
   set(linker_script ${ENCLUME_ENCLAVE_DIRECTORY}/enclave.ld)
   add_executable(${name} ${ARG_SOURCES} ${notes})
-  target_link_libraries(${name} PRIVATE ${ARG_LINK} enclume::enclave)
+  target_link_libraries(${name} PRIVATE ${ARG_LINK} enclume::enclave ${ENCLUME_COMPILED_LIBRARIES})
   set_property(TARGET ${name} APPEND PROPERTY LINK_DEPENDS ${linker_script})
   target_link_options(${name} PRIVATE
     -nostdlib -static-pie -Wl,-T,${linker_script} -Wl,--build-id=none -Wl,--gc-sections -Wl,-z,noexecstack

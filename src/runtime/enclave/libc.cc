@@ -26,10 +26,14 @@ void* memcpy(void* to, const void* from, std::size_t bytes) {
 void* memmove(void* to, const void* from, std::size_t bytes) {
   auto* out = static_cast<unsigned char*>(to);
   const auto* in = static_cast<const unsigned char*>(from);
-  if (out - in >= static_cast<std::ptrdiff_t>(bytes) || out < in) {
-    // Ascending is right, if it is done in steps no longer than the distance.
-    while (bytes-- != 0) *out++ = *in++;
-    return to;
+  // Ascending is right unless the target begins within the source.
+  if (reinterpret_cast<std::uintptr_t>(out) - reinterpret_cast<std::uintptr_t>(in) >= bytes) {
+    return memcpy(to, from, bytes);
+  }
+  for (; bytes >= 8; bytes -= 8) {
+    std::uint64_t word;
+    __builtin_memcpy(&word, in + bytes - 8, 8);
+    __builtin_memcpy(out + bytes - 8, &word, 8);
   }
   while (bytes-- != 0) out[bytes] = in[bytes];
   return to;
@@ -81,6 +85,24 @@ char* strcpy(char* to, const char* from) {
     to[i] = from[i];
     if (from[i] == 0) return to;
   }
+}
+
+char* strncpy(char* to, const char* from, std::size_t bytes) {
+  std::size_t i = 0;
+  for (; i < bytes && from[i] != 0; ++i) to[i] = from[i];
+  for (; i < bytes; ++i) to[i] = 0;
+  return to;
+}
+
+char* strncat(char* to, const char* from, std::size_t limit) {
+  char* out = to + strlen(to);
+  for (; limit != 0 && *from != 0; --limit) *out++ = *from++;
+  *out = 0;
+  return to;
+}
+
+char* strcat(char* to, const char* from) {
+  return strncat(to, from, SIZE_MAX);
 }
 
 // An exception that ends the call, and that a handler or a debugger sees where it happens.

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <memory>
 #include <new>
 
 void* operator new(std::size_t bytes) {
@@ -65,6 +66,15 @@ const nothrow_t nothrow{};
 [[gnu::noreturn]] void __throw_bad_array_new_length() {
   abort();
 }
+[[gnu::noreturn]] void __throw_bad_cast() {
+  abort();
+}
+[[gnu::noreturn]] void __throw_bad_exception() {
+  abort();
+}
+[[gnu::noreturn]] void __throw_bad_typeid() {
+  abort();
+}
 [[gnu::noreturn]] void __throw_bad_optional_access() {
   abort();
 }
@@ -86,11 +96,28 @@ const nothrow_t nothrow{};
 [[gnu::noreturn]] void __throw_out_of_range_fmt(const char*, ...) {
   abort();
 }
+[[gnu::noreturn]] void __throw_domain_error(const char*) {
+  abort();
+}
+[[gnu::noreturn]] void __throw_range_error(const char*) {
+  abort();
+}
+[[gnu::noreturn]] void __throw_overflow_error(const char*) {
+  abort();
+}
+[[gnu::noreturn]] void __throw_underflow_error(const char*) {
+  abort();
+}
 [[gnu::noreturn]] void __throw_system_error(int) {
   abort();
 }
 [[gnu::noreturn]] void __throw_runtime_error(const char*) {
   abort();
+}
+
+// Without RTTI, make_shared's own type_info is known by its address, and never by this.
+bool _Sp_make_shared_tag::_S_eq(const type_info&) noexcept {
+  return false;
 }
 }  // namespace std
 
@@ -109,6 +136,12 @@ extern "C" {
 [[gnu::noreturn]] void __cxa_pure_virtual() {
   std::abort();
 }
+[[gnu::noreturn]] void __cxa_deleted_virtual() {
+  std::abort();
+}
+
+// glibc's, by which libstdc++ spares atomic instructions. An enclave does not know how many threads come.
+char __libc_single_threaded = 0;
 
 int __cxa_guard_acquire(std::uint64_t* guard) {
   while (ready(guard).load(std::memory_order_acquire) == 0) {

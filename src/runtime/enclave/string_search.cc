@@ -3,10 +3,14 @@
 #define memchr enclume_declared_memchr
 #define strchr enclume_declared_strchr
 #define strrchr enclume_declared_strrchr
+#define strpbrk enclume_declared_strpbrk
+#define strstr enclume_declared_strstr
 #include <cstddef>
 #undef memchr
 #undef strchr
 #undef strrchr
+#undef strpbrk
+#undef strstr
 
 extern "C" {
 
@@ -30,6 +34,32 @@ char* strrchr(const char* text, int value) {
   for (;; ++text) {
     if (*text == static_cast<char>(value)) last = const_cast<char*>(text);
     if (*text == 0) return last;
+  }
+}
+
+std::size_t strcspn(const char* text, const char* rejected) {
+  std::size_t length = 0;
+  while (text[length] != 0 && strchr(rejected, text[length]) == nullptr) ++length;
+  return length;
+}
+
+std::size_t strspn(const char* text, const char* accepted) {
+  std::size_t length = 0;
+  while (text[length] != 0 && strchr(accepted, text[length]) != nullptr) ++length;
+  return length;
+}
+
+char* strpbrk(const char* text, const char* wanted) {
+  text += strcspn(text, wanted);
+  return *text != 0 ? const_cast<char*>(text) : nullptr;
+}
+
+char* strstr(const char* text, const char* wanted) {
+  for (;; ++text) {
+    std::size_t same = 0;
+    while (wanted[same] != 0 && text[same] == wanted[same]) ++same;
+    if (wanted[same] == 0) return const_cast<char*>(text);
+    if (text[same] == 0) return nullptr;
   }
 }
 }
