@@ -265,7 +265,7 @@ void serve(const Loaded& loaded, std::uint64_t requests, int rebuilds) {
       for (std::uint64_t number = 1; number <= requests || seen < rebuilds; ++number) {
         const auto state = enclave.call<add>(account, number, number * (account + 1));
         sum += number * (account + 1);
-        ASSERT_TRUE(state) << describe(state.error().code);
+        ASSERT_TRUE(state) << describe(state.error().code) << ", errno " << state.error().system;
         ASSERT_EQ(*state, (Account{number, sum}));
       }
     });
