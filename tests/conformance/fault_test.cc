@@ -77,6 +77,7 @@ INSTANTIATE_TEST_SUITE_P(
         Instruction{"Iret", PROBE_RAISE_IRET, kVectorUd}, Instruction{"MovDs", PROBE_RAISE_MOV_DS, kVectorUd},
         Instruction{"PopFs", PROBE_RAISE_POP_FS, kVectorUd},
         Instruction{"Vmcall", PROBE_RAISE_VMCALL, kVectorUd},
+        Instruction{"Vmmcall", PROBE_RAISE_VMMCALL, kVectorUd},
         Instruction{"Encls", PROBE_RAISE_ENCLS, kVectorUd}),
     [](const ::testing::TestParamInfo<Instruction>& tested) { return tested.param.name; });
 

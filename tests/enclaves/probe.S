@@ -841,6 +841,12 @@ enclume_probe_work:
 	.byte	0xcd, 4
 	next
 
+	raise	PROBE_RAISE_VMMCALL
+	mov	$0x7fff0000, %eax
+	site
+	.byte	0x0f, 0x01, 0xd9
+	next
+
 	.if	raise_count != PROBE_RAISE_COUNT
 	.error	"probe_abi.h names another number of instructions for PROBE_OP_RAISE"
 	.endif

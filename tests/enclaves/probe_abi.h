@@ -120,6 +120,7 @@
 #define PROBE_RAISE_RDFSBASE 43
 #define PROBE_RAISE_INT_3 44 /* in two bytes, as INT n */
 #define PROBE_RAISE_INT_4 45
-#define PROBE_RAISE_COUNT 46
+#define PROBE_RAISE_VMMCALL 46
+#define PROBE_RAISE_COUNT 47
 
 #endif

@@ -37,8 +37,9 @@ inline unsigned may_begin(const std::byte* data, bool one_byte_wanted) noexcept 
 inline bool is_wanted_second_byte(std::byte second) noexcept {
   switch (std::to_integer<std::uint8_t>(second)) {
     case 0x00:  // SLDT, STR
-    case 0x01:  // SGDT, SIDT, SMSW, RDTSCP
+    case 0x01:  // SGDT, SIDT, SMSW, VMCALL, VMMCALL, RDTSCP
     case 0x31:  // RDTSC
+    case 0x34:  // SYSENTER
     case 0xa1:  // POP FS
     case 0xa2:  // CPUID
     case 0xa9:  // POP GS

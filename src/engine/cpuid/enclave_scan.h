@@ -51,13 +51,19 @@ class ClassSet {
 /// the first have two bytes and are rare by chance; those of the second have one, so that most pages hold
 /// some as data.
 ///
-/// Not here is what faults by itself (IN, OUT, INT n, RDPMC, VMCALL, ...; decoded at the fault) and SYSCALL
-/// and SYSENTER, which syscall user dispatch stops.
+/// VMCALL and VMMCALL are here because a hypervisor may answer them; so does KVM, with -EPERM. So is
+/// SYSENTER: on an Intel processor it enters the kernel, as a 32-bit call that comes back to another place
+/// and stack.
+///
+/// Not here is what faults by itself (IN, OUT, INT n, RDPMC, ...; decoded at the fault) and SYSCALL, which
+/// syscall user dispatch stops.
 inline constexpr ClassSet kSilentTwoByte = {
     decode::InstructionClass::Cpuid,      decode::InstructionClass::Sgdt,
     decode::InstructionClass::Sidt,       decode::InstructionClass::Sldt,
     decode::InstructionClass::Str,        decode::InstructionClass::Smsw,
-    decode::InstructionClass::PopSegment, decode::InstructionClass::LoadFarPointer};
+    decode::InstructionClass::PopSegment, decode::InstructionClass::LoadFarPointer,
+    decode::InstructionClass::Vmcall,     decode::InstructionClass::Vmmcall,
+    decode::InstructionClass::Sysenter};
 inline constexpr ClassSet kSilentOneByte = {
     decode::InstructionClass::MovToSegment, decode::InstructionClass::FarCall,
     decode::InstructionClass::FarJmp, decode::InstructionClass::FarRet, decode::InstructionClass::Iret};

@@ -372,6 +372,8 @@ namespace {
       return plain ? Xsetbv : Other;
     case 0xd4:
       return plain ? Vmfunc : Other;
+    case 0xd9:
+      return Vmmcall;
     case 0xd7:
       return plain ? Enclu : Other;
     case 0xee:

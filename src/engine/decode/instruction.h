@@ -53,6 +53,7 @@ enum class InstructionClass : std::uint8_t {
   Str,
   Smsw,
   Vmcall,
+  Vmmcall,
   Vmfunc,
   In,
   Out,

@@ -11,12 +11,10 @@ namespace enclume::engine {
 /// or simply executed. (INT3 and INT1 depend on the entry's debug opt-in; see Sgx::enclave_fault().)
 inline constexpr ClassSet kIllegalInEnclave =
     kSilentTwoByte | kSilentOneByte |
-    ClassSet{decode::InstructionClass::Getsec,  decode::InstructionClass::Rdpmc,
-             decode::InstructionClass::Vmcall,  decode::InstructionClass::Vmfunc,
-             decode::InstructionClass::In,      decode::InstructionClass::Out,
-             decode::InstructionClass::Ins,     decode::InstructionClass::Outs,
-             decode::InstructionClass::IntN,    decode::InstructionClass::Syscall,
-             decode::InstructionClass::Sysenter};
+    ClassSet{
+        decode::InstructionClass::Getsec, decode::InstructionClass::Rdpmc, decode::InstructionClass::Vmfunc,
+        decode::InstructionClass::In,     decode::InstructionClass::Out,   decode::InstructionClass::Ins,
+        decode::InstructionClass::Outs,   decode::InstructionClass::IntN,  decode::InstructionClass::Syscall};
 
 /// The same for this processor.
 [[nodiscard]] constexpr ClassSet illegal_in_enclave(bool sgx2) {

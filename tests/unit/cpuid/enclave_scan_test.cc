@@ -195,10 +195,19 @@ TEST(EnclaveScan, EveryClassIsSeen) {
 }
 
 TEST(EnclaveScan, FaultingInstructionsAreNotLookedFor) {
-  // in, out, int 0x80, int3, int1, rdpmc, syscall, vmcall
+  // in, out, int 0x80, int3, int1, rdpmc, syscall, vmfunc
   const auto result =
-      Page().put(0, {0xec, 0xee, 0xcd, 0x80, 0xcc, 0xf1, 0x0f, 0x33, 0x0f, 0x05, 0x0f, 0x01, 0xc1}).scan({0});
+      Page().put(0, {0xec, 0xee, 0xcd, 0x80, 0xcc, 0xf1, 0x0f, 0x33, 0x0f, 0x05, 0x0f, 0x01, 0xd4}).scan({0});
   EXPECT_TRUE(result.candidates.empty());
+}
+
+TEST(EnclaveScan, WhatAHypervisorOrAKernelMayAnswerIsLookedFor) {
+  // vmcall, vmmcall, sysenter
+  const auto result =
+      Page().put(0, {0x0f, 0x01, 0xc1, 0x0f, 0x01, 0xd9, 0x0f, 0x34}).scan({0}, kSilentTwoByte);
+  EXPECT_EQ(result.verdict_at(0), Instruction);
+  EXPECT_EQ(result.verdict_at(3), Instruction);
+  EXPECT_EQ(result.verdict_at(6), Instruction);
 }
 
 TEST(EnclaveScan, CountsTellWhatDidNotFit) {

@@ -88,6 +88,7 @@ const std::map<ZydisMnemonic, InstructionClass>& class_of_mnemonic() {
       {ZYDIS_MNEMONIC_STR, Str},
       {ZYDIS_MNEMONIC_SMSW, Smsw},
       {ZYDIS_MNEMONIC_VMCALL, Vmcall},
+      {ZYDIS_MNEMONIC_VMMCALL, Vmmcall},
       {ZYDIS_MNEMONIC_VMFUNC, Vmfunc},
       {ZYDIS_MNEMONIC_IN, In},
       {ZYDIS_MNEMONIC_OUT, Out},

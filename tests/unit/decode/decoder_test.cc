@@ -86,6 +86,7 @@ constexpr ClassCase kClassCases[] = {
     {"smsw_memory", "0f 01 20", Smsw},
     {"lmsw", "0f 01 f0", Other},
     {"vmcall", "0f 01 c1", Vmcall},
+    {"vmmcall", "0f 01 d9", Vmmcall},
     {"vmfunc", "0f 01 d4", Vmfunc},
     {"in_imm", "e4 70", In},
     {"in_dx", "66 ed", In},
