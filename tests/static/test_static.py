@@ -812,7 +812,7 @@ class Cache(StaticTest):
             self.assertEqual(self.kept(), kept)
 
     def test_cpuid_says_the_same_with_it(self):
-        program = self.cc("cpuid", """
+        source = """
             #include <cpuid.h>
             #include <stdio.h>
             static void say(unsigned leaf, unsigned subleaf) {
@@ -822,20 +822,24 @@ class Cache(StaticTest):
               printf("%x.%x %x %x %x %x\\n", leaf, subleaf, a, b, c, d);
             }
             int main(void) {
-              for (unsigned leaf = 0; leaf <= 0x14; ++leaf)
-                for (unsigned subleaf = 0; subleaf < 5; ++subleaf)
+              for (unsigned leaf = 0; leaf <= 0x19; ++leaf)
+                for (unsigned subleaf = 0; subleaf < 20; ++subleaf)
                   if (leaf != 0xb) say(leaf, subleaf);
               for (unsigned leaf = 0x80000000; leaf <= 0x8000001d; ++leaf)
                 for (unsigned subleaf = 0; subleaf < 5; ++subleaf) say(leaf, subleaf);
               return 0;
-            }""")
+            }"""
+        program = self.cc("cpuid", source)
+        linked = self.cc("linked", source, "-static")
         first = self.under(program)  # which keeps the answers
         second = self.under(program)
+        without_linker = self.under(linked)
         self.environment["XDG_CACHE_HOME"] = "/proc/nonexistent"
         without = self.under(program)
         self.assertEqual((without.returncode, second.returncode), (0, 0))
         self.assertEqual(second.stdout, without.stdout)
         self.assertEqual(first.stdout, without.stdout)
+        self.assertEqual(without_linker.stdout, without.stdout)
 
     def test_one_that_is_read_only_does_no_harm(self):
         self.run_both()

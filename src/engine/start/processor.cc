@@ -19,8 +19,9 @@ namespace enclume::engine {
 namespace {
 
 constexpr std::string_view kFile = "processor";
-constexpr std::uint64_t kMagic = 0x3130'7563'6f72'7065;  // "eprocu01"
+constexpr std::uint64_t kMagic = 0x3230'7563'6f72'7065;  // "eprocu02"
 constexpr std::uint32_t kOsxsave = 1U << 27;             // CPUID.1:ECX
+constexpr std::uint32_t kHypervisor = 1U << 31;          // the same
 
 /// What tells this processor from another one.
 struct Identity {
@@ -63,7 +64,9 @@ ProcessorFacts ask_processor() {
   facts.max_leaf = vendor.eax;
   facts.amd = vendor.ebx == kAuthentic || vendor.ebx == kHygon;
   facts.pkeys = vendor.eax >= 7 && (cpuid(7, 0).ecx & kOspke) != 0;
-  facts.xsave = (cpuid(1, 0).ecx & kOsxsave) != 0;
+  const std::uint32_t features = cpuid(1, 0).ecx;
+  facts.xsave = (features & kOsxsave) != 0;
+  facts.hypervisor = (features & kHypervisor) != 0;
   if (!facts.xsave) {
     return facts;
   }
@@ -85,6 +88,9 @@ class Leaves {
 
   void add_all() {
     const std::uint32_t basic = std::min(cpuid(0, 0).eax, kLastBasic);
+    if (basic >= 7 && (cpuid(7, 0).edx & kHybrid) != 0) {
+      return;  // cores of several kinds, with caches, counters and translation buffers of their own
+    }
     for (std::uint32_t leaf = 0; leaf <= basic; ++leaf) {
       add_basic(leaf);
     }
@@ -99,14 +105,29 @@ class Leaves {
   }
 
  private:
-  static constexpr std::uint32_t kLastBasic = 0x0a;  ///< from 0BH on there are core numbers
+  static constexpr std::uint32_t kLastBasic = 0x19;   ///< the next one tells of the kind of core
+  static constexpr std::uint32_t kHybrid = 1U << 15;  ///< CPUID.7.0:EDX
   static constexpr std::uint32_t kFirstExtended = 0x80000000;
   static constexpr std::uint32_t kLastExtended = 0x8000001d;  ///< the next one has core numbers
   static constexpr std::uint32_t kAmdCaches = 0x8000001d;
 
   void add_basic(std::uint32_t leaf) {
     switch (leaf) {
-      case 1:  // EBX has the core's number
+      case 1:     // EBX has the core's number,
+      case 0x0b:  // as EDX here
+      case 0x0f:  // and these tell of sets of cores: caches and bandwidth
+      case 0x10:
+      case 0x12:  // SGX, which the engine answers
+        break;
+      case 0x0d:
+        add_state_components();
+        break;
+      case 0x14:
+      case 0x17:
+      case 0x18:
+        for (std::uint32_t i = 0; i <= std::min(cpuid(leaf, 0).eax, 3U); ++i) {
+          add(leaf, i);
+        }
         break;
       case 4:
         add_caches(leaf);
@@ -119,6 +140,20 @@ class Leaves {
       default:
         add(leaf, CpuidLeaf::kAnySubleaf);
         break;
+    }
+  }
+
+  /// XSAVE: the size of what XCR0 and XSS have enabled, which the kernel has made the same for all, and the
+  /// size and place of each part.
+  void add_state_components() {
+    constexpr std::uint32_t kLeaf = 0x0d;
+    add(kLeaf, 0);
+    const auto supported = add(kLeaf, 1);
+    const std::uint64_t all = facts_.xcr0 | (std::uint64_t{supported.edx} << 32) | supported.ecx;
+    for (std::uint32_t i = 2; i < 64; ++i) {
+      if ((all >> i & 1) != 0) {
+        add(kLeaf, i);
+      }
     }
   }
 

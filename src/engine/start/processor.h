@@ -16,6 +16,7 @@ struct ProcessorFacts {
   bool amd = false;            ///< AMD or Hygon: see decode::BranchRule
   bool pkeys = false;          ///< CPUID.7.0:ECX.OSPKE: the kernel has turned protection keys on
   bool xsave = false;          ///< CPUID.1:ECX.OSXSAVE
+  bool hypervisor = false;     ///< CPUID.1:ECX[31]: each CPUID is a trap of a hypervisor's
   bool xgetbv_in_use = false;  ///< CPUID.0DH.1:EAX[2]: XGETBV with ECX = 1
   std::uint64_t xcr0 = 3;      ///< x87 and SSE without XSAVE
   std::array<arch::XsaveComponent, 64> components{};  ///< CPUID.0DH.n, for n from 2

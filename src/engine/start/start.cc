@@ -288,11 +288,14 @@ void start(char** environment) {
   // The image before the look at host code, which it then has no part in.
   const std::uint64_t machine_vdso = auxiliary_value(environment, AT_SYSINFO_EHDR);
   e.sgx->mm().vdso = install_vdso(environment, settings.fixup);
-  if (!e.features.cpuid_faulting || finds_calls) {
+  // A static libc asks dozens of times as it starts, and each time a hypervisor would, in order to make it
+  // fault.
+  const bool patches_cpuid = !e.features.cpuid_faulting || (!has_libc() && processor.hypervisor);
+  if (patches_cpuid || finds_calls) {
     start_host_code({.linker_address = auxiliary_value(environment, AT_BASE),
                      .vdso_address = machine_vdso,
                      .image_address = vdso_address(),
-                     .cpuid = !e.features.cpuid_faulting,
+                     .cpuid = patches_cpuid,
                      .calls = finds_calls,
                      .cache = &kept.sites});
   }
