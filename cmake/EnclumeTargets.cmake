@@ -35,7 +35,7 @@ endif()
 # no stack protector, no exceptions, nothing of libc but what tests/checks/signal_symbols allows.
 add_library(enclume_signal_safe INTERFACE)
 target_compile_options(enclume_signal_safe INTERFACE
-  -fno-stack-protector -fno-lto -U_FORTIFY_SOURCE
+  -fno-stack-protector -fno-lto -U_FORTIFY_SOURCE -fdata-sections
   $<$<COMPILE_LANGUAGE:CXX>:-fno-exceptions -fno-rtti -fno-threadsafe-statics>)
 
 # enclume_room(name SOURCES... [LINK targets...])

@@ -94,16 +94,18 @@ bool Engine::watch_raw_calls() {
   if (!features.user_dispatch) {
     return false;
   }
-  ThreadBlock* block = current_thread();
-  if (block == nullptr) {
-    return false;
-  }
+  ThreadBlock* block = this_thread();
   if (!sees_raw_calls()) {
-    enclume_host_selector = SELECTOR_BLOCK;
+    enclume_host_selector = SELECTOR_BLOCK;  // also for register_thread()
     turn_off_direct_paths(Slow::RawCalls);
-    arm_user_dispatch(*block);
+    if (block != nullptr) {
+      arm_user_dispatch(*block);
+    }
   }
-  return block->sud_armed;
+  if (block == nullptr) {
+    block = register_thread();
+  }
+  return block != nullptr && block->sud_armed;
 }
 
 ThreadBlock* Engine::this_thread() const {

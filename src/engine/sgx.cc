@@ -84,8 +84,8 @@ void kick_thread(int process, int tid) {
 
 Sgx::Sgx(const arch::MachineConfig& config, kernel::KernelShared& shared) noexcept
     : config_(config),
-      enclaves_(process_, shared),
       vmas_(process_),
+      enclaves_(process_, shared),
       kernel_{process_, config_, shared, enclaves_, vmas_, mm_},
       native_(kernel_) {}
 

@@ -136,16 +136,17 @@ class Sgx {
   [[nodiscard]] std::size_t code_bytes(const ThreadBlock& block, LinearAddress rip, std::byte (&out)[15]);
 
   const arch::MachineConfig& config_;
+  // What each process writes at its start comes first, and the largest table last.
   Process process_;
-  kernel::EnclaveTable enclaves_;
-  kernel::VmaTable vmas_;
-  kernel::MmContext mm_;
-  kernel::Kernel kernel_;
-  NativeProtection native_;
   decode::BranchRule branches_ = decode::BranchRule::Intel;
   std::atomic<bool> icebp_stays_{false};  ///< INT1's #DB was seen with RIP at the instruction
   bool strict_ = false;
   bool joins_leaves_ = false;
+  kernel::MmContext mm_;
+  kernel::VmaTable vmas_;
+  kernel::EnclaveTable enclaves_;
+  kernel::Kernel kernel_;
+  NativeProtection native_;
 };
 
 /// Where ENCLU[EREPORT] or ENCLU[EGETKEY] puts its result, 0 for other leaves.

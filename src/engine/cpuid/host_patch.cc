@@ -153,11 +153,12 @@ void HostPatcher::visit(Session& session, const ObjectImage& image) noexcept {
     const ScanRequest request{.branches = config_.branches,
                               .cpuid = config_.cpuid,
                               .traps_call = is_part_of_libc(image) ? nullptr : config_.traps_call};
+    const bool looks = request.cpuid || request.traps_call != nullptr;
     const std::optional<ScanCounts> kept =
-        config_.cache != nullptr ? config_.cache->find(image, request, session.fresh) : std::nullopt;
+        looks && config_.cache != nullptr ? config_.cache->find(image, request, session.fresh) : std::nullopt;
     if (kept) {
       session.report.scanned += *kept;
-    } else {
+    } else if (looks) {
       TextResidency residency(image, scanned_text_kept_);
       const ScanCounts counts = scan_object(image, request, session.fresh, session.unproven);
       residency.restore();

@@ -61,7 +61,7 @@ enum class Verdict : std::uint8_t {
 class Judge {
  public:
   Judge(const ObjectImage& image, const ScanRequest& request) noexcept
-      : image_(image), frames_(image), request_(request), branches_(request.branches) {}
+      : image_(image), request_(request), branches_(request.branches) {}
 
   struct Judgement {
     Verdict verdict = Verdict::Unknown;
@@ -120,8 +120,11 @@ class Judge {
   bool enter_function(std::uint64_t candidate) noexcept {
     map_.reset();
     function_ = {};
-    auto range = frames_.function_around(candidate);
-    if (!range && frames_.empty()) {
+    if (!frames_) {
+      frames_.emplace(image_);
+    }
+    auto range = frames_->function_around(candidate);
+    if (!range && frames_->empty()) {
       if (!descriptions_) {
         descriptions_.emplace(image_);
       }
@@ -171,7 +174,7 @@ class Judge {
   }
 
   const ObjectImage& image_;
-  FrameIndex frames_;
+  std::optional<FrameIndex> frames_;               // none is looked at without a candidate
   std::optional<FrameDescriptions> descriptions_;  // read only if there is no index
   std::optional<FileSymbols> symbols_;             // read only if nothing else covers a candidate
   const ScanRequest& request_;

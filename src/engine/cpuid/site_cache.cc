@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
+#include <cstring>
 #include <type_traits>
 
 #include "base/format.h"
@@ -84,10 +86,18 @@ class FileName {
 }  // namespace
 
 std::uint64_t hash_of(std::span<const std::byte> bytes, std::uint64_t seed) noexcept {
-  for (const std::byte byte : bytes) {
-    seed = (seed ^ std::to_integer<std::uint64_t>(byte)) * 0x100'0000'01b3;
+  const auto mix = [&seed](std::uint64_t word) { seed = std::rotl(seed ^ word, 31) * 0x9e37'79b9'7f4a'7c15; };
+  mix(bytes.size());
+  for (; !bytes.empty(); bytes = bytes.subspan(std::min(bytes.size(), sizeof(std::uint64_t)))) {
+    std::uint64_t word = 0;
+    if (bytes.size() >= sizeof(word)) {
+      std::memcpy(&word, bytes.data(), sizeof(word));
+    } else {
+      std::memcpy(&word, bytes.data(), bytes.size());
+    }
+    mix(word);
   }
-  return seed;
+  return std::rotl(seed, 31) * 0x9e37'79b9'7f4a'7c15;
 }
 
 std::span<const std::byte> build_id_of(const ObjectImage& image) noexcept {
@@ -118,13 +128,16 @@ std::span<const std::byte> build_id_of(const ObjectImage& image) noexcept {
 std::optional<ScanCounts> SiteCache::find(const ObjectImage& image, const ScanRequest& request,
                                           MappedArray<HostSite>& sites) const noexcept {
   const auto key = key_of(image, request);
-  if (!key) {
-    return std::nullopt;
-  }
+  return key ? read(*key, image, sites) : std::nullopt;
+}
+
+// Apart, as write() is, since an entry takes four pages of the stack.
+[[gnu::noinline]] std::optional<ScanCounts> SiteCache::read(std::uint64_t key, const ObjectImage& image,
+                                                            MappedArray<HostSite>& sites) const noexcept {
   Entry entry;
   const std::size_t size =
-      directory_.read(FileName(*key).view(), std::as_writable_bytes(std::span(&entry, 1)));
-  if (!is_plausible(entry, size, *key, image)) {
+      directory_.read(FileName(key).view(), std::as_writable_bytes(std::span(&entry, 1)));
+  if (!is_plausible(entry, size, key, image)) {
     return std::nullopt;
   }
   const std::size_t before = sites.size();
@@ -142,17 +155,22 @@ std::optional<ScanCounts> SiteCache::find(const ObjectImage& image, const ScanRe
 void SiteCache::keep(const ObjectImage& image, const ScanRequest& request, std::span<const HostSite> sites,
                      const ScanCounts& counts) const noexcept {
   const auto key = key_of(image, request);
-  if (!key || sites.size() != counts.proven || sites.size() > kMostSites) {
-    return;
+  if (key && sites.size() == counts.proven && sites.size() <= kMostSites) {
+    write(*key, image, sites, counts);
   }
+}
+
+[[gnu::noinline]] void SiteCache::write(std::uint64_t key, const ObjectImage& image,
+                                        std::span<const HostSite> sites,
+                                        const ScanCounts& counts) const noexcept {
   Entry entry;
-  entry.header = {.magic = kMagic, .key = *key, .counts = counts, .sites = counts.proven};
+  entry.header = {.magic = kMagic, .key = key, .counts = counts, .sites = counts.proven};
   std::ranges::transform(sites, entry.records.begin(), [&](const HostSite& site) {
     return Record{.offset = site.address - image.load_bias(),
                   .length = site.length,
                   .kind = static_cast<std::uint32_t>(site.kind)};
   });
-  directory_.write(FileName(*key).view(),
+  directory_.write(FileName(key).view(),
                    std::as_bytes(std::span(&entry, 1)).first(sizeof(Header) + sites.size() * sizeof(Record)));
 }
 

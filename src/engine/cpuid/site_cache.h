@@ -28,6 +28,10 @@ class SiteCache {
             const ScanCounts& counts) const noexcept;
 
  private:
+  [[nodiscard]] std::optional<ScanCounts> read(std::uint64_t key, const ObjectImage& image,
+                                               MappedArray<HostSite>& sites) const noexcept;
+  void write(std::uint64_t key, const ObjectImage& image, std::span<const HostSite> sites,
+             const ScanCounts& counts) const noexcept;
   /// Nothing for an object that is not kept.
   [[nodiscard]] std::optional<std::uint64_t> key_of(const ObjectImage& image,
                                                     const ScanRequest& request) const noexcept;
@@ -36,7 +40,7 @@ class SiteCache {
   std::uint64_t salt_;
 };
 
-/// FNV-1a.
+/// Tells versions of one thing apart; no more is asked of it.
 [[nodiscard]] std::uint64_t hash_of(std::span<const std::byte> bytes,
                                     std::uint64_t seed = 0xcbf2'9ce4'8422'2325) noexcept;
 

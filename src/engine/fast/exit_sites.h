@@ -71,10 +71,10 @@ class ExitSites {
   };
   static_assert(std::is_trivially_destructible_v<ExitSite>);
 
-  Sites sites_;
   std::atomic<std::size_t> count_{0};
   std::array<std::atomic<std::uint64_t>, 64> pages_{};  ///< addresses, 0: none yet
   std::array<std::uint16_t, 64> used_{};                ///< bytes
+  Sites sites_;
 };
 
 /// Whether there can be a selector for it: the LDT is smaller than the arena.

@@ -24,6 +24,7 @@
 #include "engine/front/handed_mask.h"
 #include "engine/front/real.h"
 #include "engine/load/exec_vectors.h"
+#include "engine/load/initial_stack.h"
 #include "engine/start/alone.h"
 
 extern char** environ;
@@ -201,13 +202,13 @@ void remember_environment(char** environment) {
   ExecSetup& setup = exec_setup();
   setup.debugged = &is_debugged;
   for (; *environment != nullptr; ++environment) {
-    const std::string_view entry(*environment);
-    if (entry.starts_with(kPreload)) {
+    if (starts_with(*environment, kPreload)) {
       setup.preload = keep(*environment);
       // What stands before the engine is for this program alone (a sanitizer's runtime).
+      const std::string_view list(*environment + kPreload.size());
       Dl_info self{};
-      if (setup.preload != nullptr && has_libc() && dladdr(&enclume_debugger, &self) != 0) {
-        const std::string_view list = entry.substr(kPreload.size());
+      if (list.find_first_of(": ") != std::string_view::npos && setup.preload != nullptr && has_libc() &&
+          dladdr(&enclume_debugger, &self) != 0) {
         const std::size_t place = list.find(self.dli_fname);
         if (place != std::string_view::npos && place != 0) {
           char* const out = const_cast<char*>(setup.preload) + kPreload.size();
@@ -215,7 +216,7 @@ void remember_environment(char** environment) {
           *environment = const_cast<char*>(setup.preload);
         }
       }
-    } else if (entry.starts_with(kSettings)) {
+    } else if (starts_with(*environment, kSettings)) {
       setup.settings = keep(*environment);
     }
   }

@@ -6,11 +6,16 @@
 
 namespace enclume::engine {
 
-namespace {
-
 bool starts_with(const char* text, std::string_view prefix) {
-  return std::string_view(text).starts_with(prefix);
+  for (const char c : prefix) {
+    if (*text++ != c) {
+      return false;
+    }
+  }
+  return true;
 }
+
+namespace {
 
 std::uint64_t end_of(const char* string) {
   return reinterpret_cast<std::uint64_t>(string) + std::strlen(string) + 1;

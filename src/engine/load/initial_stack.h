@@ -12,6 +12,9 @@
 
 namespace enclume::engine {
 
+/// Reads no more of the text than it takes to tell: an environment may be long. Signal context: safe.
+[[nodiscard]] bool starts_with(const char* text, std::string_view prefix);
+
 /// The variables with which a program is handed to the loader; it does not see them itself. They are the last
 /// ones of the environment.
 ///

@@ -44,9 +44,9 @@ std::uint64_t map_engine(const KernelStack& stack) {
     return 0;
   }
   std::uint64_t entry = 0;
-  if (read_program_file(static_cast<int>(*fd), engine_file) && engine_file.kind == ProgramKind::Static &&
+  if (read_program_headers(static_cast<int>(*fd), engine_file) && engine_file.kind == ProgramKind::Static &&
       engine_file.header.e_type == ET_DYN && engine_file.header.e_entry != 0) {
-    if (const auto image = map_static_image(static_cast<int>(*fd), engine_file)) {
+    if (const auto image = map_static_image(static_cast<int>(*fd), engine_file, Neighbours::Any)) {
       entry = image->entry;
     }
   }

@@ -64,11 +64,13 @@ bool is_dynamic_linker(int fd, const ProgramFile& file) {
 
 }  // namespace
 
-SysResult<void> read_program_file(int fd, ProgramFile& file) {
-  const auto size = read_file_at(fd, file.head.data(), file.head.size(), 0);
+SysResult<void> read_program_headers(int fd, ProgramFile& file) {
+  std::array<char, 1024> begin{};  // of most files it has the table
+  const auto size = read_file_at(fd, begin.data(), begin.size(), 0);
   if (!size) {
     return fail(size.error());
   }
+  std::memcpy(file.head.data(), begin.data(), file.head.size());
   file.kind = ProgramKind::Other;
   if (file.head[0] == '#' && file.head[1] == '!') {
     file.kind = ProgramKind::Script;
@@ -85,8 +87,10 @@ SysResult<void> read_program_file(int fd, ProgramFile& file) {
     return fail(Errno::NoExec);
   }
   const std::size_t table_size = file.header.e_phnum * sizeof(Elf64_Phdr);
-  const auto read = read_file_at(fd, file.table.data(), table_size, file.header.e_phoff);
-  if (!read || *read != table_size) {
+  if (file.header.e_phoff <= *size && table_size <= *size - file.header.e_phoff) {
+    std::memcpy(file.table.data(), &begin[file.header.e_phoff], table_size);
+  } else if (const auto read = read_file_at(fd, file.table.data(), table_size, file.header.e_phoff);
+             !read || *read != table_size) {
     return fail(Errno::NoExec);
   }
   file.kind = ProgramKind::Static;
@@ -95,10 +99,16 @@ SysResult<void> read_program_file(int fd, ProgramFile& file) {
       file.kind = ProgramKind::Dynamic;
     }
   }
-  if (file.kind == ProgramKind::Static && file.header.e_type == ET_DYN && is_dynamic_linker(fd, file)) {
+  return {};
+}
+
+SysResult<void> read_program_file(int fd, ProgramFile& file) {
+  const auto read = read_program_headers(fd, file);
+  if (read && file.kind == ProgramKind::Static && file.header.e_type == ET_DYN &&
+      is_dynamic_linker(fd, file)) {
     file.kind = ProgramKind::Dynamic;
   }
-  return {};
+  return read;
 }
 
 }  // namespace enclume::engine

@@ -39,6 +39,8 @@ struct ProgramFile {
 /// Reads what there is to know. Fails with ENOEXEC where the kernel would for an ELF file of this machine,
 /// and with what read(2) says. Signal context: safe. The result takes 4.5 KiB.
 [[nodiscard]] SysResult<void> read_program_file(int fd, ProgramFile& file);
+/// The same, but that a dynamic linker is taken for a static program, which only its content tells apart.
+[[nodiscard]] SysResult<void> read_program_headers(int fd, ProgramFile& file);
 
 /// Up to `size` bytes; fewer at the end of the file. Signal context: safe.
 [[nodiscard]] SysResult<std::size_t> read_file_at(int fd, void* to, std::size_t size, std::uint64_t offset);

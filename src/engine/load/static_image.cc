@@ -85,29 +85,46 @@ bool for_each_uncovered(LinearRange range, std::span<const Elf64_Phdr> segments,
 /// Takes the addresses of an ET_EXEC program, so that none of its segments can land on something of ours.
 std::expected<void, ImageFailure> reserve_fixed(const ProgramFile& file) {
   ImageFailure problem{Errno::NoMemory, {}};
+  LinearRange run{};  // still to be reserved: of segments that follow one another
+  const auto reserve_run = [&problem, &run] {
+    const LinearRange part = run;
+    run = {};
+    if (part.size() == 0) {
+      return true;
+    }
+    const auto r =
+        map_anonymous(part.begin.value(), part.size(), PROT_NONE, MAP_FIXED_NOREPLACE | MAP_NORESERVE);
+    if (r && static_cast<std::uint64_t>(*r) == part.begin.value()) {
+      return true;
+    }
+    // A kernel that doesn't know the flag (before 4.17) has taken the address as a hint.
+    if (r || r.error() == Errno::Exists) {
+      problem = {Errno::Exists, part};
+    } else {
+      problem = {r.error(), {}};
+    }
+    return false;
+  };
   const auto segments = file.segments();
   for (std::size_t i = 0; i < segments.size(); ++i) {
     if (!is_loaded(segments[i])) {
       continue;
     }
-    const bool reserved =
-        for_each_uncovered(pages_of(segments[i]), segments.first(i), [&problem](LinearRange part) {
-          const auto r =
-              map_anonymous(part.begin.value(), part.size(), PROT_NONE, MAP_FIXED_NOREPLACE | MAP_NORESERVE);
-          if (r && static_cast<std::uint64_t>(*r) == part.begin.value()) {
-            return true;
-          }
-          // A kernel that doesn't know the flag (before 4.17) has taken the address as a hint.
-          if (r || r.error() == Errno::Exists) {
-            problem = {Errno::Exists, part};
-          } else {
-            problem = {r.error(), {}};
-          }
-          return false;
-        });
+    const bool reserved = for_each_uncovered(pages_of(segments[i]), segments.first(i), [&](LinearRange part) {
+      if (run.size() != 0 && run.end == part.begin) {
+        run.end = part.end;
+        return true;
+      }
+      const bool done = reserve_run();
+      run = part;
+      return done;
+    });
     if (!reserved) {
       return std::unexpected(problem);
     }
+  }
+  if (!reserve_run()) {
+    return std::unexpected(problem);
   }
   return {};
 }
@@ -154,7 +171,7 @@ SysResult<std::uint64_t> find_room(std::uint64_t size, std::uint64_t alignment) 
 
 /// Takes addresses for an ET_DYN program where the kernel puts mappings that don't care, as it does for
 /// static PIEs. The result is the bias.
-std::expected<std::uint64_t, ImageFailure> reserve_anywhere(const ProgramFile& file) {
+std::expected<std::uint64_t, ImageFailure> reserve_anywhere(const ProgramFile& file, Neighbours neighbours) {
   LinearRange whole{LinearAddress(~0ULL), LinearAddress(0)};
   for (const Elf64_Phdr& segment : file.segments()) {
     if (is_loaded(segment)) {
@@ -171,8 +188,9 @@ std::expected<std::uint64_t, ImageFailure> reserve_anywhere(const ProgramFile& f
   }
   const std::uint64_t base = *found;
   const std::uint64_t bias = base - whole.begin.value();
-  // On Linux nothing lies below; the engine's next mapping would.
-  (void)map_anonymous(base - kPageSize, kPageSize, PROT_NONE, MAP_FIXED_NOREPLACE | MAP_NORESERVE);
+  if (neighbours == Neighbours::None) {  // the engine's next mapping would be one
+    (void)map_anonymous(base - kPageSize, kPageSize, PROT_NONE, MAP_FIXED_NOREPLACE | MAP_NORESERVE);
+  }
   // Between the segments nothing is mapped.
   for_each_uncovered(whole, file.segments(), [bias](LinearRange hole) {
     return sys::call(__NR_munmap, hole.begin.value() + bias, hole.size()).has_value();
@@ -181,7 +199,7 @@ std::expected<std::uint64_t, ImageFailure> reserve_anywhere(const ProgramFile& f
 }
 
 /// elf_load(), onto addresses that are reserved.
-SysResult<void> load_segment(int fd, std::uint64_t file_size, const Elf64_Phdr& segment, std::uint64_t bias) {
+SysResult<void> load_segment(int fd, const Elf64_Phdr& segment, std::uint64_t bias) {
   const int protection = protection_of(segment);
   const std::uint64_t address = segment.p_vaddr + bias;
   const std::uint64_t in_page = segment.p_vaddr % kPageSize;
@@ -198,7 +216,9 @@ SysResult<void> load_segment(int fd, std::uint64_t file_size, const Elf64_Phdr& 
       zero_begin = address + segment.p_filesz;
       const std::uint64_t in_last_page = page_end(zero_begin) - zero_begin;
       if ((protection & PROT_WRITE) != 0 && in_last_page != 0) {
-        if (page_start(segment.p_offset + segment.p_filesz - 1) >= file_size) {
+        const auto file_size = sys::call(__NR_lseek, fd, 0, SEEK_END);
+        if (!file_size ||
+            page_start(segment.p_offset + segment.p_filesz - 1) >= static_cast<std::uint64_t>(*file_size)) {
           return fail(Errno::Fault);
         }
         std::memset(reinterpret_cast<void*>(zero_begin), 0, in_last_page);
@@ -237,7 +257,8 @@ void note_segment(StaticImage& image, const Elf64_Ehdr& header, const Elf64_Phdr
 
 }  // namespace
 
-std::expected<StaticImage, ImageFailure> map_static_image(int fd, const ProgramFile& file) {
+std::expected<StaticImage, ImageFailure> map_static_image(int fd, const ProgramFile& file,
+                                                          Neighbours neighbours) {
   StaticImage image;
   image.start_code = ~0ULL;
   for (const Elf64_Phdr& segment : file.segments()) {
@@ -257,21 +278,17 @@ std::expected<StaticImage, ImageFailure> map_static_image(int fd, const ProgramF
       return Failure(reserved.error());
     }
   } else {
-    const auto bias = reserve_anywhere(file);
+    const auto bias = reserve_anywhere(file, neighbours);
     if (!bias) {
       return Failure(bias.error());
     }
     image.bias = *bias;
   }
-  const auto file_size = sys::call(__NR_lseek, fd, 0, SEEK_END);
-  if (!file_size) {
-    return failure(file_size.error());
-  }
   for (const Elf64_Phdr& segment : file.segments()) {
     if (!is_loaded(segment)) {
       continue;
     }
-    const auto loaded = load_segment(fd, static_cast<std::uint64_t>(*file_size), segment, image.bias);
+    const auto loaded = load_segment(fd, segment, image.bias);
     if (!loaded) {
       return failure(loaded.error());
     }

@@ -28,7 +28,14 @@ struct ImageFailure {
       taken;  ///< not empty: somewhere in here is something of ours, and the kernel would have had room
 };
 
+/// What may come to lie right below a program without an address of its own. On Linux nothing does.
+enum class Neighbours : std::uint8_t {
+  None,
+  Any
+};
+
 /// After a failure what was mapped so far stays: end the process. Signal context: safe.
-[[nodiscard]] std::expected<StaticImage, ImageFailure> map_static_image(int fd, const ProgramFile& file);
+[[nodiscard]] std::expected<StaticImage, ImageFailure> map_static_image(
+    int fd, const ProgramFile& file, Neighbours neighbours = Neighbours::None);
 
 }  // namespace enclume::engine

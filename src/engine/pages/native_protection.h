@@ -115,8 +115,8 @@ class NativeProtection {
   ClassSet wanted_;
   decode::BranchRule branches_ = decode::BranchRule::Intel;
   OwnerLock lock_;
-  PatchedPages patched_;
   ExitSites exits_;
+  PatchedPages patched_;  // last, since it is large and seldom used
 };
 
 /// The protection key of a VMA's pages, -1 without any on this machine.

@@ -23,6 +23,9 @@ PatchedPage* PatchedPages::insert(LinearAddress page, const PageOffsets& sites) 
     index = free_ - 1U;
     free_ = entries_[index].next;
   } else if (used_ < kCapacity) {
+    if (used_ == 0) {
+      buckets_.fill(0);
+    }
     index = used_++;
     new (&entries_[index]) PatchedPage{};
   } else {
@@ -42,6 +45,9 @@ PatchedPage* PatchedPages::insert(LinearAddress page, const PageOffsets& sites) 
 }
 
 void PatchedPages::erase(LinearAddress page) {
+  if (count_ == 0) {
+    return;
+  }
   for (std::uint16_t* link = &buckets_[bucket_of(page)]; *link != 0; link = &entries_[*link - 1U].next) {
     PatchedPage& entry = entries_[*link - 1U];
     if (entry.address == page) {

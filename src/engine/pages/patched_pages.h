@@ -93,12 +93,13 @@ class PatchedPages {
   };
   static_assert(std::is_trivially_destructible_v<PatchedPage>);
 
-  Entries entries_;
-  std::array<std::uint16_t, kBuckets> buckets_{};  ///< 1 + index of the first entry
-  std::uint16_t free_ = 0;                         ///< 1 + index of the first entry that was used once
-  std::size_t used_ = 0;                           ///< entries from here on never were
+  std::uint16_t free_ = 0;  ///< 1 + index of the first entry that was used once
+  std::size_t used_ = 0;    ///< entries from here on never were
   std::size_t count_ = 0;
   std::size_t hand_ = 0;
+  std::array<std::uint16_t, kBuckets>
+      buckets_;  ///< 1 + index of the first entry; cleared with the first insert()
+  Entries entries_;
 };
 
 }  // namespace enclume::engine

@@ -47,8 +47,8 @@ class Settings {
  private:
   static constexpr std::size_t kLongestPath = 4096;
   static constexpr std::size_t kPaths = 4;
-  std::array<char, kPaths * kLongestPath> paths_{};
   std::size_t used_ = 0;
+  std::array<char, kPaths * kLongestPath> paths_{};
 };
 
 /// Parses the variable's value into settings that are fresh. The error is a sentence that names the field.

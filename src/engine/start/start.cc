@@ -4,6 +4,7 @@
 #include <asm/prctl.h>
 #include <dlfcn.h>
 #include <elf.h>
+#include <link.h>
 #include <pthread.h>
 #include <sys/mman.h>
 
@@ -23,6 +24,7 @@
 #include "engine/front/directories.h"
 #include "engine/front/process.h"
 #include "engine/front/tracer.h"
+#include "engine/load/initial_stack.h"
 #include "engine/sgx.h"
 #include "engine/start/alone.h"
 #include "engine/start/canary.h"
@@ -68,8 +70,7 @@ std::uint64_t auxiliary_value(char** environment, std::uint64_t type) {
 
 const char* variable(char** environment, std::string_view name) {
   for (; *environment != nullptr; ++environment) {
-    const std::string_view entry(*environment);
-    if (entry.size() > name.size() && entry.starts_with(name) && entry[name.size()] == '=') {
+    if (starts_with(*environment, name) && (*environment)[name.size()] == '=') {
       return *environment + name.size() + 1;
     }
   }
@@ -253,10 +254,13 @@ void start(char** environment) {
   arch::set_crypto_hooks({&enter_crypto, &leave_crypto});
 
   configure_machine(settings, processor);
-  if (!e.arena.init() || !e.init_fork_detection()) {
+  // First, so that it is near to what is there already: each gigabyte of addresses costs a table in the
+  // kernel.
+  kernel::KernelShared& shared = make_shared_machine(settings);
+  if (!e.init_fork_detection() || !e.arena.init()) {
     refuse("there is not enough address space for the engine's thread stacks (ulimit -v?)");
   }
-  e.sgx = new (sgx_storage) Sgx(machine_config(), make_shared_machine(settings));
+  e.sgx = new (sgx_storage) Sgx(machine_config(), shared);
   e.sgx->mm().design = settings.fixup;
   e.sgx->kernel().maps_on_touch = settings.benign_faults;
   e.actions.init();
@@ -310,7 +314,16 @@ void start(char** environment) {
 /// A process can have two engines: one of another build inherited by LD_PRELOAD, or a copy that the user
 /// preloads. The one whose functions the program finds is the machine; another stays asleep. (Awake, it would
 /// also find its CPUID instructions patched by the first.)
-bool is_second_engine() {
+bool is_second_engine(char** environment) {
+  // In nearly all programs nothing but the vDSO stands between the program itself and this library.
+  const std::uint64_t vdso = auxiliary_value(environment, AT_SYSINFO_EHDR);
+  const link_map* before = _r_debug.r_map != nullptr ? _r_debug.r_map->l_next : nullptr;
+  while (before != nullptr && before->l_addr == vdso) {
+    before = before->l_next;
+  }
+  if (before != nullptr && before->l_ld == _DYNAMIC) {
+    return false;
+  }
   // As the program would: RTLD_DEFAULT begins with this library, which is linked symbolically.
   void* program = dlopen(nullptr, RTLD_NOW);
   const void* first = program != nullptr ? dlsym(program, "enclume_engine_present") : nullptr;
@@ -320,7 +333,7 @@ bool is_second_engine() {
 [[gnu::constructor]] void constructor(int argc, char** argv, char** environment) {
   (void)argc;
   (void)argv;
-  if (engine().active || (has_libc() && is_second_engine())) {
+  if (engine().active || (has_libc() && is_second_engine(environment))) {
     return;
   }
   start(environment);

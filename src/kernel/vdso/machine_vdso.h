@@ -31,7 +31,7 @@ enum class VdsoError : std::uint8_t {
 [[nodiscard]] const char* describe(VdsoError error) noexcept;
 
 /// Limits, generous beside any known vDSO (14 symbols, 2 versions, 112 bytes of notes in Linux 6.18).
-inline constexpr std::size_t kMaxVdsoSymbols = 128;
+inline constexpr std::size_t kMaxVdsoSymbols = 48;
 inline constexpr std::size_t kMaxVdsoVersions = 16;
 inline constexpr std::size_t kMaxVdsoNotes = 4;
 
