@@ -139,24 +139,36 @@ void set_name(const char* name) {
   sys::raw(__NR_prctl, PR_SET_NAME, sys::arg(last));
 }
 
-/// enclume-load itself, which the kernel has mapped.
-void unmap_loader(std::span<Elf64_auxv_t> auxv) {
+/// enclume-load itself, which the kernel has mapped. Where it ended.
+std::uint64_t unmap_loader(std::span<Elf64_auxv_t> auxv) {
   const std::uint64_t* headers = auxiliary_value(auxv, AT_PHDR);
   const std::uint64_t* count = auxiliary_value(auxv, AT_PHNUM);
   if (headers == nullptr || count == nullptr) {
-    return;
+    return 0;
   }
   std::array<Elf64_Phdr, ProgramFile::kMaxSegments> table;
   const std::size_t n = *count < table.size() ? *count : table.size();
   std::memcpy(table.data(), reinterpret_cast<const void*>(*headers), n * sizeof(Elf64_Phdr));
   const std::uint64_t bias = load_bias({reinterpret_cast<const Elf64_Phdr*>(*headers), n});
+  LinearRange run{};  // of segments that follow one another
+  const auto unmap_run = [&run] {
+    if (run.size() != 0) {
+      sys::raw(__NR_munmap, static_cast<long>(run.begin.value()), static_cast<long>(run.size()));
+    }
+  };
   for (const Elf64_Phdr& segment : std::span(table).first(n)) {
     if (segment.p_type == PT_LOAD && bias != 0) {
-      const std::uint64_t begin = align_down(bias + segment.p_vaddr, kPageSize);
-      const std::uint64_t end = align_up(bias + segment.p_vaddr + segment.p_memsz, kPageSize);
-      sys::raw(__NR_munmap, static_cast<long>(begin), static_cast<long>(end - begin));
+      const LinearAddress begin(align_down(bias + segment.p_vaddr, kPageSize));
+      const LinearAddress end(align_up(bias + segment.p_vaddr + segment.p_memsz, kPageSize));
+      if (run.size() == 0 || begin != run.end) {
+        unmap_run();
+        run.begin = begin;
+      }
+      run.end = end;
     }
   }
+  unmap_run();
+  return run.end.value();
 }
 
 std::uint64_t random_word() {
@@ -165,8 +177,14 @@ std::uint64_t random_word() {
   return word;
 }
 
-/// kernel.randomize_va_space = 2, and personality(2) does not say otherwise.
-bool randomizes_heap() {
+/// kernel.randomize_va_space = 2, and personality(2) does not say otherwise. Most of the time `heap` tells,
+/// which is where the kernel has put that of the process, and `loader_end`, the end of the loader's own data:
+/// not randomised it is there, or since Linux 6.15 at ELF_ET_DYN_BASE, two thirds up the address space.
+bool randomizes_heap(std::uint64_t heap, std::uint64_t loader_end) {
+  constexpr std::uint64_t kDynBase = ((1ULL << 47) - kPageSize) / 3 * 2;
+  if (heap - loader_end >= 2 * kPageSize && heap - align_down(kDynBase, kPageSize) >= 2 * kPageSize) {
+    return true;
+  }
   const auto personality = sys::call(__NR_personality, 0xffffffffL);
   if (personality && (*personality & ADDR_NO_RANDOMIZE) != 0) {
     return false;
@@ -184,22 +202,24 @@ bool randomizes_heap() {
 /// Where the heap of the program begins: behind its bss, a random distance away (arch_randomize_brk()). For a
 /// static PIE, which lies among the mappings, where the kernel puts the heap of such: in the region of PIEs,
 /// which is where the process's heap is.
-std::uint64_t heap_start(const ProgramFile& file, const StaticImage& image) {
+std::uint64_t heap_start(const ProgramFile& file, const StaticImage& image, std::uint64_t loader_end) {
   constexpr std::uint64_t kRange = 1ULL << 30;  // 32 MiB before Linux 6.9
+  const std::uint64_t heap = align_up(static_cast<std::uint64_t>(sys::raw(__NR_brk)), kPageSize);
   if (file.header.e_type == ET_DYN) {
-    return align_up(static_cast<std::uint64_t>(sys::raw(__NR_brk)), kPageSize);
+    return heap;
   }
   const std::uint64_t end = align_up(image.end, kPageSize);
-  return randomizes_heap() ? end + kPageSize + random_word() % kRange / kPageSize * kPageSize : end;
+  return randomizes_heap(heap, loader_end) ? end + kPageSize + random_word() % kRange / kPageSize * kPageSize
+                                           : end;
 }
 
 /// What the kernel keeps of a program for /proc, core files, debuggers and brk(2). Kernels without
 /// CONFIG_CHECKPOINT_RESTORE refuse it; only who has CAP_CHECKPOINT_RESTORE may set the executable. Whether
 /// it knows that, too.
 bool tell_kernel(int fd, const ProgramFile& file, const StaticImage& image, const StackStrings& strings,
-                 const KernelStack& stack) {
+                 const KernelStack& stack, std::uint64_t loader_end) {
   const std::span<Elf64_auxv_t> auxv = stack.auxv();
-  const std::uint64_t heap = heap_start(file, image);
+  const std::uint64_t heap = heap_start(file, image, loader_end);
   prctl_mm_map map{};
   map.start_code = image.start_code;
   map.end_code = image.end_code;
@@ -291,10 +311,10 @@ alignas(64) std::array<std::byte, 1024> initial_xsave_area;
   }
   set_name(order.name);
   const StackStrings strings = find_strings(given);
-  unmap_loader(given.auxv());
+  const std::uint64_t loader_end = unmap_loader(given.auxv());
   const KernelStack stack = strip_stack(given);
   describe_program(stack.auxv(), file, *image, order.name);
-  if (tell_kernel(fd, file, *image, strings, stack)) {
+  if (tell_kernel(fd, file, *image, strings, stack, loader_end)) {
     kernel_knows_loaded_program();
   } else if (!has_libc()) {
     remember_path(fd);  // only now: it is the process's first file in /proc, which costs more than later ones
