@@ -38,6 +38,7 @@ Count counted_as(std::uint32_t leaf, bool completed, bool was_inside, bool is_in
 }  // namespace
 
 void Sgx::enter(ThreadBlock& block, UContext& uc, bool resumed) {
+  engine().watch_enclave_calls(block);
   block.fast.entered_at = engine().stats.now();
   block.host_fs = block.lp.host_fs_base;
   block.host_gs = block.lp.host_gs_base;

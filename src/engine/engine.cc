@@ -135,7 +135,9 @@ ThreadBlock* Engine::register_thread() {
     previous.flags &= ~SS_ONSTACK;
     block->program_stack = previous;
   }
-  arm_user_dispatch(*block);
+  if (sees_raw_calls()) {
+    arm_user_dispatch(*block);
+  }
   return block;
 }
 
@@ -168,7 +170,16 @@ void Engine::adopt_thread(ThreadBlock& block, bool is_thread) {
   const AllBlocked blocked;
   arena.adopt(block, sys::gettid());
   block.process = is_thread ? 0 : sys::getpid();
-  arm_user_dispatch(block);
+  block.sud_armed = false;
+  if (sees_raw_calls()) {
+    arm_user_dispatch(block);
+  }
+}
+
+void Engine::watch_enclave_calls(ThreadBlock& block) {
+  if (!block.sud_armed) {
+    arm_user_dispatch(block);
+  }
 }
 
 bool Engine::adopt_kernel_mask() {
@@ -246,7 +257,9 @@ void Engine::after_fork() {
       forget_shared_memory(*block);
       block->fast.forked = true;
       block->fast.counts = stats.direct(block->slot);
-      arm_user_dispatch(*block);  // the kernel disarms it in the child
+      if (block->sud_armed) {
+        arm_user_dispatch(*block);  // the kernel disarms it in the child
+      }
     }
   }
   state.store(leader ? kProcessKnown : kLeaderMissing, std::memory_order_release);

@@ -59,8 +59,9 @@ class Engine {
   /// which is the thread's own, as its id is not: ids come back. Signal context: safe.
   [[nodiscard]] ThreadBlock* this_thread() const;
 
-  /// Makes the calling thread known: a slot, the kernel's alternate stack, syscall user dispatch.
-  /// Null if there is no slot left. Signal context: safe (with signals blocked inside).
+  /// Makes the calling thread known: a slot, the kernel's alternate stack, and syscall user dispatch if all
+  /// system calls are to be seen. Null if there is no slot left. Signal context: safe (with signals blocked
+  /// inside).
   ThreadBlock* register_thread();
   /// The same in a handler whose frame says which alternate stack the program had, and will say ours.
   ThreadBlock* register_thread(UContext& uc);
@@ -78,6 +79,10 @@ class Engine {
   /// is there already. Signal context: safe.
   ThreadBlock* reserve_thread(const ThreadBlock& parent);
   void adopt_thread(ThreadBlock& block, bool is_thread);
+
+  /// Before the calling thread's first entry into an enclave, whose system calls are to be #UD: syscall user
+  /// dispatch, which slows each call of the thread's down, so that others have none. Signal context: safe.
+  void watch_enclave_calls(ThreadBlock& block);
 
   /// The calling thread's block, made if needed.
   ThreadBlock* current_thread();

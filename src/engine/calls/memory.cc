@@ -364,7 +364,10 @@ SysResult<long> move_mapping(void* address, std::size_t old_size, std::size_t ne
 
 SysResult<long> ioctl_on_enclave(int fd, kernel::FileIdentity file, unsigned cmd, std::uint64_t argument) {
   const int tid = sys::gettid();
-  (void)engine().current_thread();  // the kernel's half may have to find it
+  if (ThreadBlock* block = engine().current_thread();
+      block != nullptr) {                  // the kernel's half may have to find it
+    engine().watch_enclave_calls(*block);  // while it may: the program may confine itself before it enters
+  }
   const SignalsBlocked blocked;
   const auto enclave = enclave_of(fd, file);
   if (!enclave) {
