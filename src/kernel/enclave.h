@@ -35,6 +35,10 @@ struct IoctlScratch {
 struct PageWindow {
   std::uint64_t begin = 0;
   std::uint64_t end = 0;
+
+  [[nodiscard]] constexpr bool contains(std::uint64_t page) const noexcept {
+    return page >= begin && page < end;
+  }
 };
 
 /// Made and kept by EnclaveTable; its address is good until release, also for lock-free readers.

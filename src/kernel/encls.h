@@ -43,7 +43,9 @@ class Encls {
         enclave_.page_address(page).value(), KernelSpace::kDriverPage.value(), number(&secinfo), secs()};
     return arch::eadd(machine_, space_, at(&p), at(enclave_.epc_page(page)));
   }
-  [[nodiscard]] arch::LeafResult eextend_page(std::uint64_t page) noexcept {
+  /// `is_hole`: nothing was ever written to the page, and reading it would give it memory.
+  [[nodiscard]] arch::LeafResult eextend_page(std::uint64_t page, bool is_hole) noexcept {
+    space_.set_hole(is_hole ? enclave_.epc_page(page).data : nullptr);
     return arch::eextend_page(machine_, space_, at(enclave_.secs_page()), at(enclave_.epc_page(page)));
   }
   [[nodiscard]] arch::LeafResult einit(const arch::LePubKeyHash& hash, const std::byte* sigstruct,

@@ -1,18 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/spaces.h"
 
+#include <array>
+
 namespace enclume::kernel {
 
 using arch::Access;
 using arch::Fault;
 using arch::Operand;
 
+namespace {
+alignas(kPageSize) constexpr std::array<std::byte, kPageSize> kZeros{};
+}
+
 std::expected<Operand, Fault> KernelSpace::walk(LinearAddress address, Access /*access*/) noexcept {
   if (address == kDriverPage) {
     return Operand{driver_page_, {}};
   }
   auto* data = reinterpret_cast<std::byte*>(address.value());
-  return Operand{data, enclave_.epc_page_of(data)};
+  arch::EpcPage page = enclave_.epc_page_of(data);
+  if (hole_ != nullptr && page.data == hole_) {
+    page.data = const_cast<std::byte*>(kZeros.data());
+  }
+  return Operand{data, page};
 }
 
 namespace {

@@ -20,6 +20,8 @@ class KernelSpace final : public arch::AddressSpace {
   /// read from the program, or the ciphertext of an evicted page. No pointer of this half is as high.
   static constexpr LinearAddress kDriverPage{0xffff'8000'0000'0000};
   void set_driver_page(std::byte* data) noexcept { driver_page_ = data; }
+  /// An EPC page without memory of its own; null: none. Leaves that only read it find its zeros elsewhere.
+  void set_hole(const std::byte* data) noexcept { hole_ = data; }
 
   [[nodiscard]] std::expected<arch::Operand, arch::Fault> walk(LinearAddress address,
                                                                arch::Access access) noexcept override;
@@ -27,6 +29,7 @@ class KernelSpace final : public arch::AddressSpace {
  private:
   const Enclave& enclave_;
   std::byte* driver_page_ = nullptr;
+  const std::byte* hole_ = nullptr;
 };
 
 /// For ENCLU leaves, and for a native fault of enclave code: what the page tables of the program hold. A page

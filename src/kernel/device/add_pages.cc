@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SGX_IOC_ENCLAVE_ADD_PAGES (Linux: sgx_ioc_enclave_add_pages(), sgx_encl_add_page()).
 #include <algorithm>
+#include <cstring>
 
 #include "kernel/device/command.h"
 #include "kernel/enclave_lock.h"
@@ -17,6 +18,22 @@ constexpr std::uint64_t kBatch = 64;
 
 /// Pages whose memory is asked for at once when they come one by one.
 constexpr std::uint64_t kPagesAhead = 16;
+
+/// Fewer pages of zeros in a row are copied with those around them.
+constexpr std::uint64_t kWorthwhileZeros = 4;
+
+/// Whether a page holds anything is told by its beginning, as a rule.
+constexpr std::uint64_t kGlance = 64;
+
+bool only_zeros(const std::byte* bytes, std::uint64_t size) noexcept {
+  std::uint64_t any = 0;
+  for (std::uint64_t at = 0; at < size; at += sizeof any) {
+    std::uint64_t word;
+    std::memcpy(&word, bytes + at, sizeof word);
+    any |= word;
+  }
+  return any == 0;
+}
 
 /// sgx_validate_secinfo()
 bool secinfo_valid(const arch::Secinfo& secinfo) {
@@ -81,6 +98,14 @@ class Source {
     return pages;
   }
 
+  /// Whether the page at `offset` may be read and holds nothing but zeros. `buffer` has room for a page.
+  [[nodiscard]] bool is_zeros(std::uint64_t offset, std::byte* buffer) noexcept {
+    const auto zeros = [&](std::uint64_t begin, std::uint64_t size) {
+      return kernel_.platform.copy_from_user(buffer, at(offset + begin), size) && only_zeros(buffer, size);
+    };
+    return check(offset) && zeros(0, kGlance) && zeros(kGlance, kPageSize - kGlance);
+  }
+
  private:
   const Kernel& kernel_;
   LinearAddress begin_;
@@ -120,7 +145,13 @@ class PageAdder {
       return stop(r);
     }
     const EnclaveLock lock(kernel_, enclave_);
-    read(first, count, offset);
+    holes_ = {first, first + zeros(first, count, offset)};
+    if (holes_.end != first) {
+      count = holes_.end - first;
+    } else {
+      count = contents(first, count, offset);
+      read(first, count, offset);
+    }
     for (std::uint64_t i = 0; i < count; ++i) {
       if (i > 0 && (epc.available() < 2 || kernel_.platform.signal_pending())) {
         break;
@@ -134,6 +165,36 @@ class PageAdder {
   }
 
  private:
+  /// How many pages from `first` on, `count` at most, are all zeros and have no memory, which reads as zeros:
+  /// nothing needs to be written for them.
+  [[nodiscard]] std::uint64_t zeros(std::uint64_t first, std::uint64_t count, std::uint64_t offset) noexcept {
+    std::uint64_t pages = 0;
+    while (pages < count && has_no_memory(first + pages) &&
+           source_.is_zeros(offset + pages * kPageSize, enclave_.scratch().page)) {
+      ++pages;
+    }
+    return pages;
+  }
+
+  /// How many pages from `first` on, `count` at most, come before zeros.
+  [[nodiscard]] std::uint64_t contents(std::uint64_t first, std::uint64_t count,
+                                       std::uint64_t offset) noexcept {
+    for (std::uint64_t pages = 1, last = 0; pages < count; ++pages) {
+      last = zeros(first + pages, 1, offset + pages * kPageSize) != 0 ? last + 1 : 0;
+      if (last == kWorthwhileZeros) {
+        return pages + 1 - last;
+      }
+    }
+    return count;
+  }
+
+  /// A page that the enclave has not got has no memory either, but for those that were read or asked for
+  /// ahead. A TCS is never without: EADD writes to it.
+  [[nodiscard]] bool has_no_memory(std::uint64_t number) const noexcept {
+    return secinfo_.type() == arch::PageType::Reg && number < enclave_.pages() &&
+           !enclave_.index().contains(number) && !enclave_.populated.contains(number);
+  }
+
   /// Reads what can be read of the pages at once, into the EPC, or asks for the memory of those that come one
   /// by one instead of taking many faults; a page that follows the one before is taken for one of many.
   void read(std::uint64_t first, std::uint64_t count, std::uint64_t offset) noexcept {
@@ -169,7 +230,8 @@ class PageAdder {
       return fail(Errno::Busy);
     }
     std::byte* const page = enclave_.epc_page(number).data;
-    if (number < loaded_.begin || number >= loaded_.end) {
+    const bool is_hole = holes_.contains(number);
+    if (!is_hole && !loaded_.contains(number)) {
       if (auto r = source_.check(offset); !r) {
         return r;
       }
@@ -182,7 +244,7 @@ class PageAdder {
       kernel_.platform.discard(page, kPageSize);
       return r;
     }
-    if (!execute(number)) {
+    if (!execute(number, is_hole)) {
       shrink(enclave_);
       kernel_.platform.discard(page, kPageSize);
       return fail(Errno::Io);
@@ -200,12 +262,12 @@ class PageAdder {
   }
 
   /// EADD and the EEXTENDs. What a failed EEXTEND measured before stays measured, as in Linux.
-  bool execute(std::uint64_t number) noexcept {
+  bool execute(std::uint64_t number, bool is_hole) noexcept {
     Encls encls(kernel_, enclave_);
     if (!succeeded(encls.eadd(number, secinfo_))) {
       return false;
     }
-    if (measure_ && !succeeded(encls.eextend_page(number))) {
+    if (measure_ && !succeeded(encls.eextend_page(number, is_hole))) {
       (void)encls.eremove(enclave_.epc_page(number));
       return false;
     }
@@ -218,6 +280,7 @@ class PageAdder {
   bool measure_;
   Source& source_;
   PageWindow loaded_;  ///< pages whose contents are in the EPC already
+  PageWindow holes_;   ///< pages of zeros, for which nothing is written
 };
 
 }  // namespace

@@ -3,6 +3,10 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <algorithm>
+
+#include "kernel/enclave_lock.h"
+#include "kernel/resident_page.h"
 #include "kernel_world.h"
 
 namespace enclume::test {
@@ -292,6 +296,76 @@ TEST(AddPagesAheadTest, MemoryThatWasAskedForAheadIsGivenBackByInit) {
   EXPECT_TRUE(has_memory(e, last));
   EXPECT_FALSE(has_memory(e, last + 1));
   EXPECT_EQ(w.shared->epc_used, e.shared().epc_pages()) << "it never counted as EPC";
+}
+
+TEST_F(AddPagesTest, PagesOfZerosTakeNoMemory) {
+  source[2].bytes[4095] = 1;
+  arg.length = 4 * kPage;
+  arg.flags = 0;
+  EXPECT_EQ(add(), 0);
+  EXPECT_EQ(arg.count, 4 * kPage);
+  EXPECT_FALSE(has_memory(e, 3));
+  EXPECT_FALSE(has_memory(e, 4));
+  EXPECT_EQ(e.epc_page(5).data[4095], std::byte{1});
+  EXPECT_EQ(w.shared->epc_used, e.shared().epc_pages()) << "they are in the EPC all the same";
+  w.expect_consistent();
+}
+
+TEST_F(AddPagesTest, AMeasuredPageOfZerosIsMeasuredAsOne) {
+  EnclaveImage image(0x100000, {});
+  for (std::uint64_t i = 0; i < 6; ++i) {
+    image.add_page(0x3000 + i * kPage, kPtReg | kR | kW, {});
+  }
+  Enclave& other = w.open_device();
+  KernelWorld::must(w.create(other, image.secs(kTestBase)), "create");
+  std::array<UserPage, 6> zeros{};
+  arg.src = address_of(zeros).value();
+  arg.length = sizeof zeros;
+  EXPECT_EQ(w.ioctl(other, Command::AddPages, arg), 0);
+  EXPECT_FALSE(has_memory(other, 3));
+  EXPECT_FALSE(has_memory(other, 8));
+  EXPECT_EQ(w.init(other, image), 0) << "the signature is of another measurement";
+}
+
+TEST_F(AddPagesTest, ZerosReplaceWhatWasReadAheadBeforeASignal) {
+  for (auto& page : source) {
+    page.bytes.fill(0xc5);
+  }
+  arg.length = 4 * kPage;
+  w.platform.signal_after = 2;
+  EXPECT_EQ(add(), 0);
+  ASSERT_EQ(arg.count, 2 * kPage);
+  ASSERT_EQ(e.epc_page(6).data[0], std::byte{0xc5}) << "nothing was read ahead";
+  w.platform.signal_after.reset();
+  source[2] = source[3] = {};
+  arg.src += 2 * kPage;
+  arg.offset += 2 * kPage;
+  arg.length = 2 * kPage;
+  EXPECT_EQ(add(), 0);
+  const std::byte* begin = e.epc_page(5).data;
+  EXPECT_TRUE(std::all_of(begin, begin + 2 * kPage, [](std::byte b) { return b == std::byte{0}; }));
+}
+
+TEST_F(AddPagesTest, ZerosAreNoTcs) {
+  secinfo.flags = kPtTcs;
+  EXPECT_EQ(add(), 0);
+  EXPECT_TRUE(has_memory(e, 3));
+}
+
+TEST_F(AddPagesTest, PagesOfZerosComeBackFromTheirEviction) {
+  w.shared->epc_total = 6;
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_EQ(add(), 0) << i;
+    arg.offset += kPage;
+  }
+  EXPECT_FALSE(e.page(3).load().resident);
+  {
+    kernel::EpcReservation epc(w.kernel, e);
+    kernel::EnclaveLock lock(w.kernel, e);
+    ASSERT_TRUE(kernel::make_resident(w.kernel, e, lock, epc, 3));
+  }
+  const std::byte* begin = e.epc_page(3).data;
+  EXPECT_TRUE(std::all_of(begin, begin + kPage, [](std::byte b) { return b == std::byte{0}; }));
 }
 
 TEST(AddPagesStateTest, OnlyBetweenCreateAndInit) {
