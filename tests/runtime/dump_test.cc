@@ -255,7 +255,8 @@ TEST(Symbols, OfADamagedFileAreNoneOrFew) {
     }
   }
   std::filesystem::remove(path);
-  EXPECT_EQ(enclume::symbols_of("/nonexistent"), nullptr);
+  EXPECT_EQ(enclume::symbols_of("/nonexistent/image"), nullptr);
+  EXPECT_EQ(enclume::symbols_of("/"), nullptr);
 }
 
 }  // namespace

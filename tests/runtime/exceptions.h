@@ -30,9 +30,12 @@ void overflow_the_handlers_stack();
 std::string guard_around_ocall();
 void divide_by_zero();
 std::uint64_t handlers_left();
+bool fault_between_arguments();
 
 // In the host.
 void say(std::string_view text);
+std::string say_both(std::string_view first, std::string_view second);
+void set_page(std::uint64_t page, bool accessible);
 
 }  // namespace exceptions
 
@@ -41,5 +44,6 @@ using Exceptions = enclume::Interface<
                     exceptions::unwind_by_handler, exceptions::order, exceptions::call_out_of_handler,
                     exceptions::fault_in_handler, exceptions::fault_in_every_handler,
                     exceptions::overflow_the_handlers_stack, exceptions::guard_around_ocall,
-                    exceptions::divide_by_zero, exceptions::handlers_left>,
-    enclume::Ocalls<exceptions::say>>;
+                    exceptions::divide_by_zero, exceptions::handlers_left,
+                    exceptions::fault_between_arguments>,
+    enclume::Ocalls<exceptions::say, exceptions::say_both, exceptions::set_page>>;

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cstring>
+
 #include "enclume/enclave/enclave.h"
 #include "enclume/enclave/exception.h"
 #include "runtime/exceptions.h"
@@ -12,7 +14,7 @@ using enclume::Exception;
 using enclume::Verdict;
 constexpr enclume::Outside<Exceptions> outside;
 
-constexpr std::uint8_t kDivideError = 0, kInvalidOpcode = 6;
+constexpr std::uint8_t kDivideError = 0, kInvalidOpcode = 6, kPageFault = 14;
 
 // Divides by RCX.
 [[gnu::noinline]] std::uint64_t divide(std::uint64_t a, std::uint64_t b) {
@@ -141,6 +143,23 @@ void divide_by_zero() {
 std::uint64_t handlers_left() {
   // Nothing is asked: the guard alone sees it.
   return enclume::guard([] { return divide(1, 0); }).has_value() ? 1 : 0;
+}
+
+// The second argument is copied out when its page has gone; before it comes back, a handler calls outside,
+// too.
+bool fault_between_arguments() {
+  alignas(4096) static char page[4096];
+  std::memset(page, 'b', sizeof page);
+  const auto address = reinterpret_cast<std::uint64_t>(page);
+  const enclume::ThreadHandler handler([address](Exception& exception) {
+    if (exception.vector != kPageFault || exception.address != address) return Verdict::kPassOn;
+    const auto both = outside.call<say_both>(std::string(300, 'c'), std::string(300, 'd'));
+    if (both != std::string(300, 'c') + std::string(300, 'd')) return Verdict::kPassOn;
+    return outside.call<set_page>(address, true) ? Verdict::kResume : Verdict::kPassOn;
+  });
+  const std::string first(100, 'a');
+  if (!outside.call<set_page>(address, false)) return false;
+  return outside.call<say_both>(first, std::string_view(page, 64)) == first + std::string(64, 'b');
 }
 
 }  // namespace exceptions

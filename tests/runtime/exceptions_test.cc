@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Exceptions in the enclave, seen from inside and from the host's handler.
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <functional>
 #include <stdexcept>
@@ -19,6 +20,13 @@ std::function<void()> meanwhile;
 void exceptions::say(std::string_view text) {
   said = text;
   if (meanwhile) meanwhile();
+}
+
+std::string exceptions::say_both(std::string_view first, std::string_view second) {
+  return std::string(first) + std::string(second);
+}
+void exceptions::set_page(std::uint64_t page, bool accessible) {
+  mprotect(reinterpret_cast<void*>(page), 4096, accessible ? PROT_READ | PROT_WRITE : PROT_NONE);
 }
 
 namespace {
@@ -64,6 +72,12 @@ TEST(Handler, MayCallOutside) {
   const auto enclave = load();
   EXPECT_EQ(enclave.call<call_out_of_handler>(), "good");
   EXPECT_EQ(said, "from the handler");
+}
+
+TEST(Handler, MayCallOutsideInTheMiddleOfAnotherCallOutside) {
+  const auto enclave = load();
+  EXPECT_EQ(enclave.call<fault_between_arguments>(), true);
+  expect_usable(enclave);
 }
 
 TEST(Handler, OfAnExceptionInAHandlerIsTheNextOne) {

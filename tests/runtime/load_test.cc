@@ -11,6 +11,8 @@
 #include <fstream>
 #include <iterator>
 #include <random>
+#include <string>
+#include <thread>
 #include <vector>
 
 #include "runtime/calls_host.h"
@@ -135,6 +137,25 @@ TEST(Load, OfAFileThatIsNotThereSaysWhy) {
   const auto enclave = enclume::Enclave<Calls>::load("/nonexistent/file");
   ASSERT_FALSE(enclave);
   EXPECT_EQ(enclave.error(), enclume::Error(Code::kCannotRead, ENOENT));
+}
+
+TEST(Load, ADirectoryCannotBeRead) {
+  const auto enclave = enclume::Enclave<Calls>::load("/");
+  ASSERT_FALSE(enclave);
+  EXPECT_EQ(enclave.error(), enclume::Error(Code::kCannotRead, EISDIR));
+}
+
+TEST(Load, ReadsAPipe) {
+  const Bytes whole = read(ENCLUME_TEST_IMAGE);
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  std::thread writer([&] {
+    EXPECT_EQ(write(ends[1], whole.data(), whole.size()), static_cast<ssize_t>(whole.size()));
+    close(ends[1]);
+  });
+  EXPECT_TRUE(enclume::Enclave<Calls>::load(("/dev/fd/" + std::to_string(ends[0])).c_str()));
+  writer.join();
+  close(ends[0]);
 }
 
 TEST(Load, OfSomethingElseIsABadImage) {

@@ -265,7 +265,8 @@ void serve(const Loaded& loaded, std::uint64_t requests, int rebuilds) {
       for (std::uint64_t number = 1; number <= requests || seen < rebuilds; ++number) {
         const auto state = enclave.call<add>(account, number, number * (account + 1));
         sum += number * (account + 1);
-        ASSERT_TRUE(state) << describe(state.error().code) << ", errno " << state.error().system;
+        ASSERT_TRUE(state) << describe(state.error().code) << ", " << state.error().system << ", vector "
+                           << state.error().fault.vector;
         ASSERT_EQ(*state, (Account{number, sum}));
       }
     });

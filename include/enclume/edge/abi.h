@@ -27,6 +27,7 @@
 
 /* What the platform has, in Mailbox.words of COMMAND_START. The host's word: if it lies, less works. */
 #define ENCLUME_PLATFORM_DYNAMIC_MEMORY 1 /* pages can come later: SGX2, and the kernel's part of it */
+#define ENCLUME_PLATFORM_XINUSE 2         /* XGETBV knows ECX = 1 (CPUID.0DH.1:EAX[2]) */
 
 /* OCALLs of the runtime's own; the user's count up from 0. */
 #define ENCLUME_OCALL_ALLOCATE \

@@ -39,8 +39,13 @@ struct Service {
 template <auto F>
 Code serve(const edge::Mailbox& mailbox) {
   using Call = edge::Signature<decltype(F)>;
+  constexpr bool kHasWords = Call::In::kWords + Call::Out::kWords != 0;
   std::uint64_t words[Call::kWords];
-  if (mailbox.words % 8 != 0 || !is_outside(mailbox.words, sizeof words)) return Code::kBadPointer;
+  if (!kHasWords) {
+    // Nothing is read or written there.
+  } else if (mailbox.words % 8 != 0 || !is_outside(mailbox.words, sizeof words)) {
+    return Code::kBadPointer;
+  }
   copy_in(words, mailbox.words, Call::In::kWords * 8);
   Inbound<Call::In::kBacks> in;
   auto parameters = Call::In::template decode<typename Call::Parameters>(words, in);

@@ -3,9 +3,10 @@
  * The border in instructions: the way in (OENTRY of every TCS), out by an OCALL and back, and out for good.
  *
  * On the way in nothing but RAX, RBX, FS and GS is the processor's word; RSP is the host's, so no stack until ours
- * is loaded. Flags, MXCSR and the x87 state are put into a known state before any compiled code runs; after that
- * LFENCE, so that nothing runs ahead of the checks. On the way out every register is overwritten that compiled code
- * may have left something in.
+ * is loaded. Flags, MXCSR and the x87 state are put into a known state before any compiled code runs. Nothing that
+ * the host chose is used before the LFENCE behind the check of the mailbox's place (enclume_serve), so that none runs
+ * ahead of the checks here; the return from an OCALL has its own. On the way out every register is overwritten that
+ * compiled code may have left something in.
  */
 #include "enclume/edge/abi.h"
 
@@ -23,9 +24,54 @@
 	xrstor	clean_state(%rip)
 .endm
 
-.macro clean_flags			/* DF, AC, NT and the arithmetic flags; needs our stack */
-	pushq	$2
+/* Jumps if x87 state may have been changed from the initial one; clobbers RAX, RCX, RDX. What a processor does not
+ * track is always in use. XRSTOR takes longer than all else here. */
+.macro jump_if_x87_in_use to
+	cmpb	$0, enclume_tracks_x87(%rip)
+	je	\to
+	mov	$1, %ecx
+	xgetbv				/* XCR0 AND XINUSE; here XCR0 is XFRM, where it can be told apart */
+	test	$1, %al
+	jnz	\to
+.endm
+
+/* The x87 state; SSE registers may hold what the host likes. Clobbers RAX, RCX, RDX, and MXCSR. */
+.macro clean_x87
+	jump_if_x87_in_use 8f
+	jmp	9f
+8:	load_clean_state
+9:
+.endm
+
+/* Before the way out: all state components, and MXCSR. Clobbers RAX, RCX, RDX. */
+.macro scrub_state
+	jump_if_x87_in_use 8f
+	mov	enclume_config+32(%rip), %ecx
+	and	%ecx, %eax
+	test	$~6, %eax		/* more than SSE and AVX */
+	jnz	8f
+	test	$4, %cl
+	jz	7f
+	vzeroall
+	ldmxcsr	clean_state+24(%rip)
+	jmp	9f
+7:	.irp	n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+	pxor	%xmm\n, %xmm\n
+	.endr
+	ldmxcsr	clean_state+24(%rip)
+	jmp	9f
+8:	load_clean_state
+9:
+.endm
+
+.macro clean_flags			/* AC and NT, DF is; POPFQ is slow. Needs our stack. */
+	pushfq
+	testl	$0x44000, (%rsp)
+	jz	9f
+	movq	$2, (%rsp)
 	popfq
+	pushq	$2
+9:	lea	8(%rsp), %rsp
 .endm
 
 	.globl	enclume_entry
@@ -70,11 +116,12 @@ enclume_entry:
 	movq	$0, %fs:ENCLUME_TB_OUTSIDE
 	mov	%rsp, %fs:ENCLUME_TB_FRAME
 	mov	%rdx, %r9
-	mov	%rax, %rcx
+	mov	%rax, %r8
 	clean_flags
-	load_clean_state
-	lfence
+	clean_x87
+	ldmxcsr	clean_state+24(%rip)
 	mov	%r9, %rdx
+	mov	%r8, %rcx
 	xor	%ebp, %ebp
 	/* enclume_serve(command, mailbox, argument, cssa) */
 	call	enclume_serve
@@ -173,11 +220,13 @@ enclume_entry:
 	mov	%r11, %rsp
 	mov	%rdx, %r9
 	clean_flags
-	load_clean_state
+	clean_x87
 	lfence
 	ldmxcsr	(%rsp)
+	cmpw	$0x37f, 4(%rsp)		/* FLDCW would make the state one that was changed */
+	je	1f
 	fldcw	4(%rsp)
-	add	$8, %rsp
+1:	add	$8, %rsp
 	pop	%r15
 	pop	%r14
 	pop	%r13
@@ -255,7 +304,7 @@ enclume_finish_exception:
 	decq	%fs:ENCLUME_TB_LEVEL
 
 .Lout:	/* RDI: EntryFrame to leave by */
-	load_clean_state
+	scrub_state
 	mov	ENCLUME_FRAME_HOST_RIP(%rdi), %rbx
 	mov	ENCLUME_FRAME_HOST_RBP(%rdi), %rbp
 	mov	ENCLUME_FRAME_HOST_RSP(%rdi), %rsp

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every entry comes here from entry.S, on the enclave's stack and with clean registers.
+#include <array>
 #include <atomic>
 #include <cstring>
 
@@ -17,7 +18,32 @@ extern "C" {
                                                  std::uint64_t argument, std::uint64_t cssa) noexcept;
 }
 
+// Read by entry.S, from the first entry on.
+extern "C" [[gnu::visibility("hidden")]] bool enclume_tracks_x87;
+bool enclume_tracks_x87 = false;
+
 namespace {
+
+// Whether the processor knows initial x87 state as such. Not at the first attempt, perhaps: an interruption
+// in between can load the same state as if it were another.
+bool tracks_x87() noexcept {
+  bool in_use = true;
+  for (int tries = 0; tries < 4 && in_use; ++tries) {
+    alignas(64) static constexpr std::array<std::uint32_t, 144> kInitial{0, 0, 0, 0, 0, 0, 0x1fbf};
+    std::uint32_t eax = 1, edx = 0;
+    asm volatile("xrstor %2\n\txgetbv" : "+a"(eax), "+d"(edx) : "m"(kInitial), "c"(1) : "memory");
+    in_use = (eax & 1) != 0;
+  }
+  return !in_use;
+}
+
+// `number` if it is less than `count`, else 0, also where the processor runs ahead of the check for that: no
+// branch.
+std::uint64_t fenced(std::uint64_t number, std::uint64_t count) noexcept {
+  std::uint64_t mask;
+  asm volatile("cmp %2, %1\n\tsbb %0, %0" : "=r"(mask) : "r"(number), "r"(count) : "cc");
+  return number & mask;
+}
 
 enum class State : std::uint32_t {
   kFresh,
@@ -38,6 +64,7 @@ Code start(std::uint64_t fingerprint, std::uint64_t platform) noexcept {
   relocate();
   if (fingerprint != enclume_service.fingerprint) return Code::kWrongInterface;
   has_dynamic_memory = (platform & ENCLUME_PLATFORM_DYNAMIC_MEMORY) != 0;
+  enclume_tracks_x87 = (platform & ENCLUME_PLATFORM_XINUSE) != 0 && tracks_x87();
   prepare_thread();
   learn_whether_debug();
   start_heap();
@@ -50,10 +77,8 @@ Code call(std::uint64_t number, const edge::Mailbox& offer) noexcept {
   if (state != State::kReady) return Code::kRefused;
   if (has_crashed()) return Code::kCrashed;
   if (number >= enclume_service.count) return Code::kNoSuchCall;
-  // The processor must not run ahead into a stub of the caller's choice.
-  asm volatile("lfence" : : : "memory");
   prepare_thread();
-  return enclume_service.stubs[number](offer);
+  return enclume_service.stubs[fenced(number, enclume_service.count)](offer);
 }
 
 }  // namespace

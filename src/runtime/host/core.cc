@@ -7,8 +7,6 @@
 #include <array>
 #include <cerrno>
 #include <cstdlib>
-#include <fstream>
-#include <iterator>
 #include <memory>
 #include <new>
 #include <vector>
@@ -17,6 +15,7 @@
 #include "runtime/edge/sgx.h"
 #include "runtime/host/deadlines.h"
 #include "runtime/host/dump.h"
+#include "runtime/host/whole_file.h"
 
 namespace enclume::host {
 namespace {
@@ -24,16 +23,30 @@ namespace {
 // Where the enclave puts what goes out, a thread. Calls within calls share it; what does not fit is
 // allocated.
 constexpr std::size_t kScratchSize = std::size_t{64} << 10;
+// The same for what handles an exception: how much of the other is in use is not known then.
+constexpr std::size_t kHandlerScratchSize = std::size_t{16} << 10;
 
+using DumpRecords = std::array<edge::DumpRecord, edge::kMaxFrames>;
+
+// Without constructor and destructor, so that nobody has to look whether it is there already.
 struct Thread {
-  Activation* innermost = nullptr;
-  std::uint32_t last_tcs = 0;
-  std::byte* scratch = nullptr;
-  // Empty but between the end of a call by an exception and its return.
-  std::unique_ptr<std::array<edge::DumpRecord, edge::kMaxFrames>> dumps;
-  ~Thread() { std::free(scratch); }
+  Activation* innermost;
+  std::uint32_t last_tcs;
+  std::byte* scratch;
+  // Null but between the end of a call by an exception and its return.
+  DumpRecords* dumps;
 };
-thread_local Thread thread;
+constinit thread_local Thread thread{};
+
+// Frees what the thread has, when it ends; to be touched before it has something.
+struct ThreadEnd {
+  bool is_needed = false;
+  ~ThreadEnd() {
+    std::free(std::exchange(thread.scratch, nullptr));
+    delete std::exchange(thread.dumps, nullptr);
+  }
+};
+thread_local ThreadEnd thread_end;
 
 struct FreeDeleter {
   void operator()(void* block) const noexcept { std::free(block); }
@@ -47,23 +60,27 @@ constexpr std::uint64_t round_up(std::uint64_t bytes) {
 
 // The scratch memory that calls further out on this thread have left.
 void offer_scratch(edge::Mailbox& mailbox, const Activation* outer) {
-  std::uint64_t used = 0;
   if (outer != nullptr) {
-    const std::uint64_t begin = outer->mailbox.scratch - reinterpret_cast<std::uint64_t>(thread.scratch);
-    used = begin + round_up(std::min(outer->mailbox.scratch_used, outer->mailbox.scratch_size));
-  } else if (thread.scratch == nullptr) {
+    const edge::Mailbox& theirs = outer->mailbox;
+    const std::uint64_t used =
+        std::min(theirs.scratch_size, round_up(std::min(theirs.scratch_used, theirs.scratch_size)));
+    mailbox.scratch = theirs.scratch + used;
+    mailbox.scratch_size = theirs.scratch_size - used;
+    return;
+  }
+  if (thread.scratch == nullptr) {
+    thread_end.is_needed = true;
     thread.scratch = static_cast<std::byte*>(std::aligned_alloc(64, kScratchSize));
   }
-  if (thread.scratch == nullptr || used > kScratchSize) used = kScratchSize;
-  mailbox.scratch = reinterpret_cast<std::uint64_t>(thread.scratch) + used;
-  mailbox.scratch_size = thread.scratch == nullptr ? 0 : kScratchSize - used;
+  mailbox.scratch = reinterpret_cast<std::uint64_t>(thread.scratch);
+  mailbox.scratch_size = thread.scratch == nullptr ? 0 : kScratchSize;
 }
 
 // Where the enclave may tell what has happened in it; without memory it tells nothing.
 std::uint64_t offer_dumps() {
-  using Records = std::array<edge::DumpRecord, edge::kMaxFrames>;
-  if (thread.dumps == nullptr) thread.dumps.reset(new (std::nothrow) Records{});
-  return reinterpret_cast<std::uint64_t>(thread.dumps.get());
+  thread_end.is_needed = true;
+  if (thread.dumps == nullptr) thread.dumps = new (std::nothrow) DumpRecords{};
+  return reinterpret_cast<std::uint64_t>(thread.dumps);
 }
 
 std::uint64_t allocate(Activation& activation, std::uint64_t bytes) {
@@ -78,28 +95,33 @@ std::uint64_t allocate(Activation& activation, std::uint64_t bytes) {
   return reinterpret_cast<std::uint64_t>(block);
 }
 
-// What an enclave has said as it leaves, or half of it: an exception may come before it has left.
-struct Said {
-  std::uint64_t exit, value, out_words, scratch_used;
+// What an exception has interrupted: what the enclave has said as it leaves, or half of it, since it may not
+// have left yet, and the scratch memory that it was using.
+class Interruption {
+ public:
+  // What is called meanwhile has scratch memory of its own.
+  void begin(edge::Mailbox& mailbox) noexcept {
+    before_ = mailbox;
+    own_scratch_ = std::aligned_alloc(64, kHandlerScratchSize);
+    mailbox.scratch = reinterpret_cast<std::uint64_t>(own_scratch_);
+    mailbox.scratch_size = own_scratch_ == nullptr ? 0 : kHandlerScratchSize;
+    mailbox.scratch_used = 0;
+  }
+  void end(edge::Mailbox& mailbox) noexcept {
+    mailbox = before_;
+    std::free(own_scratch_);
+  }
+
+ private:
+  edge::Mailbox before_;
+  void* own_scratch_;
 };
-
-Said said(const edge::Mailbox& mailbox) noexcept {
-  return {mailbox.exit, mailbox.value, mailbox.out_words, mailbox.scratch_used};
-}
-
-void say_again(edge::Mailbox& mailbox, const Said& words) noexcept {
-  mailbox.exit = words.exit;
-  mailbox.value = words.value;
-  mailbox.out_words = words.out_words;
-  mailbox.scratch_used = words.scratch_used;
-}
 
 // What the loop around the vDSO function knows.
 struct Call : Entry {
   Activation* activation = nullptr;
-  // Exceptions that the enclave has been asked to look at, one within the other: what it was saying when each
-  // came.
-  std::array<Said, edge::kMaxFrames> interrupted;  // not cleared, for each call would pay for it
+  // Exceptions that are looked at, one within the other.
+  std::array<Interruption, edge::kMaxFrames> interrupted;  // not cleared, for each call would pay for it
   std::size_t handling = 0;
   Error error{};
   bool tcs_is_lost = false;
@@ -220,15 +242,20 @@ std::uint32_t look_at_fault(Call& call) noexcept {
     return 0;
   }
   if (call.handling == 0) activation.fault = fault;
-  const OnException wish = ask_host(activation, *call.run);
-  if (wish == OnException::kResume) return edge::kEresume;
   // There are as many as frames, if the enclave is one of this runtime.
   if (call.handling == call.interrupted.size()) {
     call.tcs_is_lost = true;
     call.error = Error(Code::kFault, activation.fault);
     return 0;
   }
-  call.interrupted[call.handling++] = said(activation.mailbox);
+  Interruption& interruption = call.interrupted[call.handling];
+  interruption.begin(activation.mailbox);
+  const OnException wish = ask_host(activation, *call.run);
+  if (wish == OnException::kResume) {
+    interruption.end(activation.mailbox);
+    return edge::kEresume;
+  }
+  ++call.handling;
   if (activation.core->wants_dumps()) activation.mailbox.dumps = offer_dumps();
   return enter_with(call, ENCLUME_COMMAND_EXCEPTION, wish == OnException::kEndCall ? 1 : 0);
 }
@@ -265,7 +292,7 @@ std::uint32_t next_step(Entry* entry) noexcept {
     }
     case ENCLUME_EXIT_RESUME:
       if (call.handling != 0) {
-        say_again(activation.mailbox, call.interrupted[--call.handling]);
+        call.interrupted[--call.handling].end(activation.mailbox);
         return edge::kEresume;
       }
       [[fallthrough]];
@@ -321,7 +348,7 @@ std::unique_ptr<Incarnation> Core::build_one(const std::function<Error()>& resto
     why = Error(Code::kNoVdso);
     return nullptr;
   }
-  const std::uint64_t platform = enclave->has_dynamic_memory() ? ENCLUME_PLATFORM_DYNAMIC_MEMORY : 0;
+  const std::uint64_t platform = enclave->platform();
   auto fresh = std::make_unique<Incarnation>(std::move(*enclave), image_.config().threads,
                                              incarnations_.next_number());
   // As if it were in an OCALL of the new enclave, this thread's calls go there.
@@ -415,6 +442,7 @@ Error Core::invoke(Activation& activation, std::uint32_t command, std::uint64_t 
     const Nested nested(activation);
     enclume_host_enter(&call);
   }
+  while (call.handling != 0) call.interrupted[--call.handling].end(activation.mailbox);
   watch.reset();
   if (call.error.code == Code::kEnclaveLost) activation.incarnation->lose();
   const std::uint64_t base = activation.incarnation->enclave.base();
@@ -434,7 +462,7 @@ Error Core::invoke(Activation& activation, std::uint32_t command, std::uint64_t 
   }
   if (call.error.code == Code::kFault) report_dump(base);
   // Whose end came in the middle of another by an exception in a handler tells nothing of that.
-  if (call.error.code == Code::kDeadline) thread.dumps.reset();
+  if (call.error.code == Code::kDeadline) delete std::exchange(thread.dumps, nullptr);
   return call.error;
 }
 
@@ -450,10 +478,9 @@ std::shared_ptr<Core> load(const char* path, const LoadOptions& options, const O
     error = why;
     return nullptr;
   };
-  errno = 0;
-  std::ifstream file(path, std::ios::binary);
-  const std::vector<char> bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (!file.is_open() || file.bad()) return fail(Error(Code::kCannotRead, errno));
+  std::vector<char> bytes;
+  if (const int cannot = read_whole_file(path, bytes); cannot != 0)
+    return fail(Error(Code::kCannotRead, cannot));
   const auto all = std::as_bytes(std::span(bytes));
   auto image = Image::parse(all, error);
   if (!image) return nullptr;

@@ -61,17 +61,25 @@ enclume_host_enter:
 2:	.cfi_adjust_cfa_offset 8
 	lea	8(%rsp), %rsp
 	.cfi_adjust_cfa_offset -8
-3:	fnclex				/* an AEX for #MF leaves an unmasked exception pending */
-	ldmxcsr	(%rsp)
-	fldcw	4(%rsp)
-	call	*ENCLUME_ENTRY_NEXT(%rdi)
-	test	%eax, %eax
+3:	ldmxcsr	(%rsp)
+	/* Written only where it is another: then the processor knows state that was never changed. */
+	fnstsw	%ax
+	test	$0xff, %al		/* an AEX for #MF leaves an unmasked exception pending */
 	jz	4f
+	fnclex
+4:	fnstcw	8(%rsp)
+	movzwl	8(%rsp), %eax
+	cmp	%ax, 4(%rsp)
+	je	5f
+	fldcw	4(%rsp)
+5:	call	*ENCLUME_ENTRY_NEXT(%rdi)
+	test	%eax, %eax
+	jz	6f
 	mov	%eax, %eax
 	mov	16(%rsp), %r10
 	mov	%rax, ENCLUME_ENTRY_LEAF(%r10)
 	jmp	1b
-4:	add	$24, %rsp
+6:	add	$24, %rsp
 	.cfi_adjust_cfa_offset -24
 	pop	%r15
 	.cfi_adjust_cfa_offset -8

@@ -11,7 +11,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <utility>
+#include <vector>
 
+#include "enclume/edge/abi.h"
 #include "runtime/edge/sgx.h"
 
 namespace enclume::host {
@@ -26,7 +28,8 @@ void* pointer_to(std::uint64_t address) {
   return reinterpret_cast<void*>(address);
 }
 
-constexpr unsigned kCpuidSgx2 = 1U << 1;  // leaf 0x12.0, EAX
+constexpr unsigned kCpuidXinuse = 1U << 2;  // leaf 0xd.1, EAX
+constexpr unsigned kCpuidSgx2 = 1U << 1;    // leaf 0x12.0, EAX
 
 // What CPUID leaf 0x12 allows. All of it where the processor does not say, since the device has the last
 // word.
@@ -34,12 +37,15 @@ struct Platform {
   std::uint64_t xfrm = ~std::uint64_t{0};
   std::uint32_t miscselect = 0;
   bool has_sgx2 = false;
+  bool has_xinuse = false;  // XGETBV with ECX = 1
 };
 
-Platform platform() {
+Platform ask_cpuid() {
   Platform result;
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (__get_cpuid_max(0, nullptr) < 0x12) return result;
+  __cpuid_count(0xd, 1, a, b, c, d);
+  result.has_xinuse = (a & kCpuidXinuse) != 0;
   __cpuid_count(0x12, 0, a, b, c, d);
   result.has_sgx2 = (a & kCpuidSgx2) != 0;
   result.miscselect = b;
@@ -48,12 +54,16 @@ Platform platform() {
   return result;
 }
 
-// Source for pages of zeros; never written, so it takes no memory.
+// Source for pages of zeros, again and again the same; never written, so it takes no memory.
 class Zeros {
  public:
-  explicit Zeros(std::uint64_t bytes) : bytes_(bytes) {
-    if (bytes != 0) {
-      pages_ = mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  // Few page faults on one side, few ioctls on the other.
+  static constexpr std::uint64_t kMost = std::uint64_t{256} << 10;
+
+  explicit Zeros(std::uint64_t bytes) : bytes_(std::min(bytes, kMost)) {
+    if (bytes_ != 0) {
+      pages_ =
+          mmap(nullptr, bytes_, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_POPULATE, -1, 0);
     }
   }
   ~Zeros() {
@@ -63,6 +73,7 @@ class Zeros {
   Zeros& operator=(const Zeros&) = delete;
   [[nodiscard]] bool is_there() const { return bytes_ == 0 || pages_ != MAP_FAILED; }
   [[nodiscard]] const void* pages() const { return pages_; }
+  [[nodiscard]] std::uint64_t size() const { return bytes_; }
 
  private:
   std::uint64_t bytes_;
@@ -70,15 +81,15 @@ class Zeros {
 };
 
 // Errno, 0: none.
-int add_run(int fd, const PageRun& run, const void* zeros) {
+int add_run(int fd, const PageRun& run, const Zeros& zeros) {
   const edge::Secinfo secinfo{.flags = run.secinfo_flags, .reserved = {}};
-  const std::uint64_t source = address_of(run.bytes != nullptr ? run.bytes : zeros);
   // Linux may stop early when a signal comes in.
   for (std::uint64_t done = 0; done < run.length;) {
     sgx_enclave_add_pages add{};
-    add.src = source + done;
+    const std::uint64_t left = run.length - done;
+    add.src = run.bytes != nullptr ? address_of(run.bytes) + done : address_of(zeros.pages());
     add.offset = run.offset + done;
-    add.length = run.length - done;
+    add.length = run.bytes != nullptr ? left : std::min(left, zeros.size());
     add.secinfo = address_of(&secinfo);
     add.flags = run.measured ? SGX_PAGE_MEASURE : 0;
     if (ioctl(fd, SGX_IOC_ENCLAVE_ADD_PAGES, &add) != 0 && errno != EINTR && errno != EAGAIN) return errno;
@@ -93,11 +104,40 @@ bool kernel_adds_pages(int fd) {
   return ioctl(fd, SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS, &nothing) != 0 && errno == EINVAL;
 }
 
+// Pages that are mapped in one piece.
+struct Area {
+  std::uint64_t begin, end;
+  int protection;
+};
+
 int protection_of(const PageRun& run) {
   if ((run.secinfo_flags & 0xff00) == edge::kTcsPage) return PROT_READ | PROT_WRITE;
   return ((run.secinfo_flags & edge::kRead) != 0 ? PROT_READ : 0) |
          ((run.secinfo_flags & edge::kWrite) != 0 ? PROT_WRITE : 0) |
          ((run.secinfo_flags & edge::kExecute) != 0 ? PROT_EXEC : 0);
+}
+
+// All pages that there are, and the places of those that may come.
+std::vector<Area> areas_of(const Image& image, bool with_reserves) {
+  std::vector<Area> parts;
+  for (const PageRun& run : image.runs()) {
+    parts.push_back({run.offset, run.offset + run.length, protection_of(run)});
+  }
+  if (with_reserves) {
+    for (const Reserve& reserve : image.reserves()) {
+      parts.push_back({reserve.offset, reserve.offset + reserve.length, PROT_READ | PROT_WRITE});
+    }
+    std::ranges::sort(parts, {}, &Area::begin);
+  }
+  std::vector<Area> areas;
+  for (const Area& part : parts) {
+    if (!areas.empty() && areas.back().end == part.begin && areas.back().protection == part.protection) {
+      areas.back().end = part.end;
+    } else {
+      areas.push_back(part);
+    }
+  }
+  return areas;
 }
 
 }  // namespace
@@ -106,13 +146,13 @@ LoadedEnclave::LoadedEnclave(LoadedEnclave&& other) noexcept
     : fd_(std::exchange(other.fd_, -1)),
       base_(other.base_),
       size_(std::exchange(other.size_, 0)),
-      has_dynamic_memory_(other.has_dynamic_memory_) {}
+      platform_(other.platform_) {}
 
 LoadedEnclave& LoadedEnclave::operator=(LoadedEnclave&& other) noexcept {
   std::swap(fd_, other.fd_);
   std::swap(base_, other.base_);
   std::swap(size_, other.size_);
-  std::swap(has_dynamic_memory_, other.has_dynamic_memory_);
+  std::swap(platform_, other.platform_);
   return *this;
 }
 
@@ -127,7 +167,7 @@ std::optional<LoadedEnclave> LoadedEnclave::load(const Image& image, std::span<c
     why = error;
     return std::nullopt;
   };
-  const Platform processor = platform();
+  const Platform processor = ask_cpuid();
   if ((image.config().xfrm & ~processor.xfrm) != 0) return fail(Error(Code::kWrongPlatform));
 
   LoadedEnclave enclave;
@@ -163,24 +203,20 @@ std::optional<LoadedEnclave> LoadedEnclave::load(const Image& image, std::span<c
   const Zeros zeros(longest);
   if (!zeros.is_there()) return fail(Error(Code::kNoAddressSpace, errno));
   for (const PageRun& run : image.runs()) {
-    if (const int error = add_run(enclave.fd_, run, zeros.pages()); error != 0) {
+    if (const int error = add_run(enclave.fd_, run, zeros); error != 0) {
       return fail(Error(Code::kAddPagesFailed, error));
-    }
-    if (mmap(pointer_to(enclave.base_ + run.offset), run.length, protection_of(run), MAP_SHARED | MAP_FIXED,
-             enclave.fd_, 0) == MAP_FAILED) {
-      return fail(Error(Code::kNoAddressSpace, errno));
     }
   }
 
   // Page faults must be reported to the enclave, or it could not make room when there is none.
-  enclave.has_dynamic_memory_ =
+  const bool has_dynamic_memory =
       processor.has_sgx2 && (secs.miscselect & edge::kMiscExinfo) != 0 && kernel_adds_pages(enclave.fd_);
-  if (enclave.has_dynamic_memory_) {
-    for (const Reserve& reserve : image.reserves()) {
-      if (mmap(pointer_to(enclave.base_ + reserve.offset), reserve.length, PROT_READ | PROT_WRITE,
-               MAP_SHARED | MAP_FIXED, enclave.fd_, 0) == MAP_FAILED) {
-        return fail(Error(Code::kNoAddressSpace, errno));
-      }
+  enclave.platform_ = (has_dynamic_memory ? ENCLUME_PLATFORM_DYNAMIC_MEMORY : 0) |
+                      (processor.has_xinuse ? ENCLUME_PLATFORM_XINUSE : 0);
+  for (const Area& part : areas_of(image, has_dynamic_memory)) {
+    if (mmap(pointer_to(enclave.base_ + part.begin), part.end - part.begin, part.protection,
+             MAP_SHARED | MAP_FIXED, enclave.fd_, 0) == MAP_FAILED) {
+      return fail(Error(Code::kNoAddressSpace, errno));
     }
   }
 

@@ -25,14 +25,14 @@ class LoadedEnclave {
 
   [[nodiscard]] std::uint64_t base() const noexcept { return base_; }
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
-  /// Whether the enclave can accept pages where the image has reserves.
-  [[nodiscard]] bool has_dynamic_memory() const noexcept { return has_dynamic_memory_; }
+  /// ENCLUME_PLATFORM_*: what the enclave is told of it.
+  [[nodiscard]] std::uint64_t platform() const noexcept { return platform_; }
 
  private:
   int fd_ = -1;
   std::uint64_t base_ = 0;
   std::uint64_t size_ = 0;
-  bool has_dynamic_memory_ = false;
+  std::uint64_t platform_ = 0;
 };
 
 }  // namespace enclume::host

@@ -7,12 +7,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <memory>
 #include <vector>
 
 #include "enclume/host/dump.h"
+#include "runtime/host/whole_file.h"
 
 namespace enclume {
 namespace {
@@ -103,8 +102,8 @@ std::vector<Symbol> read_symbols(const Bytes& file) {
 }  // namespace
 
 std::unique_ptr<Symbolizer> symbols_of(const std::string& path) {
-  std::ifstream stream(path, std::ios::binary);
-  const Bytes file{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
+  Bytes file;
+  if (host::read_whole_file(path.c_str(), file) != 0) return nullptr;
   std::vector<Symbol> symbols = read_symbols(file);
   if (symbols.empty()) return nullptr;
   return std::make_unique<SymbolTable>(std::move(symbols));

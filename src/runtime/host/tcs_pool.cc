@@ -11,7 +11,7 @@ TcsPool::TcsPool(std::uint32_t count)
   for (std::uint32_t i = 0; i < count; ++i) free_[i / kBits] |= std::uint64_t{1} << i % kBits;
 }
 
-std::optional<std::uint32_t> TcsPool::try_take(std::uint32_t preferred) noexcept {
+std::optional<std::uint32_t> TcsPool::try_take_any(std::uint32_t preferred) noexcept {
   const std::uint32_t first = preferred / kBits < word_count_ ? preferred / kBits : 0;
   for (std::uint32_t n = 0; n < word_count_; ++n) {
     const std::uint32_t word = (first + n) % word_count_;

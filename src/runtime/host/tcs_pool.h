@@ -18,7 +18,15 @@ class TcsPool {
   explicit TcsPool(std::uint32_t count);
 
   /// A free one, `preferred` if that is; nothing if none is.
-  [[nodiscard]] std::optional<std::uint32_t> try_take(std::uint32_t preferred) noexcept;
+  [[nodiscard]] std::optional<std::uint32_t> try_take(std::uint32_t preferred) noexcept {
+    if (preferred / kBits < word_count_) {
+      std::atomic<std::uint64_t>& word = free_[preferred / kBits];
+      const std::uint64_t wish = std::uint64_t{1} << preferred % kBits;
+      std::uint64_t free = word.load(std::memory_order_relaxed);
+      if ((free & wish) != 0 && word.compare_exchange_strong(free, free & ~wish)) return preferred;
+    }
+    return try_take_any(preferred);
+  }
   /// Waits for one; nothing if there is none until then.
   [[nodiscard]] std::optional<std::uint32_t> take(std::uint32_t preferred,
                                                   std::optional<Clock::time_point> until) noexcept;
@@ -29,6 +37,8 @@ class TcsPool {
 
  private:
   static constexpr std::uint32_t kBits = 64;
+  [[nodiscard]] std::optional<std::uint32_t> try_take_any(std::uint32_t preferred) noexcept;
+
   std::uint32_t word_count_;
   std::unique_ptr<std::atomic<std::uint64_t>[]> free_;
   std::atomic<std::uint32_t> returns_ = 0;  // counts what was given back while somebody waited
