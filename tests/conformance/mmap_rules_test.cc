@@ -172,6 +172,74 @@ TEST_F(MmapTest, AddressesOfARefusedMappingCanBeMappedAgain) {
   EXPECT_EQ(map(kText, kPage, PROT_READ), 0);
 }
 
+TEST_F(MmapTest, DescriptorIsOnlyGoodForWhatItWasOpenedFor) {
+  const Fd reading(open("/dev/sgx_enclave", O_RDONLY)), writing(open("/dev/sgx_enclave", O_WRONLY));
+  EXPECT_EQ(mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, reading.get(), 0), MAP_FAILED);
+  EXPECT_EQ(errno, EACCES);
+  void* const there = mmap(nullptr, kPage, PROT_READ, MAP_SHARED, reading.get(), 0);
+  ASSERT_NE(there, MAP_FAILED);
+  EXPECT_EQ(mprotect(there, kPage, PROT_READ | PROT_WRITE), -1);
+  EXPECT_EQ(errno, EACCES);
+  EXPECT_EQ(mmap(nullptr, kPage, PROT_NONE, MAP_SHARED, writing.get(), 0), MAP_FAILED);
+  EXPECT_EQ(errno, EACCES);
+  // It may be built, though.
+  EXPECT_EQ(create_enclave(reading.get(), image_.secs(base())), 0);
+}
+
+TEST_F(MmapTest, FlagsThatNobodyKnowsAreEopnotsuppIfTheyAreToBeValidated) {
+  const auto map_with = [&](int flags) {
+    const bool mapped = mmap(pointer(base() + kData), kPage, PROT_READ, flags, fd_.get(), 0) != MAP_FAILED;
+    return mapped ? 0 : errno;
+  };
+  EXPECT_EQ(map_with(MAP_SHARED_VALIDATE | MAP_FIXED), 0);
+  EXPECT_EQ(map_with(MAP_SHARED_VALIDATE | MAP_FIXED | MAP_SYNC), EOPNOTSUPP);
+  EXPECT_EQ(map_with(MAP_SHARED | MAP_FIXED | MAP_SYNC), 0);
+}
+
+// ---- What Linux does to mappings of devices (VM_IO, VM_PFNMAP, VM_DONTEXPAND) ----
+
+TEST(AdviceTest, PagesCannotBeDroppedByAdvice) {
+  ProbeEnclave probe;
+  probe.write(probe.scratch(), 0x1234);
+  const auto advise = [&](int advice) {
+    return madvise(pointer(probe.scratch()), kPage, advice) == 0 ? 0 : errno;
+  };
+  EXPECT_EQ(advise(MADV_REMOVE), ENODEV);
+  for (const int advice : {MADV_DONTNEED, MADV_FREE, MADV_COLD, MADV_PAGEOUT, MADV_DOFORK, MADV_DODUMP,
+                           MADV_WIPEONFORK, MADV_POPULATE_READ, MADV_POPULATE_WRITE}) {
+    EXPECT_EQ(advise(advice), EINVAL) << advice;
+  }
+  for (const int advice : {MADV_NORMAL, MADV_RANDOM, MADV_WILLNEED, MADV_DONTDUMP, MADV_NOHUGEPAGE}) {
+    EXPECT_EQ(advise(advice), 0) << advice;
+  }
+  EXPECT_EQ(probe.read(probe.scratch()), 0x1234U);
+}
+
+TEST(AdviceTest, OrdinaryMemoryStillTakesIt) {
+  const ProbeEnclave probe;
+  auto* const memory = static_cast<volatile char*>(
+      mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(memory, MAP_FAILED);
+  *memory = 1;
+  EXPECT_EQ(madvise(const_cast<char*>(memory), kPage, MADV_DONTNEED), 0);
+  EXPECT_EQ(*memory, 0);
+}
+
+TEST(AdviceTest, LockingPassesOverAnEnclave) {
+  ProbeEnclave probe;
+  EXPECT_EQ(mlock(pointer(probe.scratch()), kPage), 0) << errno;
+  EXPECT_EQ(mlock2(pointer(probe.scratch() + 1), 10, MLOCK_ONFAULT), 0) << errno;
+  EXPECT_EQ(munlock(pointer(probe.scratch()), kPage), 0);
+  probe.write(probe.scratch(), 7);
+  EXPECT_EQ(probe.read(probe.scratch()), 7U);
+}
+
+TEST(AdviceTest, MappingCannotBeMovedAndLeftBehind) {
+  ProbeEnclave probe;
+  EXPECT_EQ(mremap(pointer(probe.scratch()), kPage, kPage, MREMAP_MAYMOVE | MREMAP_DONTUNMAP), MAP_FAILED);
+  EXPECT_EQ(errno, EINVAL);
+}
+
 // ---- Touching what is mapped ----
 
 class TouchTest : public ::testing::Test {

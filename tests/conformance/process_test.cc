@@ -13,6 +13,8 @@
 #include <spawn.h>
 #include <sys/auxv.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -192,6 +194,16 @@ TEST(DeviceTest, OpenFlagsAreKept) {
   EXPECT_EQ(fcntl(closing.get(), F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
   EXPECT_EQ(fcntl(open_across.get(), F_GETFD) & FD_CLOEXEC, 0);
   EXPECT_EQ(fcntl(open_across.get(), F_GETFL) & O_ACCMODE, O_RDWR);
+  const Fd patient(open("/dev/sgx_enclave", O_RDWR | O_NONBLOCK));
+  EXPECT_EQ(fcntl(patient.get(), F_GETFL) & O_NONBLOCK, O_NONBLOCK);
+  EXPECT_EQ(open("/dev/sgx_enclave", O_RDWR | O_CREAT | O_EXCL, 0600), -1);
+  EXPECT_EQ(errno, EEXIST);
+}
+
+TEST(DeviceTest, ProvisioningCannotBeMapped) {
+  const Fd provision(open("/dev/sgx_provision", O_RDONLY));
+  EXPECT_EQ(mmap(nullptr, kPage, PROT_READ, MAP_SHARED, provision.get(), 0), MAP_FAILED);
+  EXPECT_EQ(errno, ENODEV);
 }
 
 TEST(DeviceTest, OpenatAndOpenByCreatFlagsWork) {
@@ -308,6 +320,26 @@ TEST(DeviceTest, CannotBeReadOrWrittenByAnyCall) {
   EXPECT_TRUE(refused(writev(device.get(), &part, 1)));
   EXPECT_TRUE(refused(pwritev(device.get(), &part, 1, 0)));
   EXPECT_TRUE(refused(pwritev2(device.get(), &part, 1, 0, 0)));
+}
+
+TEST(DeviceTest, NoCallOnFilesReachesWhatAnEnclaveHas) {
+  // The drivers have open, ioctl and mmap, and nothing that these calls could use.
+  ProbeEnclave probe;
+  probe.write(probe.scratch(), 0x5a);
+  const int device = probe.fd();
+  int pipe_ends[2];
+  ASSERT_EQ(pipe(pipe_ends), 0);
+  const Fd out(pipe_ends[0]), in(pipe_ends[1]);
+  const auto refused = [](ssize_t result, int error) { return result == -1 && errno == error; };
+  EXPECT_TRUE(refused(lseek(device, 0, SEEK_SET), ESPIPE));
+  EXPECT_TRUE(refused(ftruncate(device, 0), EINVAL));
+  EXPECT_TRUE(refused(fallocate(device, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 1 << 20), ENODEV));
+  EXPECT_TRUE(refused(fsync(device), EINVAL));
+  EXPECT_TRUE(refused(fdatasync(device), EINVAL));
+  EXPECT_TRUE(refused(sendfile(in.get(), device, nullptr, 8), EINVAL));
+  EXPECT_TRUE(refused(splice(device, nullptr, in.get(), nullptr, 8, 0), EINVAL));
+  EXPECT_TRUE(refused(copy_file_range(device, nullptr, in.get(), nullptr, 8, 0), EINVAL));
+  EXPECT_EQ(probe.read(probe.scratch()), 0x5aU);
 }
 
 TEST(DeviceTest, TheyAreFilesOfTheirOwnAndNoLinks) {

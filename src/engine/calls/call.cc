@@ -7,8 +7,10 @@
 #include <sys/uio.h>
 
 #include <array>
+#include <cerrno>
 
 #include "base/syscall.h"
+#include "engine/calls/advice.h"
 #include "engine/calls/files.h"
 #include "engine/calls/listing.h"
 #include "engine/calls/memory.h"
@@ -51,8 +53,10 @@ Answer transfer(const Call& call, Transfer direction, bool positioned) {
                         positioned ? std::optional(call.argument[3]) : std::nullopt, direction);
 }
 
-Answer refuse_device(int fd) {
-  return may_be_device(fd) && device_of(fd) != Device::None ? Answer(fail(Errno::Invalid)) : std::nullopt;
+/// What the drivers, which are character devices with open, ioctl and mmap alone, have not.
+Answer refuse_device(int fd, int error = EINVAL) {
+  return may_be_device(fd) && device_of(fd) != Device::None ? Answer(fail(static_cast<Errno>(error)))
+                                                            : std::nullopt;
 }
 
 }  // namespace
@@ -78,6 +82,22 @@ Answer own_answer(const Call& call) {
       return transfer(call, Transfer::Read, true);
     case __NR_pwrite64:
       return transfer(call, Transfer::Write, true);
+    case __NR_lseek:
+      return refuse_device(call.as_int(0), ESPIPE);
+    case __NR_fallocate:
+      return refuse_device(call.as_int(0), ENODEV);
+    case __NR_sendfile: {
+      const auto from = refuse_device(call.as_int(1));
+      return from ? from : refuse_device(call.as_int(0));
+    }
+    case __NR_splice:
+    case __NR_copy_file_range: {
+      const auto from = refuse_device(call.as_int(0));
+      return from ? from : refuse_device(call.as_int(2));
+    }
+    case __NR_ftruncate:
+    case __NR_fsync:
+    case __NR_fdatasync:
     case __NR_readv:
     case __NR_writev:
     case __NR_preadv:
@@ -100,6 +120,12 @@ Answer own_answer(const Call& call) {
       return front_mprotect(pointer(0), call.argument[1], call.as_int(2), call.as_int(3));
     case __NR_mremap:
       return front_mremap(pointer(0), call.argument[1], call.argument[2], call.as_int(3), pointer(4));
+    case __NR_madvise:
+      return front_madvise(pointer(0), call.argument[1], call.as_int(2));
+    case __NR_mlock:
+      return front_mlock(pointer(0), call.argument[1], 0);
+    case __NR_mlock2:
+      return front_mlock(pointer(0), call.argument[1], static_cast<unsigned>(call.argument[2]));
     case __NR_pkey_free:
       return front_pkey_free(call.as_int(0));
     default:

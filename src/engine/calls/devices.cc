@@ -28,6 +28,9 @@ namespace {
 /// The length tells the provisioning device's files apart from an enclave's and from everybody else's.
 constexpr std::uint64_t kProvisionLength = kernel::kFileLength + kPageSize;
 
+constexpr unsigned kReadOnlyFile = 0444;
+constexpr unsigned kWriteOnlyFile = 0222;
+
 std::atomic<bool> seen_enclave{false};
 
 // One bit a descriptor number; numbers beyond share the last one.
@@ -211,6 +214,9 @@ SysResult<int> open_device(Device device, int flags) {
   if ((flags & O_DIRECTORY) != 0) {
     return fail(static_cast<Errno>(ENOTDIR));
   }
+  if ((flags & O_CREAT) != 0 && (flags & O_EXCL) != 0) {
+    return fail(static_cast<Errno>(EEXIST));
+  }
   if (engine().secret_lost) {
     engine().secret_lost = false;
     warn(
@@ -228,11 +234,25 @@ SysResult<int> open_device(Device device, int flags) {
     sys::raw(__NR_close, *fd);
     return fail(r.error());
   }
+  if ((flags & O_ACCMODE) != O_RDWR) {
+    // The engine's own mappings need a file that can be read and written; so what the program may do with the
+    // descriptor stands in the file's mode, where other processes find it, too.
+    sys::raw(__NR_fchmod, *fd, (flags & O_ACCMODE) == O_RDONLY ? kReadOnlyFile : kWriteOnlyFile);
+  }
+  if ((flags & (O_NONBLOCK | O_APPEND)) != 0) {
+    sys::raw(__NR_fcntl, *fd, F_SETFL, flags & (O_NONBLOCK | O_APPEND));
+  }
   if (device == Device::Enclave) {
     seen_enclave.store(true, std::memory_order_relaxed);
   }
   hint_device(static_cast<int>(*fd));
   return static_cast<int>(*fd);
+}
+
+OpenMode open_mode(int fd) {
+  struct stat st;
+  const unsigned mode = file_status(fd, st) ? st.st_mode & 0777U : 0U;
+  return {mode != kWriteOnlyFile, mode != kReadOnlyFile};
 }
 
 bool may_be_device(int fd) {
@@ -296,7 +316,7 @@ void release_unused_enclaves() {
   kernel::Kernel& kernel = engine().sgx->kernel();
   kernel.enclaves.for_each([&](kernel::Enclave& enclave) {
     const kernel::FileIdentity identity = enclave.identity();
-    if (kernel.vmas.count(enclave) == 0 && !has_descriptor(identity)) {
+    if (!kernel.vmas.maps(enclave) && !has_descriptor(identity)) {
       kernel.enclaves.release(enclave, identity);
     }
   });

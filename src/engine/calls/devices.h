@@ -31,6 +31,13 @@ enum class Device : std::uint8_t {
 /// open(2) of a device: a new descriptor, with the flags that were asked for. Errors: as memfd_create(2).
 [[nodiscard]] SysResult<int> open_device(Device device, int flags);
 
+/// What a device descriptor was opened for (Linux: FMODE_READ, FMODE_WRITE).
+struct OpenMode {
+  bool readable;
+  bool writable;
+};
+[[nodiscard]] OpenMode open_mode(int fd);
+
 /// The enclave behind a descriptor of Device::Enclave, attached to this process if it is new here.
 /// Signals are blocked by the caller.
 [[nodiscard]] SysResult<kernel::Enclave*> enclave_of(int fd);

@@ -118,8 +118,7 @@ SysResult<long> map_enclave(std::uint64_t address, std::size_t length, int prot,
       !r) {
     return fail(r.error());
   }
-  const long file_flags = sys::raw(__NR_fcntl, fd, F_GETFL);
-  const int mode = static_cast<int>(file_flags) & O_ACCMODE;
+  const OpenMode mode = open_mode(fd);
   Shootdown shootdown;
   VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
 
@@ -142,8 +141,8 @@ SysResult<long> map_enclave(std::uint64_t address, std::size_t length, int prot,
   request.range = range;
   request.prot = static_cast<unsigned>(prot);
   request.flags = static_cast<unsigned>(flags);
-  request.fd_readable = mode != O_WRONLY;
-  request.fd_writable = mode != O_RDONLY;
+  request.fd_readable = mode.readable;
+  request.fd_writable = mode.writable;
   request.read_implies_exec = read_implies_exec();
   const auto vma = kernel::may_mmap(kernel_half(), **enclave, request);
   if (!vma) {
@@ -239,7 +238,12 @@ bool enclave_memory_concerned(std::uint64_t address, std::size_t length) {
 }
 
 SysResult<long> front_mmap(void* address, std::size_t length, int prot, int flags, int fd, off_t offset) {
-  if (engine().active && fd >= 0 && (flags & MAP_ANONYMOUS) == 0 && device_of(fd) == Device::Enclave) {
+  const bool file = engine().active && fd >= 0 && (flags & MAP_ANONYMOUS) == 0;
+  const Device device = file ? device_of(fd) : Device::None;
+  if (device == Device::Provision) {
+    return fail(static_cast<Errno>(ENODEV));  // its driver has no mmap
+  }
+  if (device == Device::Enclave) {
     const auto at = reinterpret_cast<std::uint64_t>(address);
     const bool aligned = (static_cast<std::uint64_t>(offset) & kPageMask) == 0;
     return traced(trace::Mmap{LinearAddress(at), length, prot, flags, fd, static_cast<std::uint64_t>(offset)},
@@ -320,6 +324,9 @@ SysResult<long> move_mapping(void* address, std::size_t old_size, std::size_t ne
   const auto from = reinterpret_cast<std::uint64_t>(address);
   const SignalsBlocked blocked;
   if (source) {
+    if ((flags & MREMAP_DONTUNMAP) != 0) {
+      return fail(Errno::Invalid);  // vma_to_resize(): not for VM_DONTEXPAND and VM_PFNMAP
+    }
     if (const auto r = kernel::may_mremap(align_up(old_size, kPageSize), align_up(new_size, kPageSize)); !r) {
       return fail(r.error());
     }

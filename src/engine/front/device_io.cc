@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// read(), write() and their kin on the SGX devices, whose drivers have none of them (without this they would
-// show the contents of the EPC), and on the process's own memory file: calls/call.h answers.
+// read(), write() and what else is done with the contents of a file, on the SGX devices, whose drivers have
+// nothing of the kind (without this they would show the contents of the EPC, or discard them), and on the
+// process's own memory file: calls/call.h answers.
+#include <fcntl.h>
+#include <sys/sendfile.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -19,6 +22,17 @@ template <typename Function, typename... Arguments>
 ssize_t own_or(const Call& call, Real<Function>& real, Arguments... arguments) {
   const int fd = call.as_int(0);
   if (may_be_device(fd) || may_be_memory_file(fd)) [[unlikely]] {
+    if (const auto own = own_answer(call)) {
+      return libc_result(*own);
+    }
+  }
+  return real(arguments...);
+}
+
+/// The same for a call between two descriptors, arguments 0 and `other`.
+template <typename Function, typename... Arguments>
+ssize_t own_between(const Call& call, std::size_t other, Real<Function>& real, Arguments... arguments) {
+  if (may_be_device(call.as_int(0)) || may_be_device(call.as_int(other))) [[unlikely]] {
     if (const auto own = own_answer(call)) {
       return libc_result(*own);
     }
@@ -82,6 +96,61 @@ ENCLUME_EXPORT ssize_t readv(int fd, const struct iovec* parts, int count) {
 ENCLUME_EXPORT ssize_t writev(int fd, const struct iovec* parts, int count) {
   static Real<ssize_t(int, const struct iovec*, int)> real{"writev"};
   return own_or(make_call(__NR_writev, fd, parts, count), real, fd, parts, count);
+}
+
+ENCLUME_EXPORT off_t lseek(int fd, off_t offset, int whence) noexcept {
+  static Real<off_t(int, off_t, int)> real{"lseek"};
+  return own_or(make_call(__NR_lseek, fd, offset, whence), real, fd, offset, whence);
+}
+ENCLUME_EXPORT off64_t lseek64(int fd, off64_t offset, int whence) noexcept {
+  static Real<off64_t(int, off64_t, int)> real{"lseek64"};
+  return own_or(make_call(__NR_lseek, fd, offset, whence), real, fd, offset, whence);
+}
+ENCLUME_EXPORT int ftruncate(int fd, off_t length) noexcept {
+  static Real<int(int, off_t)> real{"ftruncate"};
+  return static_cast<int>(own_or(make_call(__NR_ftruncate, fd, length), real, fd, length));
+}
+ENCLUME_EXPORT int ftruncate64(int fd, off64_t length) noexcept {
+  static Real<int(int, off64_t)> real{"ftruncate64"};
+  return static_cast<int>(own_or(make_call(__NR_ftruncate, fd, length), real, fd, length));
+}
+ENCLUME_EXPORT int fallocate(int fd, int mode, off_t offset, off_t length) {
+  static Real<int(int, int, off_t, off_t)> real{"fallocate"};
+  return static_cast<int>(
+      own_or(make_call(__NR_fallocate, fd, mode, offset, length), real, fd, mode, offset, length));
+}
+ENCLUME_EXPORT int fallocate64(int fd, int mode, off64_t offset, off64_t length) {
+  static Real<int(int, int, off64_t, off64_t)> real{"fallocate64"};
+  return static_cast<int>(
+      own_or(make_call(__NR_fallocate, fd, mode, offset, length), real, fd, mode, offset, length));
+}
+ENCLUME_EXPORT int fsync(int fd) {
+  static Real<int(int)> real{"fsync"};
+  return static_cast<int>(own_or(make_call(__NR_fsync, fd), real, fd));
+}
+ENCLUME_EXPORT int fdatasync(int fd) {
+  static Real<int(int)> real{"fdatasync"};
+  return static_cast<int>(own_or(make_call(__NR_fdatasync, fd), real, fd));
+}
+
+ENCLUME_EXPORT ssize_t sendfile(int to, int from, off_t* offset, size_t size) noexcept {
+  static Real<ssize_t(int, int, off_t*, size_t)> real{"sendfile"};
+  return own_between(make_call(__NR_sendfile, to, from, offset, size), 1, real, to, from, offset, size);
+}
+ENCLUME_EXPORT ssize_t sendfile64(int to, int from, off64_t* offset, size_t size) noexcept {
+  static Real<ssize_t(int, int, off64_t*, size_t)> real{"sendfile64"};
+  return own_between(make_call(__NR_sendfile, to, from, offset, size), 1, real, to, from, offset, size);
+}
+ENCLUME_EXPORT ssize_t splice(int from, off64_t* in, int to, off64_t* out, size_t size, unsigned flags) {
+  static Real<ssize_t(int, off64_t*, int, off64_t*, size_t, unsigned)> real{"splice"};
+  return own_between(make_call(__NR_splice, from, in, to, out, size, flags), 2, real, from, in, to, out, size,
+                     flags);
+}
+ENCLUME_EXPORT ssize_t copy_file_range(int from, off64_t* in, int to, off64_t* out, size_t size,
+                                       unsigned flags) {
+  static Real<ssize_t(int, off64_t*, int, off64_t*, size_t, unsigned)> real{"copy_file_range"};
+  return own_between(make_call(__NR_copy_file_range, from, in, to, out, size, flags), 2, real, from, in, to,
+                     out, size, flags);
 }
 
 #define ENCLUME_VECTORED(name, number)                                                          \

@@ -8,6 +8,7 @@
 #include <cstdarg>
 
 #include "base/syscall.h"
+#include "engine/calls/advice.h"
 #include "engine/front/real.h"
 
 using namespace enclume::engine;  // the exported names below are C's
@@ -33,6 +34,20 @@ ENCLUME_EXPORT void* mremap(void* address, std::size_t old_size, std::size_t new
   void* to = (flags & MREMAP_FIXED) != 0 ? va_arg(arguments, void*) : nullptr;
   va_end(arguments);
   return reinterpret_cast<void*>(libc_result(front_mremap(address, old_size, new_size, flags, to)));
+}
+
+ENCLUME_EXPORT int madvise(void* address, std::size_t length, int advice) noexcept {
+  const auto own = front_madvise(address, length, advice);
+  return static_cast<int>(
+      libc_result(own ? *own : enclume::sys::call(__NR_madvise, address, length, advice)));
+}
+ENCLUME_EXPORT int mlock(const void* address, std::size_t length) noexcept {
+  const auto own = front_mlock(const_cast<void*>(address), length, 0);
+  return static_cast<int>(libc_result(own ? *own : enclume::sys::call(__NR_mlock, address, length)));
+}
+ENCLUME_EXPORT int mlock2(const void* address, std::size_t length, unsigned flags) noexcept {
+  const auto own = front_mlock(const_cast<void*>(address), length, flags);
+  return static_cast<int>(libc_result(own ? *own : enclume::sys::call(__NR_mlock2, address, length, flags)));
 }
 
 ENCLUME_EXPORT int ioctl(int fd, unsigned long command, ...) {

@@ -74,7 +74,11 @@ void ProcessPlatform::unmap_file(kernel::FilePart part, std::byte* where, std::u
 }
 
 void ProcessPlatform::discard(std::byte* where, std::uint64_t length) noexcept {
-  sys::raw(__NR_madvise, sys::arg(where), static_cast<long>(length), MADV_REMOVE);
+  if (sys::raw(__NR_madvise, sys::arg(where), static_cast<long>(length), MADV_REMOVE) == -EINVAL) {
+    // mlockall() of the program's has locked it, as it could not lock EPC pages.
+    sys::raw(__NR_munlock, sys::arg(where), static_cast<long>(length));
+    sys::raw(__NR_madvise, sys::arg(where), static_cast<long>(length), MADV_REMOVE);
+  }
 }
 
 void* ProcessPlatform::allocate_pages(std::size_t size) noexcept {

@@ -9,6 +9,8 @@ namespace enclume::kernel {
 
 namespace {
 
+constexpr unsigned kMapAbove4G = 0x80;  // x86's <asm/mman.h> since Linux 6.6
+
 /// sgx_encl_may_map()
 SysResult<void> may_map(const Enclave& enclave, LinearRange range, Protection prot, bool read_implies_exec) {
   const LinearRange elrange = enclave.elrange();
@@ -47,6 +49,17 @@ SysResult<void> may_choose_address(unsigned flags) noexcept {
   return {};
 }
 
+namespace {
+
+/// LEGACY_MAP_MASK of include/linux/mman.h: what a file without flags of its own takes. MAP_FIXED_NOREPLACE
+/// is not in it.
+constexpr unsigned kLegacyMapMask = MAP_SHARED | MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_DENYWRITE |
+                                    MAP_EXECUTABLE | MAP_UNINITIALIZED | MAP_GROWSDOWN | MAP_LOCKED |
+                                    MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK | MAP_HUGETLB |
+                                    MAP_32BIT | kMapAbove4G | MAP_HUGE_2MB | MAP_HUGE_1GB;
+
+}  // namespace
+
 SysResult<Vma> may_mmap(const Kernel& kernel, Enclave& enclave, const MmapRequest& request) noexcept {
   if (auto r = may_choose_address(request.flags); !r) {
     return fail(r.error());
@@ -54,6 +67,9 @@ SysResult<Vma> may_mmap(const Kernel& kernel, Enclave& enclave, const MmapReques
   const unsigned type = request.flags & MAP_TYPE;
   if (type != MAP_SHARED && type != MAP_SHARED_VALIDATE) {
     return fail(Errno::Invalid);
+  }
+  if (type == MAP_SHARED_VALIDATE && (request.flags & ~kLegacyMapMask) != 0) {
+    return fail(static_cast<Errno>(EOPNOTSUPP));
   }
   const Protection prot = vm_flags(request.prot, request.read_implies_exec);
   if (prot.writable() && !request.fd_writable) {

@@ -90,6 +90,16 @@ bool VmaTable::overlaps(LinearRange range) const noexcept {
   return vma && vma->range.overlaps(range);
 }
 
+bool VmaTable::maps(const Enclave& enclave) const noexcept {
+  if (enclave.mapped()) {
+    const auto vma = find_from(enclave.elrange().begin);
+    if (vma && vma->enclave == &enclave) {
+      return true;
+    }
+  }
+  return count(enclave) != 0;
+}
+
 std::size_t VmaTable::count(const Enclave& enclave) const noexcept {
   return read([&enclave](const Snapshot* s, std::size_t count) {
     std::size_t n = 0;

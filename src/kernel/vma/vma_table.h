@@ -43,6 +43,9 @@ class VmaTable {
   [[nodiscard]] std::optional<Vma> find_from(LinearAddress address) const noexcept;
   /// Whether any VMA overlaps the range. Signal context: safe.
   [[nodiscard]] bool overlaps(LinearRange range) const noexcept;
+  /// Whether the enclave has any VMA here: at once if one is where ELRANGE begins, else by looking at all.
+  /// Signal context: safe.
+  [[nodiscard]] bool maps(const Enclave& enclave) const noexcept;
   /// How many VMAs the enclave has here. Signal context: safe.
   [[nodiscard]] std::size_t count(const Enclave& enclave) const noexcept;
   [[nodiscard]] std::size_t size() const noexcept;

@@ -189,6 +189,7 @@ TEST_P(VmaTableProperty, AgreesWithTheModelPageByPage) {
     ASSERT_EQ(table.overlaps(range), std::any_of(expected.begin(), expected.end(),
                                                  [&](const Vma& v) { return v.range.overlaps(range); }));
     ASSERT_EQ(table.count(enclaves[0]) + table.count(enclaves[1]), expected.size());
+    ASSERT_EQ(table.maps(enclaves[0]), table.count(enclaves[0]) != 0);
   }
 }
 
