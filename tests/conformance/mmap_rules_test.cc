@@ -165,6 +165,18 @@ TEST_F(MmapTest, ReadImpliesExecPersonalityIsEacces) {
   EXPECT_EQ(status, 0);
 }
 
+TEST_F(MmapTest, PolicyAgainstMemoryThatBecomesExecutableHolds) {
+  const int status = in_child([&] {
+    if (!deny_write_exec()) return 0;
+    if (map(kAll, kPage, PROT_READ | PROT_WRITE | PROT_EXEC) != EACCES) return 1;
+    if (map(kAll, kPage, PROT_READ | PROT_WRITE) != 0) return 2;
+    if (protect(kAll, kPage, PROT_READ | PROT_EXEC) != EACCES) return 3;
+    if (map(kAll, kPage, PROT_READ | PROT_EXEC) != 0) return 4;
+    return protect(kAll, kPage, PROT_READ) == 0 && protect(kAll, kPage, PROT_EXEC) == EACCES ? 0 : 5;
+  });
+  EXPECT_EQ(status, 0);
+}
+
 TEST_F(MmapTest, AddressesOfARefusedMappingCanBeMappedAgain) {
   // Linux has taken the old mapping away by the time it asks the driver.
   initialise();

@@ -35,6 +35,17 @@ bool faults(const ProbeEnclave& probe) {
   return is_ud;
 }
 
+TEST(SandboxTest, EnclaveWorksWhereMemoryMayNotBecomeExecutable) {
+  const int status = in_child(
+      [] {
+        if (!deny_write_exec()) return 0;
+        const ProbeEnclave probe;
+        return works(probe) && faults(probe) && works(probe) ? 0 : 1;
+      },
+      20);
+  EXPECT_EQ(status, 0);
+}
+
 // Entering an enclave, leaving it and taking an exception are no system calls.
 TEST(SandboxTest, EnclaveWorksUnderStrictSeccomp) {
   const int status = in_child([] {

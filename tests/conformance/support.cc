@@ -2,6 +2,7 @@
 #include "conformance/support.h"
 
 #include <cpuid.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -123,6 +124,12 @@ int in_child(const std::function<int()>& body, unsigned seconds) {
   } while (waited < 0 && errno == EINTR);
   must(waited == child, "waitpid");
   return status;
+}
+
+bool deny_write_exec() {
+  constexpr int kSetMdwe = 65;
+  constexpr unsigned long kRefuseExecGain = 1;
+  return prctl(kSetMdwe, kRefuseExecGain, 0, 0, 0) == 0;
 }
 
 XsaveArea::XsaveArea() {

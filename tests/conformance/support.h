@@ -72,6 +72,10 @@ int in_child(const std::function<int()>& body);
 // The same, with a deadline after which the child is killed.
 int in_child(const std::function<int()>& body, unsigned seconds);
 
+// prctl(PR_SET_MDWE) of Linux 6.3: no mapping becomes executable that was not made so, and none is writable,
+// too. False where the kernel has no such thing.
+bool deny_write_exec();
+
 // An XSAVE area, large enough for all that this machine has.
 class XsaveArea {
  public:

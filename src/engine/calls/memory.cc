@@ -49,6 +49,14 @@ bool read_implies_exec() {
   return p >= 0 && (p & READ_IMPLIES_EXEC) != 0;
 }
 
+/// PR_GET_MDWE: nothing becomes executable that was not mapped so, and nothing is both that and writable.
+bool denies_write_exec(int prot) {
+  constexpr int kGetMdwe = 66;  // Linux 6.3; before, nobody could ask for it
+  constexpr long kRefuseExecGain = 1;
+  const long policy = (prot & PROT_EXEC) != 0 ? sys::raw(__NR_prctl, kGetMdwe, 0, 0, 0, 0) : 0;
+  return policy > 0 && (policy & kRefuseExecGain) != 0;
+}
+
 /// Enclaves from whose pages rights were taken. Linux interrupts the processors that may have them in their
 /// TLB, so the threads that are inside leave once; here when the object goes, which is to be after the
 /// Writer.
@@ -144,6 +152,7 @@ SysResult<long> map_enclave(std::uint64_t address, std::size_t length, int prot,
   request.fd_readable = mode.readable;
   request.fd_writable = mode.writable;
   request.read_implies_exec = read_implies_exec();
+  request.deny_write_exec = denies_write_exec(prot);
   const auto vma = kernel::may_mmap(kernel_half(), **enclave, request);
   if (!vma) {
     if (!fixed) {
@@ -177,8 +186,8 @@ SysResult<long> protect(std::uint64_t address, std::size_t length, int prot, int
     return fail(r.error());
   }
   const std::optional<unsigned> pkey = key < 0 ? std::nullopt : std::optional(static_cast<unsigned>(key));
-  const kernel::MprotectVerdict verdict =
-      kernel::may_mprotect(kernel_half(), range, static_cast<unsigned>(prot), read_implies_exec());
+  const kernel::MprotectVerdict verdict = kernel::may_mprotect(
+      kernel_half(), range, static_cast<unsigned>(prot), read_implies_exec(), denies_write_exec(prot));
 
   // Stretch by stretch: what is an enclave's gets what the enclave allows, the rest is the kernel's.
   const LinearRange allowed{range.begin, verdict.allowed_end};

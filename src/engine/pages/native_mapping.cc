@@ -3,10 +3,12 @@
 
 #include <linux/mman.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include <cstring>
 
 #include "base/syscall.h"
+#include "engine/start/message.h"
 #include "kernel/layout.h"
 
 namespace enclume::engine {
@@ -34,6 +36,27 @@ bool put_in_place(std::uint64_t from, LinearRange range, unsigned prot, int key)
   return false;
 }
 
+/// What protect_native() says of what the kernel has answered.
+bool done(const SysResult<long>& r, LinearRange range) {
+  return r.has_value() || r.error() != Errno::NoMemory ||
+         sys::raw(__NR_mprotect, static_cast<long>(range.begin.value()), static_cast<long>(kPageSize),
+                  PROT_NONE) == -ENOMEM;
+}
+
+/// The range of the enclave's file, mapped afresh with permissions that an old mapping may not gain. False if
+/// the program has closed the descriptor, or they are not to be had at all.
+bool map_again(const kernel::Enclave& enclave, LinearRange range, unsigned prot, int key) {
+  struct stat st;
+  const int fd = enclave.file().value;
+  if (sys::raw(__NR_fstat, fd, sys::arg(&st)) != 0 ||
+      kernel::FileIdentity{st.st_dev, st.st_ino} != enclave.identity()) {
+    return false;
+  }
+  const std::uint64_t offset = kernel::kEpcOffset + (range.begin.value() - enclave.base());
+  return sys::call(__NR_mmap, range.begin.value(), range.size(), prot, MAP_SHARED | MAP_FIXED, fd, offset) &&
+         (key < 0 || change_protection(range.begin.value(), range.size(), prot, key));
+}
+
 }  // namespace
 
 SysResult<void> map_native(const kernel::Enclave& enclave, LinearRange range) {
@@ -46,11 +69,22 @@ SysResult<void> map_native(const kernel::Enclave& enclave, LinearRange range) {
   return {};
 }
 
-bool protect_native(LinearRange range, unsigned prot, int key) {
+bool allow_native(const kernel::Enclave& enclave, LinearRange range, unsigned prot, int key) {
   const auto r = change_protection(range.begin.value(), range.size(), prot, key);
-  return r.has_value() || r.error() != Errno::NoMemory ||
-         sys::raw(__NR_mprotect, static_cast<long>(range.begin.value()), static_cast<long>(kPageSize),
-                  PROT_NONE) == -ENOMEM;
+  const bool forbidden = !r && (r.error() == Errno::Access || r.error() == Errno::Perm);
+  if (!forbidden || (prot & PROT_EXEC) == 0) {
+    return done(r, range);
+  }
+  if (!map_again(enclave, range, prot, key)) {
+    refuse(
+        "a policy forbids that memory becomes executable (PR_SET_MDWE, systemd's MemoryDenyWriteExecute, or "
+        "SELinux), as an enclave's pages do here; leave it off, or keep the enclave's descriptor open");
+  }
+  return true;
+}
+
+bool protect_native(LinearRange range, unsigned prot, int key) {
+  return done(change_protection(range.begin.value(), range.size(), prot, key), range);
 }
 
 bool lay_original(const kernel::Enclave& enclave, LinearRange range, unsigned prot, int key) {

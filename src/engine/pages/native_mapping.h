@@ -18,6 +18,11 @@ namespace enclume::engine {
 /// (vm.max_map_count); what is not mapped counts as done, since nobody can do anything to it either.
 [[nodiscard]] bool protect_native(LinearRange range, unsigned prot, int key);
 
+/// protect_native() where the permissions are an enclave's. Where a policy lets no mapping become executable,
+/// the pages are mapped anew, for which the program has to have the enclave's descriptor; else it is told,
+/// and ends: it could not run its enclave.
+[[nodiscard]] bool allow_native(const kernel::Enclave& enclave, LinearRange range, unsigned prot, int key);
+
 /// Lays the enclave's own pages over whatever is mapped in `range`, at once and with these permissions. Needs
 /// no descriptor of the file: the program may have closed them all. False if there is no room for a mapping.
 [[nodiscard]] bool lay_original(const kernel::Enclave& enclave, LinearRange range, unsigned prot, int key);

@@ -62,7 +62,7 @@ bool NativeProtection::set_or_clear(const kernel::Vma& vma, LinearRange range, k
     clear_all();
     return false;
   }
-  if (!protect_native(range, prot.bits(), native_key(vma))) {
+  if (!allow_native(*vma.enclave, range, prot.bits(), native_key(vma))) {
     clear(vma);  // too many mappings: the program has many of its own
     return false;
   }

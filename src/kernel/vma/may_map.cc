@@ -84,18 +84,23 @@ SysResult<Vma> may_mmap(const Kernel& kernel, Enclave& enclave, const MmapReques
   if (auto r = may_map(enclave, request.range, prot, request.read_implies_exec); !r) {
     return fail(r.error());
   }
+  if (request.deny_write_exec && prot.writable() && prot.executable()) {
+    return fail(Errno::Access);  // map_deny_write_exec(), which mmap_region() asks last
+  }
   const Protection may = request.fd_writable ? kProtAll : kProtRead | kProtExec;
   return Vma{request.range, prot, may, &enclave};
 }
 
-MprotectVerdict may_mprotect(const Kernel& kernel, LinearRange range, unsigned prot,
-                             bool read_implies_exec) noexcept {
+MprotectVerdict may_mprotect(const Kernel& kernel, LinearRange range, unsigned prot, bool read_implies_exec,
+                             bool deny_write_exec) noexcept {
   const Protection wanted = vm_flags(prot, read_implies_exec);
   LinearAddress at = range.begin;
   for (auto vma = kernel.vmas.find_from(at); vma && vma->range.begin < range.end;
        vma = kernel.vmas.find_from(at)) {
     const LinearRange piece{std::max(vma->range.begin, range.begin), std::min(vma->range.end, range.end)};
-    if (!vma->may_prot.covers(wanted)) {
+    const bool denied =
+        deny_write_exec && wanted.executable() && (wanted.writable() || !vma->prot.executable());
+    if (!vma->may_prot.covers(wanted) || denied) {
       return {piece.begin, Errno::Access};
     }
     if (auto r = vma->enclave->ensure_mapped(kernel.platform); !r) {

@@ -18,6 +18,7 @@ struct MmapRequest {
   bool fd_readable = true;         ///< the descriptor was opened for reading
   bool fd_writable = true;         ///< and writing
   bool read_implies_exec = false;  ///< personality has READ_IMPLIES_EXEC
+  bool deny_write_exec = false;    ///< prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN)
 };
 
 /// sgx_get_unmapped_area(): what can be said before an address is chosen. Errors: Invalid (MAP_PRIVATE).
@@ -26,8 +27,9 @@ struct MmapRequest {
 
 /// The VMA that mmap would make, to be inserted once the native mapping is there. Called with a
 /// VmaTable::Writer held; takes the enclave's lock. Errors, in Linux's order: Invalid (MAP_PRIVATE, or no
-/// known type), Access (descriptor's mode; outside ELRANGE after INIT; READ_IMPLIES_EXEC; more than a page's
-/// maximum).
+/// known type), EOPNOTSUPP (unknown flags with MAP_SHARED_VALIDATE), Access (descriptor's mode; outside
+/// ELRANGE after INIT; READ_IMPLIES_EXEC; more than a page's maximum; writable and executable, where that is
+/// denied).
 [[nodiscard]] SysResult<Vma> may_mmap(const Kernel&, Enclave&, const MmapRequest&) noexcept;
 
 /// How far mprotect gets over a range: Linux changes VMA by VMA, and what it did before an error stays done.
@@ -38,7 +40,7 @@ struct MprotectVerdict {
 /// Called with a VmaTable::Writer held; takes the locks of the enclaves in the range. Parts of the range that
 /// are not enclaves are the native call's business.
 [[nodiscard]] MprotectVerdict may_mprotect(const Kernel&, LinearRange range, unsigned prot,
-                                           bool read_implies_exec) noexcept;
+                                           bool read_implies_exec, bool deny_write_exec = false) noexcept;
 
 /// mremap of a range that begins in an enclave's VMA: VM_DONTEXPAND and VM_PFNMAP forbid growth.
 /// Errors: Fault. Signal context: safe.
