@@ -12,13 +12,13 @@ namespace {
 
 constexpr std::uint64_t kNumberMask = (1ULL << (64 - kEpcmIndexBits)) - 1;
 
+}  // namespace
+
 std::uint64_t machine_identity(const KernelShared& shared) noexcept {
   std::uint64_t id = 0;
   std::memcpy(&id, shared.machine.boot_nonce.data(), sizeof(id));
   return id | 1;  // never 0, which is a header that nobody set up
 }
-
-}  // namespace
 
 Enclave* EnclaveTable::find(FileIdentity identity) const noexcept {
   Enclave* found = nullptr;
@@ -116,6 +116,7 @@ SysResult<void> EnclaveTable::set_up(Enclave& enclave) noexcept {
     shared_.last_number.store(number);
     header.number.store(number);
     header.machine.store(machine);
+    header.segment.store(shared_.segment.load());
     header.magic.store(kEnclaveMagic);
   } else if (header.machine.load() != machine) {
     return fail(Errno::NoDevice);

@@ -15,6 +15,9 @@
 
 namespace enclume::kernel {
 
+/// What EnclaveShared::machine is for enclaves of this machine.
+[[nodiscard]] std::uint64_t machine_identity(const KernelShared& shared) noexcept;
+
 /// Readers take no lock. attach() and release() take the table's lock, with signals blocked.
 class EnclaveTable final : public arch::Epc {
  public:

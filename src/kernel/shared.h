@@ -59,6 +59,7 @@ inline constexpr std::uint32_t kInitialized = 4;
 struct EnclaveShared {
   std::atomic<std::uint64_t> magic;       ///< kEnclaveMagic once a process has set the header up
   std::atomic<std::uint64_t> machine;     ///< from the boot nonce: an enclave can't move to another machine
+  std::atomic<std::int64_t> segment;      ///< KernelShared::segment of the machine
   std::atomic<std::uint32_t> number;      ///< unique on this machine, from 1
   OwnerLock lock;                         ///< Linux: encl->lock
   std::atomic<std::int32_t> ioctl_owner;  ///< thread inside an ioctl, 0: none (Linux: SGX_ENCL_IOCTL)
@@ -104,9 +105,10 @@ struct Attachment {
 inline constexpr std::size_t kMaxEnclaves = 1024;
 inline constexpr std::size_t kMaxAttachments = 8192;
 
-/// One machine, shared by a tree of processes.
+/// One machine, shared by a tree of processes, and by whom one of them hands an enclave to.
 struct KernelShared {
   arch::MachineShared machine;
+  std::atomic<std::int64_t> segment;     ///< what other processes can find it by, 0: nothing
   std::atomic<std::uint64_t> epc_total;  ///< pages; set once before the first enclave
   std::atomic<std::uint64_t> epc_used;
   std::atomic<std::uint64_t> evictions;  ///< how many pages have been, of all enclaves

@@ -40,6 +40,8 @@ foreach(line IN LISTS lines)
   string(REGEX REPLACE "[ ]*#.*" "" line "${line}")
   if(line MATCHES "^([^ ]+\\.)$")
     set(suite ${CMAKE_MATCH_1})
+  elseif(line MATCHES "^  DISABLED_")
+    # Not a test but a program that one of them starts.
   elseif(line MATCHES "^  ([^ ]+)$")
     set(test ${suite}${CMAKE_MATCH_1})
     set(guard "")

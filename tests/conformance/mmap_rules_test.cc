@@ -8,12 +8,16 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/personality.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "conformance/support.h"
@@ -550,6 +554,122 @@ TEST(ForkTest, ChildOfAChildOfAChildWorks) {
                : 1;
   });
   EXPECT_EQ(status, 0);
+}
+
+// ---- Enclaves of another program ----
+
+constexpr std::uint64_t kPassedBase = 0x100000000000;
+ProbeOptions two_threads() {
+  ProbeOptions options;
+  options.threads = 2;
+  return options;
+}
+
+LoadOptions at_the_passed_base() {
+  LoadOptions options;
+  options.base = kPassedBase;
+  return options;
+}
+
+constexpr char kPassedFd[] = "ENCLUME_TEST_PASSED_FD";
+
+int operate_on_passed(std::uint64_t operation, const std::vector<std::uint64_t>& in, std::uint64_t& out) {
+  ProbeArgs args;
+  std::copy(in.begin(), in.end(), args.in.begin());
+  sgx_enclave_run run{};
+  run.tcs = kPassedBase + tcs_offset(two_threads(), 1);
+  const int status = enclume_test_call_vdso(operation, address_of(&args), 0, 2, 0, 0, &run, vdso_function());
+  out = args.out[0];
+  return status == 0 && run.function == 4 ? 0 : -1;
+}
+
+// What the program below does that is handed an enclave: maps it, enters it, reads a word and adds 1 to it.
+TEST(PassedOnProgram, DISABLED_Receiver) {
+  const char* const number = getenv(kPassedFd);
+  ASSERT_NE(number, nullptr);
+  Fd fd(std::atoi(number));
+  if (const char* const socket = getenv("ENCLUME_TEST_SOCKET")) {
+    char byte = 0;
+    iovec part{&byte, 1};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    ASSERT_EQ(recvmsg(std::atoi(socket), &message, 0), 1);
+    int received = -1;
+    std::memcpy(&received, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof received);
+    fd = Fd(received);
+  }
+  const EnclaveImage image = probe_image(two_threads());
+  for (const auto& [offset, page] : image.pages()) {
+    ASSERT_EQ(map_enclave(fd.get(), kPassedBase + offset, kPage, page_protection(page.secinfo_flags)), 0);
+  }
+  const std::uint64_t word = kPassedBase + PROBE_SCRATCH;
+  std::uint64_t value = 0, nothing = 0;
+  ASSERT_EQ(operate_on_passed(PROBE_OP_READ, {word}, value), 0);
+  EXPECT_EQ(value, 41U);
+  ASSERT_EQ(operate_on_passed(PROBE_OP_WRITE, {word, value + 1}, nothing), 0);
+}
+
+class PassedOnTest : public ::testing::Test {
+ protected:
+  // Starts the program that the enclave is for.
+  pid_t start() {
+    const pid_t child = fork();
+    if (child == 0) {
+      execl("/proc/self/exe", "receiver", "--gtest_also_run_disabled_tests", "--gtest_brief=1",
+            "--gtest_filter=PassedOnProgram.DISABLED_Receiver", nullptr);
+      _exit(127);
+    }
+    return child;
+  }
+  static int end_of(pid_t child) {
+    int status = -1;
+    return waitpid(child, &status, 0) == child && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+  void TearDown() override {
+    unsetenv(kPassedFd);
+    unsetenv("ENCLUME_TEST_SOCKET");
+  }
+
+  ProbeEnclave probe_{two_threads(), at_the_passed_base()};
+};
+
+TEST_F(PassedOnTest, ProgramThatIsExecutedEntersTheEnclaveOfItsParent) {
+  probe_.write(probe_.scratch(), 41);
+  const Fd inherited(dup(probe_.fd()));
+  setenv(kPassedFd, std::to_string(inherited.get()).c_str(), 1);
+  EXPECT_EQ(end_of(start()), 0);
+  EXPECT_EQ(probe_.read(probe_.scratch()), 42U);
+}
+
+TEST_F(PassedOnTest, ProgramThatIsSentADescriptorEntersTheEnclave) {
+  probe_.write(probe_.scratch(), 41);
+  int ends[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+  const Fd mine(ends[0]), its(ends[1]);
+  setenv(kPassedFd, "-1", 1);
+  setenv("ENCLUME_TEST_SOCKET", std::to_string(its.get()).c_str(), 1);
+  const pid_t child = start();
+  char byte = 0;
+  iovec part{&byte, 1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))]{};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  cmsghdr* const header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  const int fd = probe_.fd();
+  std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
+  ASSERT_EQ(sendmsg(mine.get(), &message, 0), 1);
+  EXPECT_EQ(end_of(child), 0);
+  EXPECT_EQ(probe_.read(probe_.scratch()), 42U);
 }
 
 }  // namespace

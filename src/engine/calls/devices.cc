@@ -17,7 +17,9 @@
 #include "base/syscall.h"
 #include "engine/engine.h"
 #include "engine/sgx.h"
+#include "engine/shared_machine.h"
 #include "engine/signals/mask.h"
+#include "engine/start/machine.h"
 #include "engine/start/message.h"
 #include "kernel/layout.h"
 
@@ -157,6 +159,28 @@ bool has_descriptor(kernel::FileIdentity identity) {
   return found;
 }
 
+/// EnclaveTable::attach(), on the machine that the enclave belongs to: the one of this process's tree, or
+/// that of whoever made it, if this process has no enclave of another yet.
+SysResult<kernel::Enclave*> attach_enclave(int fd, kernel::FileIdentity identity) {
+  kernel::Kernel& kernel = engine().sgx->kernel();
+  if (const auto r = join_shared_machine(kernel.shared, cpuid_view().epc[0].size / kPageSize); !r) {
+    return fail(r.error());
+  }
+  auto enclave = kernel.enclaves.attach(identity, {fd});
+  if (!enclave && enclave.error() == Errno::NoDevice) {
+    {
+      const kernel::EnclaveTable::Kept kept(kernel.enclaves);
+      bool any = false;
+      kernel.enclaves.for_each([&any](const kernel::Enclave&) { any = true; });
+      if (any || !move_to_machine_of(fd, kernel.shared)) {
+        return enclave;
+      }
+    }
+    enclave = kernel.enclaves.attach(identity, {fd});
+  }
+  return enclave;
+}
+
 }  // namespace
 
 Device device_of_path(int dirfd, const char* path) {
@@ -283,7 +307,7 @@ SysResult<kernel::Enclave*> enclave_of(int fd, kernel::FileIdentity identity) {
   if (!may_be_device(fd)) {
     hint_device(fd);
   }
-  auto enclave = engine().sgx->kernel().enclaves.attach(identity, {fd});
+  auto enclave = attach_enclave(fd, identity);
   if (enclave) {
     (*enclave)->use_file({fd});
   }

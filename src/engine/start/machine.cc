@@ -10,6 +10,7 @@
 #include "arch/structs/attributes.h"
 #include "base/syscall.h"
 #include "engine/engine.h"
+#include "engine/shared_machine.h"
 #include "engine/signals/actions.h"
 #include "engine/signals/frame.h"
 #include "engine/signals/mask.h"
@@ -142,16 +143,12 @@ void load_secret(const Settings& settings, std::array<std::byte, 32>& secret) {
   random_bytes(secret);
 }
 
-kernel::KernelShared& make_shared_machine(const Settings& settings) {
-  const auto r = sys::call(__NR_mmap, 0, sizeof(kernel::KernelShared), PROT_READ | PROT_WRITE,
-                           MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (!r) {
+kernel::KernelShared& make_shared_machine() {
+  kernel::KernelShared* const shared = reserve_shared_machine();
+  if (shared == nullptr) {
     refuse("there is no memory for the machine's shared state");
   }
-  auto& shared = *reinterpret_cast<kernel::KernelShared*>(*r);
-  random_bytes(shared.machine.boot_nonce);
-  shared.epc_total.store(settings.epc_size / kPageSize, std::memory_order_relaxed);
-  return shared;
+  return *shared;
 }
 
 }  // namespace enclume::engine

@@ -256,7 +256,7 @@ void start(char** environment) {
   configure_machine(settings, processor);
   // First, so that it is near to what is there already: each gigabyte of addresses costs a table in the
   // kernel.
-  kernel::KernelShared& shared = make_shared_machine(settings);
+  kernel::KernelShared& shared = make_shared_machine();
   if (!e.init_fork_detection() || !e.arena.init()) {
     refuse("there is not enough address space for the engine's thread stacks (ulimit -v?)");
   }
