@@ -2,6 +2,7 @@
 #include "cli/engine_location.h"
 
 #include <fmt/format.h>
+#include <sys/auxv.h>
 
 #include <array>
 #include <filesystem>
@@ -18,7 +19,11 @@ namespace {
 
 fs::path own_directory() {
   std::error_code error;
-  const auto self = fs::read_symlink("/proc/self/exe", error);
+  auto self = fs::read_symlink("/proc/self/exe", error);
+  if (error) {  // no /proc, as in a bare chroot: the name that the kernel was given
+    const auto* const name = reinterpret_cast<const char*>(::getauxval(AT_EXECFN));
+    self = fs::canonical(name != nullptr ? name : "", error);
+  }
   if (error)
     throw Failure(ExitStatus::kInternal, "cannot find my own path: /proc/self/exe: " + error.message());
   return self.parent_path();

@@ -2,6 +2,7 @@
 #include "cli/layers.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
@@ -199,6 +200,15 @@ Layer layer_from_text(std::string_view text, const std::string& name) {
   return layer;
 }
 
+namespace {
+
+// HOME is another user's, as with sudo -u and su: whether there is a file cannot even be seen.
+bool is_out_of_sight(const std::string& path) {
+  return ::access(path.c_str(), F_OK) != 0 && (errno == EACCES || errno == ENOTDIR);
+}
+
+}  // namespace
+
 Layer layer_from_file(const std::optional<std::string>& option, const Environment& environment) {
   auto path = option;
   if (!path) path = environment("ENCLUME_CONFIG");
@@ -210,7 +220,9 @@ Layer layer_from_file(const std::optional<std::string>& option, const Environmen
   std::ifstream file(*path);
   std::string text{std::istreambuf_iterator<char>(file), {}};
   if (!file.is_open() || file.bad()) {
-    if (errno == ENOENT && !is_required) return {};
+    const int error = errno;
+    if (!is_required && (error == ENOENT || is_out_of_sight(*path))) return {};
+    errno = error;
     throw Failure(ExitStatus::kUsage,
                   fmt::format("cannot read the configuration file {}: {}", *path, std::strerror(errno)));
   }

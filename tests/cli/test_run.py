@@ -394,6 +394,23 @@ class Settings(RunTest):
         self.assertEqual(self.settings()["epc_size"], str(3 << 20))
         self.assertEqual(self.settings("--config", self.home / "option/enclume/config")["epc_size"], str(4 << 20))
 
+    @unittest.skipUnless(as_root(), "needs another user")
+    def test_home_of_another_user_has_none(self):
+        private = self.home / "private"
+        private.mkdir(mode=0o700)
+        self.environment["HOME"] = str(private)
+        result = self.run_enclume("true", user=NOBODY, group=NOBODY, extra_groups=[])
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("the machine secret cannot be kept", result.stderr)
+        # One that is there and is not to be read is a mistake, though.
+        private.chmod(0o755)
+        config = private / ".config/enclume/config"
+        config.parent.mkdir(parents=True)
+        config.touch(mode=0o600)
+        result = self.run_enclume("true", user=NOBODY, group=NOBODY, extra_groups=[])
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("Permission denied", result.stderr)
+
     def test_a_file_asked_for_must_exist(self):
         self.refused(2, ["nowhere", "No such file"], "--config", "/nowhere", "true")
         self.environment["ENCLUME_CONFIG"] = "/nowhere"
