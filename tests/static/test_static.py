@@ -281,6 +281,20 @@ def spawned(pid):
         result = self.under("python3", "-c", prologue + script)
         self.assertEqual((result.returncode, result.stderr), (0, ""))
 
+    def test_a_program_for_musl_runs_without_the_engine(self):
+        program = self.home / "musl"
+        source = '#include <stdio.h>\n#include <stdlib.h>\n' \
+                 'int main(void) { char* p = getenv("LD_PRELOAD"); return puts(p ? p : "none") < 0; }'
+        subprocess.run(["musl-gcc", "-x", "c", "-", "-o", program], input=source, text=True, check=True)
+        library = self.home / "library.so"
+        subprocess.run(["musl-gcc", "-shared", "-fPIC", "-x", "c", "-", "-o", library], input="", text=True, check=True)
+        (self.home / "script").write_text(f"#!{program}\n")
+        os.chmod(self.home / "script", 0o755)
+        result = self.under("sh", "-c", f"{program} && env -i {program} && {self.home}/script && "
+                            f"LD_PRELOAD=$LD_PRELOAD:{library} {program} && LD_PRELOAD={library} exec {program}")
+        self.assertEqual((result.returncode, result.stdout, result.stderr),
+                         (0, "none\n" * 3 + f"{library}\n" * 2, ""))
+
     def test_exec(self):
         self.check("""
 for program in static, dynamic, scripted:

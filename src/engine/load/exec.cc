@@ -155,10 +155,10 @@ struct Plan {
   void* data;
 };
 
-long with_engine(const Plan& plan, const VectorNeeds& needs) {
-  if (!needs.changes) {
-    return plan.use(plan.data, plan.call);
-  }
+/// With another environment than the program has given.
+using Environment = char* const* (VectorWriter::*)(char* const* envp, const VectorNeeds& needs);
+
+long with_environment(const Plan& plan, const VectorNeeds& needs, Environment environment) {
   const std::size_t bytes = needs.bytes();
   const VectorStorage storage(
       bytes <= kStackForVectors ? static_cast<std::byte*>(__builtin_alloca(bytes)) : nullptr, bytes);
@@ -167,7 +167,7 @@ long with_engine(const Plan& plan, const VectorNeeds& needs) {
   }
   VectorWriter writer(plan.setup, storage.bytes(), needs);
   ExecCall next = plan.call;
-  next.envp = writer.environment(plan.call.envp, needs);
+  next.envp = (writer.*environment)(plan.call.envp, needs);
   return writer.good() ? plan.use(plan.data, next) : -EFAULT;
 }
 
@@ -237,12 +237,19 @@ long plan_exec(const ExecSetup& setup, const ExecCall& call, ExecUse use, void* 
   if (is_for_loader(call, found) && setup.loader != nullptr) {
     return by_loader(plan, found);
   }
+  if (found.open.get() >= 0 && found.file.kind == ProgramKind::Dynamic &&
+      is_for_musl(found.open.get(), found.file)) {
+    found.open.reset(-1);
+    return needs->preload_has_engine
+               ? with_environment(plan, *needs, &VectorWriter::environment_without_engine)
+               : use(data, call);
+  }
   LibraryName name;
   if (found.open.get() >= 0 && found.file.kind == ProgramKind::Dynamic) {
     put_first(setup, sanitizer_runtime(found.open.get(), found.file, name), *needs);
   }
   found.open.reset(-1);
-  return with_engine(plan, *needs);
+  return needs->changes ? with_environment(plan, *needs, &VectorWriter::environment) : use(data, call);
 }
 
 long execute_plainly(const ExecCall& call) {

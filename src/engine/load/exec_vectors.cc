@@ -19,6 +19,8 @@ constexpr std::string_view kPreload = "LD_PRELOAD=";
 constexpr std::string_view kSettings = "ENCLUME_SETTINGS=";
 constexpr std::size_t kMaxString = 131072;  // MAX_ARG_STRLEN
 
+constexpr std::size_t kNamed = 1024;  // so far into LD_PRELOAD the engine is looked for
+
 /// The pointer at an index of a vector; nothing if it can't be read.
 std::optional<char*> read_pointer(const ExecSetup& setup, char* const* vector, std::size_t index) {
   char* pointer = nullptr;
@@ -52,7 +54,7 @@ class EntryHead {
 /// Whether the list of an LD_PRELOAD entry names a library, wherever. Entries that are longer than what fits
 /// here count by their beginning, which is where we put it.
 bool names(const ExecSetup& setup, std::string_view library, const char* entry, std::size_t length) {
-  std::array<char, 1024> text;
+  std::array<char, kNamed> text;
   const std::size_t size = std::min(length, text.size());
   const std::size_t left = setup.copy(text.data(), entry, size);
   return std::string_view(text.data(), size - left).find(library) != std::string_view::npos;
@@ -286,6 +288,34 @@ char* const* VectorWriter::environment(char* const* envp, const VectorNeeds& nee
   push(preload_entry(needs, {}));
   if (!needs.has_settings) {
     push(setup_.settings);
+  }
+  return finish();
+}
+
+char* const* VectorWriter::environment_without_engine(char* const* envp, const VectorNeeds& needs) {
+  for (std::size_t i = 0; envp != nullptr && good_; ++i) {
+    const auto entry = read_pointer(setup_, envp, i);
+    if (!entry || *entry == nullptr) {
+      good_ = good_ && entry.has_value();
+      break;
+    }
+    if (*entry != needs.preload) {
+      push(*entry);
+    } else if (!needs.preload_is_engine) {
+      // What stands before the engine, and behind it and what parts it from the next.
+      std::array<char, kNamed> text;
+      const std::size_t size = std::min(needs.preload_length, text.size());
+      const std::size_t left = setup_.copy(text.data(), *entry, size);
+      const std::size_t at = std::string_view(text.data(), size - left).find(setup_.engine);
+      const std::size_t behind = std::min(at + setup_.engine.size() + 1, needs.preload_length);
+      if (at > needs.preload_length) {
+        good_ = false;  // changed meanwhile
+        break;
+      }
+      add_from_program(*entry, at);
+      add_from_program(*entry + behind, needs.preload_length - behind);
+      push(string());
+    }
   }
   return finish();
 }

@@ -70,6 +70,8 @@ class VectorWriter {
 
   /// With LD_PRELOAD and ENCLUME_SETTINGS, for the dynamic linker.
   char* const* environment(char* const* envp, const VectorNeeds& needs);
+  /// Without the engine in LD_PRELOAD, for a dynamic linker that can't load it.
+  char* const* environment_without_engine(char* const* envp, const VectorNeeds& needs);
   /// For the loader.
   char* const* loader_environment(char* const* envp, const VectorNeeds& needs, const LoaderOrder& order);
   /// The arguments that the interpreter of a script gets: remove_arg_zero() and what load_script() puts

@@ -2,6 +2,7 @@
 #include "engine/load/program_file.h"
 
 #include <cstring>
+#include <string_view>
 
 #include "base/syscall.h"
 
@@ -63,6 +64,18 @@ bool is_dynamic_linker(int fd, const ProgramFile& file) {
 }
 
 }  // namespace
+
+bool is_for_musl(int fd, const ProgramFile& file) {
+  for (const Elf64_Phdr& segment : file.segments()) {
+    if (segment.p_type == PT_INTERP) {
+      std::array<char, 256> name{};
+      const std::size_t size = segment.p_filesz < name.size() ? segment.p_filesz : name.size();
+      const auto read = read_file_at(fd, name.data(), size, segment.p_offset);
+      return read && std::string_view(name.data(), *read).find("ld-musl") != std::string_view::npos;
+    }
+  }
+  return false;
+}
 
 SysResult<void> read_program_headers(int fd, ProgramFile& file) {
   std::array<char, 1024> begin{};  // of most files it has the table

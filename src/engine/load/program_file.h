@@ -42,6 +42,10 @@ struct ProgramFile {
 /// The same, but that a dynamic linker is taken for a static program, which only its content tells apart.
 [[nodiscard]] SysResult<void> read_program_headers(int fd, ProgramFile& file);
 
+/// Whether the program's dynamic linker is musl's, which can't load the engine, and would load nothing for
+/// it. Signal context: safe.
+[[nodiscard]] bool is_for_musl(int fd, const ProgramFile& file);
+
 /// Up to `size` bytes; fewer at the end of the file. Signal context: safe.
 [[nodiscard]] SysResult<std::size_t> read_file_at(int fd, void* to, std::size_t size, std::uint64_t offset);
 /// The place in the file of what is loaded at an address; 0 if nothing is.
