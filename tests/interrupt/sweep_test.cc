@@ -28,6 +28,7 @@ constexpr std::uint64_t kKickMagic = 0x4b43494b;
 enum class Injection {
   kUser,
   kTrap,
+  kFloat,
   kKick,
   kTrapAndFloat,
   kRealTimePair,
@@ -42,6 +43,8 @@ std::string name_of(Injection injection) {
       return "User";
     case Injection::kTrap:
       return "SentTrap";
+    case Injection::kFloat:
+      return "SentFloat";
     case Injection::kKick:
       return "Kick";
     case Injection::kTrapAndFloat:
@@ -91,7 +94,7 @@ class SweepTest : public ::testing::TestWithParam<Injection> {
       expect_one(Sent::kTrap);
       tracer_->send(SIGTRAP);
     }
-    if (what == Injection::kTrapAndFloat || what == Injection::kAll) {
+    if (what == Injection::kFloat || what == Injection::kTrapAndFloat || what == Injection::kAll) {
       expect_one(Sent::kFloat);
       tracer_->send(SIGFPE);
     }
@@ -294,6 +297,53 @@ TEST_P(RawSweepTest, Clone) {
     if (!there) break;
   }
   EXPECT_GE(index, 5u);
+}
+
+// The same way in the child, up to where it has a place of its own for a handler's frame, and from there to
+// where it is the program's.
+class ChildSweepTest : public SweepTest {
+ protected:
+  ChildSweepTest() : SweepTest(Mode::kFork, "--front raw") {}
+
+  void follow() {
+    tracer_->page().in_child = true;
+    tracer_->follow_child();
+  }
+
+  void sweep_child(Mode mode, unsigned at_least) {
+    tracer_.emplace(mode, "--front raw");
+    const std::uint64_t begin = tracer_->symbol("enclume_clone_stubs");
+    const std::uint64_t end = tracer_->symbol("enclume_clone_stubs_end");
+    unsigned index = 0;
+    for (;; ++index) {
+      follow();
+      const bool there = step_within(index, begin, end);
+      if (there) inject();
+      finish("child", 0, index);
+      if (!there) break;
+    }
+    EXPECT_GE(index, at_least);
+    if (GetParam() == Injection::kTrap || GetParam() == Injection::kAll) {
+      return;  // the engine blocks all in places, and the kernel makes a breakpoint there the end of
+               // SIGTRAP's handler
+    }
+    sweep_path("end of the way", 0, stride(), [&] {
+      follow();
+      ASSERT_TRUE(tracer_->run_to(tracer_->symbol("enclume_signal_entry")));
+    });
+  }
+};
+
+TEST_P(ChildSweepTest, Forked) {
+  sweep_child(Mode::kFork, 6);
+}
+
+TEST_P(ChildSweepTest, InTheSameMemory) {
+  sweep_child(Mode::kEnclaveClone, 12);
+}
+
+TEST_P(ChildSweepTest, Thread) {
+  sweep_child(Mode::kThread, 12);
 }
 
 // A thread that the engine has not met: the program's handler runs on the frame that the kernel has made.
@@ -506,6 +556,10 @@ INSTANTIATE_TEST_SUITE_P(Interrupt, SweepTest,
 INSTANTIATE_TEST_SUITE_P(Interrupt, RawSweepTest,
                          ::testing::Values(Injection::kUser, Injection::kTrap, Injection::kKick,
                                            Injection::kAll),
+                         [](const auto& given) { return name_of(given.param); });
+INSTANTIATE_TEST_SUITE_P(Interrupt, ChildSweepTest,
+                         ::testing::Values(Injection::kUser, Injection::kTrap, Injection::kFloat,
+                                           Injection::kKick, Injection::kRealTimePair, Injection::kAll),
                          [](const auto& given) { return name_of(given.param); });
 // No SIGTRAP: the engine blocks all there, and the kernel makes the tracer's steps through that the end of
 // the victim's handler for it.

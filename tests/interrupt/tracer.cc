@@ -97,10 +97,11 @@ Tracer::Tracer(Mode mode, const std::string& options, bool counted)
   }
   pid_ = fork();
   if (pid_ == 0) start_victim(fd, settings);
+  group_ = pid_;
   close(fd);
   int status = 0;
   if (waitpid(pid_, &status, 0) != pid_ || !WIFSTOPPED(status)) give_up("the victim did not start");
-  ptrace(PTRACE_SETOPTIONS, pid_, nullptr, PTRACE_O_EXITKILL);
+  set_options(0);
   for (;;) {
     resume(PTRACE_CONT, pending_);
     const Stop stop = wait();
@@ -112,9 +113,13 @@ Tracer::Tracer(Mode mode, const std::string& options, bool counted)
 }
 
 Tracer::~Tracer() {
+  if (parent_ > 0) {
+    kill(parent_, SIGKILL);
+    waitpid(parent_, nullptr, 0);
+  }
   if (pid_ > 0) {
     kill(pid_, SIGKILL);
-    waitpid(pid_, nullptr, 0);
+    waitpid(pid_, nullptr, __WALL);
   }
   munmap(page_, sizeof(VictimPage));
   if (stats_ != nullptr) {
@@ -156,9 +161,39 @@ void Tracer::give_up(const std::string& what) {
   throw VictimError(text.str());
 }
 
+void Tracer::set_options(long options) {
+  if (ptrace(PTRACE_SETOPTIONS, pid_, nullptr, PTRACE_O_EXITKILL | options) != 0)
+    give_up("PTRACE_SETOPTIONS");
+}
+
+void Tracer::follow_child() {
+  set_options(PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK);
+  for (;;) {
+    resume(PTRACE_CONT, pending_);
+    int status = 0;
+    if (waitpid(pid_, &status, 0) != pid_ || !WIFSTOPPED(status)) give_up("the victim made no child");
+    if (status >> 16 != 0) break;
+    pending_ = WSTOPSIG(status);
+    if (pending_ == SIGSTOP) give_up("the iteration makes no child");
+  }
+  unsigned long child = 0;
+  if (ptrace(PTRACE_GETEVENTMSG, pid_, nullptr, &child) != 0) give_up("PTRACE_GETEVENTMSG");
+  set_options(0);
+  parent_ = pid_;
+  pid_ = static_cast<pid_t>(child);
+  pending_ = 0;
+  int status = 0;
+  if (waitpid(pid_, &status, __WALL) != pid_ || !WIFSTOPPED(status)) give_up("the child did not start");
+  set_options(0);
+  std::ifstream facts("/proc/" + std::to_string(pid_) + "/status");
+  for (std::string line; std::getline(facts, line);) {
+    if (line.starts_with("Tgid:")) group_ = std::stoi(line.substr(5));
+  }
+}
+
 Tracer::Stop Tracer::wait() {
   int status = 0;
-  if (waitpid(pid_, &status, 0) != pid_) give_up("waitpid");
+  if (waitpid(pid_, &status, __WALL) != pid_) give_up("waitpid");
   if (!WIFSTOPPED(status)) {
     pid_ = 0;
     give_up(WIFSIGNALED(status) ? "killed by signal " + std::to_string(WTERMSIG(status))
@@ -292,7 +327,7 @@ void Tracer::poke(std::uint64_t address, std::uint64_t value) {
 }
 
 void Tracer::send(int signal) {
-  if (syscall(SYS_tgkill, pid_, pid_, signal) != 0) give_up("tgkill");
+  if (syscall(SYS_tgkill, group_, pid_, signal) != 0) give_up("tgkill");
 }
 
 void Tracer::send_queued(int signal, int code, std::uint64_t value) {
@@ -302,7 +337,7 @@ void Tracer::send_queued(int signal, int code, std::uint64_t value) {
   info.si_pid = getpid();
   info.si_uid = getuid();
   info.si_value.sival_ptr = reinterpret_cast<void*>(value);
-  if (syscall(SYS_rt_tgsigqueueinfo, pid_, pid_, signal, &info) != 0) give_up("rt_tgsigqueueinfo");
+  if (syscall(SYS_rt_tgsigqueueinfo, group_, pid_, signal, &info) != 0) give_up("rt_tgsigqueueinfo");
 }
 
 void Tracer::send_step() {
@@ -354,6 +389,13 @@ Tracer::Counts Tracer::counts() const {
 }
 
 void Tracer::finish() {
+  if (parent_ != 0) {
+    if (ptrace(PTRACE_DETACH, pid_, nullptr, pending_) != 0) give_up("PTRACE_DETACH");
+    pid_ = parent_;
+    group_ = parent_;
+    parent_ = 0;
+    pending_ = 0;
+  }
   while (!at_end_) {
     resume(PTRACE_CONT, pending_);
     const Stop stop = wait();
@@ -373,6 +415,7 @@ void Tracer::finish() {
   pending_ = 0;
   std::memset(page_->expected, 0, sizeof page_->expected);
   page_->may_see_engine = false;
+  page_->in_child = false;
 }
 
 }  // namespace enclume::test

@@ -44,6 +44,9 @@ class Tracer {
   void run_to_handler(unsigned event);
   // The same for the signal number `event` of the kind: one that the victim sends itself, or SIGSYS.
   void run_to_signal(int signal, unsigned event);
+  // On until the victim makes a child, which all is about from then on until finish(): the child stands at
+  // its first instruction, and the victim where it has made it.
+  void follow_child();
   // On until the instruction at `address` is next; false if the iteration ended before.
   bool run_to(std::uint64_t address);
   // One instruction. False if the iteration is over.
@@ -83,9 +86,12 @@ class Tracer {
   void resume(int request, int signal);
   void set_breakpoint(std::uint64_t address);
   void find_engine();
+  void set_options(long options);
   [[noreturn]] void give_up(const std::string& what);
 
   pid_t pid_ = 0;
+  pid_t group_ = 0;   // The process that it is a thread of.
+  pid_t parent_ = 0;  // The victim, while `pid_` is its child.
   VictimPage* page_ = nullptr;
   const engine::StatsFile* stats_ = nullptr;
   int stats_fd_ = -1;

@@ -34,6 +34,7 @@ const ProbeEnclave* g_probe;
 std::uint32_t g_seen[kSentKinds];
 std::uint32_t g_own;
 int g_last_payload;
+pid_t g_tracer;
 bool g_has_keys;
 std::uint32_t g_rights;  // PKRU of this thread
 thread_local volatile std::uint64_t t_magic = kThreadMagic;
@@ -136,7 +137,7 @@ void on_signal(int signal, siginfo_t* info, void* context) {
   } else {
     expect("si_code", static_cast<unsigned>(info->si_code), static_cast<unsigned>(SI_TKILL));
   }
-  expect("si_pid", static_cast<unsigned>(info->si_pid), static_cast<unsigned>(getppid()));
+  expect("si_pid", static_cast<unsigned>(info->si_pid), static_cast<unsigned>(g_tracer));
   ++g_seen[static_cast<unsigned>(kind)];
   errno = saved;
 }
@@ -298,6 +299,60 @@ void clone_by_itself() {
   check_host("bases after a clone");
 }
 
+void expect_signals() {
+  static const char* const kNames[] = {"SIGUSR1 seen", "SIGTRAP seen", "SIGFPE seen", "SIGRTMIN seen",
+                                       "steps seen"};
+  for (unsigned kind = 0; kind < kSentKinds; ++kind)
+    expect(kNames[kind], g_seen[kind], g_page->expected[kind]);
+}
+
+// A child with a copy of this memory, in which alone it is to be seen what came to it.
+void fork_by_itself() {
+  const long child = system_call(SYS_clone, SIGCHLD, 0);
+  if (child == 0) {
+    expect_signals();
+    check_host("bases in a forked child");
+    system_call(SYS_exit_group, 0, 0);
+  }
+  if (child < 0) fail("clone", static_cast<std::uint64_t>(child), 1);
+  int status = -1;
+  expect("the child", static_cast<std::uint64_t>(waitpid(static_cast<pid_t>(child), &status, 0)),
+         static_cast<std::uint64_t>(child));
+  expect("the child's status", static_cast<unsigned>(status), 0);
+  check_host("bases after a fork");
+}
+
+alignas(64) unsigned char g_thread_stack[1 << 17];
+volatile std::uint32_t g_thread_registers_bad;
+volatile int g_thread_there;  // its id while it lives: the kernel clears it
+
+// A thread that shares all with this one, FS too, and ends at once.
+void make_thread_by_itself() {
+  constexpr long kFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
+                          CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+  register volatile int* child_tid asm("r10") = &g_thread_there;
+  long child = SYS_clone;
+  asm volatile(
+      "mov $0x1357, %%r12d\n\t"
+      "syscall\n\t"
+      "test %%rax, %%rax\n\t"
+      "jnz 1f\n\t"
+      "cmp $0x1357, %%r12d\n\t"
+      "setne %[bad]\n\t"
+      "xor %%edi, %%edi\n\t"
+      "mov $60, %%eax\n\t"  // exit
+      "syscall\n"
+      "1:"
+      : "+a"(child), [bad] "=m"(*const_cast<unsigned char*>(
+                         reinterpret_cast<volatile unsigned char*>(&g_thread_registers_bad)))
+      : "D"(kFlags), "S"(g_thread_stack + sizeof g_thread_stack), "d"(&g_thread_there), "r"(child_tid)
+      : "rcx", "r11", "r12", "memory");
+  if (child <= 0) fail("clone", static_cast<std::uint64_t>(child), 1);
+  while (g_thread_there != 0) system_call(SYS_sched_yield, 0, 0);
+  expect("registers of a thread", g_thread_registers_bad, 0);
+  check_host("bases after a thread was made");
+}
+
 void iterate(const ProbeEnclave& probe, std::uint64_t number) {
   // Registers go into the enclave, through an exception and out again.
   const RegisterFile set = pattern(number);
@@ -373,14 +428,15 @@ void run() {
     if (g_page->quit) return;
     if (probe) {
       iterate(*probe, i);
+    } else if (g_page->mode == Mode::kFork) {
+      fork_by_itself();
+    } else if (g_page->mode == Mode::kThread) {
+      make_thread_by_itself();
     } else {
       signal_itself();
     }
     raise(SIGSTOP);
-    static const char* const kNames[] = {"SIGUSR1 seen", "SIGTRAP seen", "SIGFPE seen", "SIGRTMIN seen",
-                                         "steps seen"};
-    for (unsigned kind = 0; kind < kSentKinds; ++kind)
-      expect(kNames[kind], g_seen[kind], g_page->expected[kind]);
+    if (g_page->mode != Mode::kFork || !g_page->in_child) expect_signals();
   }
 }
 
@@ -392,6 +448,7 @@ int main() {
   void* page = mmap(nullptr, sizeof(VictimPage), PROT_READ | PROT_WRITE, MAP_SHARED, kVictimFd, 0);
   if (page == MAP_FAILED) return 2;
   g_page = static_cast<VictimPage*>(page);
+  g_tracer = getppid();
   try {
     run();
   } catch (const std::exception& error) {

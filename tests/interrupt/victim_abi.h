@@ -24,7 +24,9 @@ inline constexpr unsigned kSentKinds = static_cast<unsigned>(Sent::kCount);
 // What an iteration does.
 enum class Mode : unsigned {
   kEnclave,       // enters an enclave and leaves it in each way
-  kEnclaveClone,  // and makes a process by a system call of its own
+  kEnclaveClone,  // and makes a process by a system call of its own, in its own memory, as vfork() does
+  kFork,          // makes one with a copy of its memory
+  kThread,        // makes a thread, on a stack of its own, by a system call of its own
   kNoEnclave,     // sends itself a signal, on a thread that the engine has not met
   kMaskedHandler  // the same, with a handler that makes the engine meet the thread: once in a process
 };
@@ -38,6 +40,7 @@ struct VictimPage {
   // as libc's does, and a signal there shows it.
   bool may_see_engine;
   bool quit;
+  bool in_child;  // the expected signals are for the one that it makes
   std::uint32_t expected[kSentKinds];
   // The victim writes this. A message means that it has failed.
   std::uint32_t iterations;

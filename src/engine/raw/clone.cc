@@ -12,6 +12,7 @@
 #include "base/syscall.h"
 #include "engine/calls/user_memory.h"
 #include "engine/engine.h"
+#include "engine/entry/entry.h"
 #include "engine/signals/held.h"
 #include "engine/signals/mask.h"
 
@@ -213,14 +214,66 @@ SysResult<void> start_clone(Interruption& it, const Call& call) {
   return {};
 }
 
-bool is_new_clone(const SigContext& m) {
+namespace {
+
+bool is_on_the_way(const SigContext& m) {
   return m.rip >= address_of(enclume_clone_stubs) && m.rip < address_of(enclume_clone_stubs_end);
+}
+
+/// The record of a child that has not got its alternate stack yet. No register but these tells of it.
+CloneRecord* record_of_new_clone(const SigContext& m) {
+  const auto record_at = [](std::uint64_t address) { return reinterpret_cast<CloneRecord*>(address); };
+  if (!is_on_the_way(m) || m.rip >= address_of(enclume_clone_placed)) {
+    return nullptr;
+  }
+  if (const std::uint64_t stub = m.rip - address_of(enclume_clone_stubs);
+      stub < enclume_clone_records.size() * kStubSize) {
+    // At the SYSCALL itself it is the parent, whose RAX is the number.
+    return stub % kStubSize != 0 && m.rax == 0 ? &enclume_clone_records[stub / kStubSize] : nullptr;
+  }
+  if (m.rip == address_of(enclume_clone_returned)) {
+    return m.rax == 0 ? record_at(m.rcx) : nullptr;
+  }
+  if (m.rip == address_of(enclume_clone_exchanged)) {
+    return m.rcx == 0 ? record_at(m.rax) : nullptr;
+  }
+  if (m.rip == address_of(enclume_clone_parent)) {
+    return nullptr;
+  }
+  return record_at(m.rip == address_of(enclume_clone_numbered) ? m.rdi - CLONE_STACK : m.rax);
+}
+
+}  // namespace
+
+bool wait_in_new_clone(int signo, const siginfo_t& info, const SigContext& m) {
+  // Of several signals at once the kernel stacks the frames: each but the first meets the one before at its
+  // handler's first instruction.
+  const SigContext* first = &m;
+  while (first->rip == reinterpret_cast<std::uint64_t>(&enclume_signal_entry)) {
+    first = &reinterpret_cast<const UContext*>(first->rdx)->mcontext;
+  }
+  CloneRecord* const record = record_of_new_clone(*first);
+  if (record == nullptr || record->child == nullptr) {
+    return false;
+  }
+  if (info.si_code <= 0 && !is_kick(signo, info)) {  // else it is a step that nobody can see the place of
+    const AllBlocked blocked;
+    if (record->is_thread) {
+      hold(*record->child, info);
+    } else {
+      hold_in_new_process(*record->child, info);
+    }
+  }
+  return true;
 }
 
 CloneEnd finish_clone(int signo, Interruption& it) {
   SigContext& m = it.uc.mcontext;
-  if (!is_new_clone(m)) {
+  if (!is_on_the_way(m)) {
     return CloneEnd::NotThere;
+  }
+  if (wait_in_new_clone(signo, it.info, m)) {
+    return CloneEnd::Settled;
   }
   CloneRecord* record = it.block.clone;
   if (signo == SIGSYS && it.info.si_code == kSysSeccomp && record != nullptr) {

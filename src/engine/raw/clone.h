@@ -41,7 +41,11 @@ extern std::array<CloneRecord, CLONE_RECORDS> enclume_clone_records;
 // Addresses in the assembly.
 extern const char enclume_clone_stubs[];  ///< one every 16 bytes
 extern const char enclume_clone_stubs_end[];
+extern const char enclume_clone_returned[];
+extern const char enclume_clone_exchanged[];
 extern const char enclume_clone_parent[];
+extern const char enclume_clone_numbered[];
+extern const char enclume_clone_placed[];
 extern const char enclume_clone_child[];
 }
 
@@ -58,8 +62,9 @@ enum class CloneEnd : std::uint8_t {
 };
 [[nodiscard]] CloneEnd finish_clone(int signo, Interruption& it);
 
-/// A new thread, in whose stub a signal has arrived before it had a place for its frame: the signal is to
-/// wait. False if this is something else. Signal context: safe.
-[[nodiscard]] bool is_new_clone(const SigContext& m);
+/// Whether a child in this address space was interrupted on its way, before it had a place of its own for the
+/// frame, which lies on its stack then, or on its parent's alternate one. A signal that was sent waits in the
+/// slot that the child is about to have. Signal context: safe, with signals blocked inside.
+[[nodiscard]] bool wait_in_new_clone(int signo, const siginfo_t& info, const SigContext& m);
 
 }  // namespace enclume::engine

@@ -27,8 +27,14 @@ enclume_clone_stubs:
         .endr
 
         .p2align 4
+        .globl  enclume_clone_returned
+        .hidden enclume_clone_returned
+enclume_clone_returned:
 .Lreturned:
         xchgq   %rax, %rcx                      /* RAX = the record, RCX = the result */
+        .globl  enclume_clone_exchanged
+        .hidden enclume_clone_exchanged
+enclume_clone_exchanged:
         jrcxz   .Lchild
         .globl  enclume_clone_parent
         .hidden enclume_clone_parent
@@ -47,7 +53,13 @@ enclume_clone_parent:
         leaq    CLONE_STACK(%rax), %rdi
         movl    $0, %esi
         movl    $NR_SIGALTSTACK, %eax
+        .globl  enclume_clone_numbered
+        .hidden enclume_clone_numbered
+enclume_clone_numbered:                         /* RDI leads to the record now */
         syscall
+        .globl  enclume_clone_placed
+        .hidden enclume_clone_placed
+enclume_clone_placed:
         movq    (CLONE_RSI - CLONE_STACK)(%rdi), %rsi
         movq    (CLONE_RDI - CLONE_STACK)(%rdi), %rdi
         .globl  enclume_clone_child

@@ -433,7 +433,7 @@ extern "C" void enclume_on_unregistered_signal(int signo, siginfo_t* info, UCont
     }
     return;
   }
-  if (is_kick(signo, *info)) {
+  if (wait_in_new_clone(signo, *info, uc->mcontext) || is_kick(signo, *info)) {
     return;
   }
   if (is_request(signo, *info)) {

@@ -214,6 +214,10 @@ void hold(ThreadBlock& block, const siginfo_t& info) {
   }
 }
 
+void hold_in_new_process(ThreadBlock& block, const siginfo_t& info) {
+  hold_for_thread(block, info);
+}
+
 void hold_for_front_door(ThreadBlock& block, const siginfo_t& info) {
   hold_for_thread(block, info);
   wait_for_front_door(block);

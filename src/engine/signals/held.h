@@ -26,6 +26,10 @@ struct ProcessHeld {
 /// thread that takes it, if there is one (Linux complete_signal()). Signal context: safe.
 void hold(ThreadBlock& block, const siginfo_t& info);
 
+/// The same for the only thread of a new process that shares its parent's memory, and so what is held for the
+/// parent's.
+void hold_in_new_process(ThreadBlock& block, const siginfo_t& info);
+
 /// One that came while a front door had its signals blocked (SignalsBlocked): kept until that is over. Signal
 /// context: safe.
 void hold_for_front_door(ThreadBlock& block, const siginfo_t& info);
