@@ -23,7 +23,6 @@ class Sgx;
 
 /// What this machine can do; found once at start.
 struct Features {
-  bool fsgsbase = false;
   bool user_dispatch = false;   ///< PR_SET_SYSCALL_USER_DISPATCH
   bool cpuid_faulting = false;  ///< ARCH_SET_CPUID
   bool pkeys = false;           ///< protection keys: RDPKRU and WRPKRU work

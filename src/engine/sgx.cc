@@ -103,9 +103,6 @@ Pkru enclave_pkru(Pkru pkru) {
 void Sgx::finish(Interruption& it, CpuState& cpu) {
   store_state(it.uc, cpu, it.plan);
   it.plan.enclave = it.block.lp.enclave_mode ? 1 : 0;
-  if (it.plan.enclave != 0 && !engine().features.fsgsbase) {
-    set_bases(cpu.fs_base, cpu.gs_base);
-  }
 }
 
 // -- What the handler asks

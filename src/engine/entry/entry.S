@@ -81,8 +81,6 @@ enclume_signal_entry:
         movq    %rax, FACTS_ENCLAVE(%rsp)
         testl   %eax, %eax
         jz      .Lbases_done
-        cmpb    $0, enclume_has_fsgsbase(%rip)
-        je      .Lslow_bases
         rdfsbase %rax
         movq    %rax, FACTS_FS(%rsp)
         rdgsbase %rax
@@ -91,7 +89,6 @@ enclume_signal_entry:
         wrfsbase %rax
         movq    BLOCK_HOST_GS(%rbx), %rax
         wrgsbase %rax
-.Lslow_bases:
         /* Only now is it host mode: a signal before this store swaps and swaps back by itself. */
         movb    $0, BLOCK_ENCLAVE(%rbx)
         movzbl  enclume_host_selector(%rip), %eax
@@ -121,11 +118,8 @@ enclume_signal_entry:
 .macro  prepare_return
         testl   %r13d, %r13d
         jz      .Lflags\@
-        cmpb    $0, enclume_has_fsgsbase(%rip)
-        je      .Lselector\@                    /* C++ has set them already */
         wrfsbase %r14
         wrgsbase %r15
-.Lselector\@:
         movb    $1, BLOCK_ENCLAVE(%rbx)         /* first: a signal that finds it set puts both back */
         movb    $SELECTOR_BLOCK, BLOCK_SELECTOR(%rbx)
 .Lflags\@:

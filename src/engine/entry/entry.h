@@ -48,8 +48,6 @@ void enclume_restorer();
 /// The arena's bounds, for the entry code.
 extern std::uint64_t enclume_arena_begin;
 extern std::uint64_t enclume_arena_size;
-/// 1 if RDFSBASE and its kin work in user mode.
-extern std::uint8_t enclume_has_fsgsbase;
 /// 1 if RDPKRU and WRPKRU work, and the bits of PKRU that close the EPC's key. This is all that is closed
 /// while the handlers' C++ runs.
 extern std::uint8_t enclume_has_pkeys;

@@ -7,8 +7,8 @@
 
 extern "C" {
 
-// What crtbeginS.o would define: pthread_atfork() names the caller's object by its address. The compiler's files are
-// left out, since all that they do is to touch pages at the process's end.
+// What crtbeginS.o would define: pthread_atfork() names the caller's object by its address. The compiler's
+// files are left out, since all that they do is to touch pages at the process's end.
 [[gnu::visibility("hidden")]] extern void* const __dso_handle;
 void* const __dso_handle = const_cast<void**>(&__dso_handle);
 

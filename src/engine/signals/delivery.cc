@@ -180,9 +180,7 @@ void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Caus
     }
     return;
   }
-  if (enclume_has_fsgsbase != 0) {
-    block.frame_owner = {address, fs_base()};
-  }
+  block.frame_owner = {address, fs_base()};
   if (have_alt && !already_on && (static_cast<std::uint32_t>(shown.flags) & kAutodisarm) != 0) {
     block.program_stack = AltStack{};
   }
@@ -220,8 +218,7 @@ namespace {
 ThreadBlock* owner_of(const SignalFrame& frame) {
   ThreadBlock* const said = engine().arena.of_stack(frame.uc.mcontext.reserved[kOwnerWord]);
   FrameOwner owner{};
-  if (enclume_has_fsgsbase != 0 && said != nullptr &&
-      enclume_guarded_copy(&owner, &said->frame_owner, sizeof(owner)) == 0 &&
+  if (said != nullptr && enclume_guarded_copy(&owner, &said->frame_owner, sizeof(owner)) == 0 &&
       owner.frame == reinterpret_cast<std::uint64_t>(&frame) && owner.fs == fs_base()) {
     return said;
   }

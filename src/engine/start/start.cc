@@ -41,7 +41,6 @@
 #include "engine/start/vdso.h"
 
 extern "C" {
-std::uint8_t enclume_has_fsgsbase = 0;
 extern const char __ehdr_start[] __attribute__((visibility("hidden")));
 extern const char etext[] __attribute__((visibility("hidden")));
 
@@ -194,8 +193,7 @@ void tell_start(const Engine& e) {
   line.text(settings.sgx2 ? "2" : "1").text(", fixup ").text(kernel::name_of(settings.fixup));
   tell(line.view());
   LineBuffer machine(storage);
-  machine.text("FSGSBASE ").text(yes_or_no(e.features.fsgsbase));
-  machine.text(", syscall user dispatch ").text(yes_or_no(e.features.user_dispatch));
+  machine.text("syscall user dispatch ").text(yes_or_no(e.features.user_dispatch));
   machine.text(", CPUID faulting ").text(yes_or_no(e.features.cpuid_faulting));
   machine.text(", protection keys ").text(yes_or_no(e.features.epc_pkey >= 0));
   machine.text(", vDSO at ").hex(vdso_address());
@@ -228,9 +226,7 @@ void start(char** environment) {
     refuse_valgrind();
   }
   e.text = {LinearAddress::of(__ehdr_start), LinearAddress::of(etext)};
-  enclume_has_fsgsbase = (auxiliary_value(environment, AT_HWCAP2) & kHwcap2Fsgsbase) != 0 ? 1 : 0;
-  e.features.fsgsbase = enclume_has_fsgsbase != 0;
-  if (!e.features.fsgsbase) {
+  if ((auxiliary_value(environment, AT_HWCAP2) & kHwcap2Fsgsbase) == 0) {
     refuse(
         "this kernel does not let programs load their FS and GS bases, which the engine can't do without "
         "(Linux "
