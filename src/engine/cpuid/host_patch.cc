@@ -180,16 +180,20 @@ void HostPatcher::patch_fresh(Session& session, const ObjectImage& image) noexce
   // A thread can run into the first patched site at once: the table must know them before.
   MappedArray<HostSite> merged;
   bool complete = true;
-  for (const HostSite& site : table_.sites()) {
-    complete = complete && merged.push_back(site);
+  std::span<const HostSite> all = session.fresh.view();  // ascending
+  if (!table_.sites().empty()) {
+    for (const HostSite& site : table_.sites()) {
+      complete = complete && merged.push_back(site);
+    }
+    for (const HostSite& site : session.fresh) {
+      complete = complete && merged.push_back(site);
+    }
+    // The table may still hold sites of a former life of this object.
+    std::ranges::sort(merged.view(), {}, &HostSite::address);
+    merged.truncate(static_cast<std::size_t>(std::unique(merged.begin(), merged.end()) - merged.begin()));
+    all = merged.view();
   }
-  for (const HostSite& site : session.fresh) {
-    complete = complete && merged.push_back(site);
-  }
-  // The table may still hold sites of a former life of this object.
-  std::ranges::sort(merged.view(), {}, &HostSite::address);
-  merged.truncate(static_cast<std::size_t>(std::unique(merged.begin(), merged.end()) - merged.begin()));
-  if (!complete || !table_.publish(merged.view()).has_value()) {
+  if (!complete || !table_.publish(all).has_value()) {
     session.report.refused += static_cast<std::uint32_t>(session.fresh.size());
     return;
   }

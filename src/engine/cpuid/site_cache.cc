@@ -17,7 +17,7 @@ namespace {
 constexpr std::uint64_t kWorthKeeping = 64U << 10;
 
 // An object with more sites is scanned each time.
-constexpr std::size_t kMostSites = 1024;
+constexpr std::size_t kMostSites = 240;
 
 constexpr std::uint64_t kMagic = 0x3130'7365'7469'7365;  // "esites01"
 
@@ -131,7 +131,7 @@ std::optional<ScanCounts> SiteCache::find(const ObjectImage& image, const ScanRe
   return key ? read(*key, image, sites) : std::nullopt;
 }
 
-// Apart, as write() is, since an entry takes four pages of the stack.
+// Apart, as write() is, since an entry takes a page of the stack.
 [[gnu::noinline]] std::optional<ScanCounts> SiteCache::read(std::uint64_t key, const ObjectImage& image,
                                                             MappedArray<HostSite>& sites) const noexcept {
   Entry entry;

@@ -8,6 +8,7 @@
 #include <sys/personality.h>
 #include <sys/prctl.h>
 
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <cstring>
@@ -295,7 +296,7 @@ alignas(64) std::array<std::byte, 1024> initial_xsave_area;
     }
     die_as_linux_would(order.name, image.error());
   }
-  loaded_headers = file.table;
+  std::copy_n(file.table.begin(), file.header.e_phnum, loaded_headers.begin());
   adopt_static_program(image->bias, std::span(loaded_headers).first(file.header.e_phnum), fd);
   if (has_libc()) {  // else no debugger looks on
     remember_path(fd);
