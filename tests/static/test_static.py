@@ -793,6 +793,48 @@ class Odd(StaticTest):
 
 
 @unittest.skipUnless(BUSYBOX, "busybox is not installed")
+class Corners(StaticTest):
+    """Where the loader, or what it needs, can't be had."""
+
+    def same(self, *words, **more):
+        bare = self.bare(*words, **more)
+        under = self.under(*words, **more)
+        self.assertEqual((under.returncode, under.stdout, under.stderr), (bare.returncode, bare.stdout, bare.stderr))
+        return bare
+
+    @unittest.skipUnless(os.geteuid() == 0, "chroot needs root")
+    def test_a_root_without_the_loader(self):
+        shutil.copy(BUSYBOX, self.home / "busybox")
+        for chroot in ("/usr/sbin/chroot",), (BUSYBOX, "chroot"):  # with libc's execvp(), and by a system call
+            self.assertEqual(self.same(*chroot, self.home, "/busybox", "echo", "said").stdout, "said\n")
+
+    @unittest.skipUnless(os.geteuid() == 0, "chroot needs root")
+    def test_a_root_without_the_loader_by_posix_spawn(self):
+        shutil.copy(BUSYBOX, self.home / "busybox")
+        program = self.cc("spawn", """
+            #include <spawn.h>
+            #include <sys/wait.h>
+            #include <unistd.h>
+            int main(int argc, char **argv) {
+              char *words[] = {"busybox", "echo", "said", 0};
+              pid_t child;
+              int status;
+              if (chroot(argv[1]) != 0) return 1;
+              if (posix_spawn(&child, "/busybox", 0, 0, words, words + 3) != 0) return 2;
+              if (posix_spawn(0, "/missing", 0, 0, words, words + 3) != 2) return 3;
+              return waitpid(child, &status, 0) == child && status == 0 ? 0 : 4;
+            }""")
+        self.assertEqual(self.same(program, self.home).stdout, "said\n")
+
+    def test_few_descriptors(self):
+        for shell in ("sh",), (BUSYBOX, "sh"):
+            bare = self.same(*shell, "-c", f"ulimit -n 4; {BUSYBOX} echo said; :")
+            self.assertEqual(bare.stdout, "said\n")
+
+    def test_a_static_program_that_is_not_there(self):
+        self.assertEqual(self.same("sh", "-c", "./missing; echo $?").stdout, "127\n")
+
+
 class Cache(StaticTest):
     def setUp(self):
         super().setUp()

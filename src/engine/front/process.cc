@@ -176,15 +176,15 @@ long spawn(void* data, const ExecCall& call) {
   const auto& s = *static_cast<const SpawnCall*>(data);
   const HandedMask mask(virtual_mask_of_thread());
   if (s.searched != nullptr && !call.by_loader) {
-    return real_posix_spawnp(s.pid, s.searched, s.actions, s.attributes, call.argv, call.envp);
+    return -real_posix_spawnp(s.pid, s.searched, s.actions, s.attributes, call.argv, call.envp);
   }
-  return real_posix_spawn(s.pid, call.path, s.actions, s.attributes, call.argv, call.envp);
+  return -real_posix_spawn(s.pid, call.path, s.actions, s.attributes, call.argv, call.envp);
 }
 
 /// The child of posix_spawn() calls the kernel by itself, so what it is to execute is decided here.
 int spawn_path(const SpawnCall& s, const char* path, char* const* argv, char* const* envp) {
   SpawnCall call = s;
-  return static_cast<int>(plan_exec(exec_setup(), {AT_FDCWD, path, argv, envp, 0}, &spawn, &call));
+  return -static_cast<int>(plan_exec(exec_setup(), {AT_FDCWD, path, argv, envp, 0}, &spawn, &call));
 }
 
 /// The arguments of execl() and its kin, as a vector on the caller's stack.

@@ -191,11 +191,12 @@ long by_loader(const Plan& plan, Inspection& found) {
   if (found.depth == 0) {
     // Not by name: that may lead elsewhere in the loader (/proc/self/exe, a descriptor), or soon.
     const int duplicate = descriptor_for_loader(found.open.get());
-    if (duplicate < 0) {
+    if (duplicate >= 0) {
+      copy.reset(duplicate);
+      LineBuffer(fd_text).dec(copy.get()).text(std::string_view("\0", 1));
+    } else if (plan.call.dirfd != AT_FDCWD || std::string_view(name.data()).starts_with("/proc/")) {
       return duplicate;
-    }
-    copy.reset(duplicate);
-    LineBuffer(fd_text).dec(copy.get()).text(std::string_view("\0", 1));
+    }  // else by name after all: no descriptor is free, and the loader needs one at a time
   }
   found.open.reset(-1);
   const std::span<const ScriptLine> lines(found.lines.data(), found.depth);
@@ -219,7 +220,17 @@ long by_loader(const Plan& plan, Inspection& found) {
     next.argv = writer.script_arguments(plan.call.argv, lines, name.data());
   }
   next.envp = writer.loader_environment(plan.call.envp, *needs, order);
-  return writer.good() ? plan.use(plan.data, next) : -EFAULT;
+  if (!writer.good()) {
+    return -EFAULT;
+  }
+  const long result = plan.use(plan.data, next);
+  if (result != -ENOENT && result != -EACCES) {
+    return result;
+  }
+  // It is not the program that can't be found, but the loader (chroot, a mount namespace). A dynamic program
+  // goes without the engine there, since the dynamic linker does not find it.
+  copy.reset(-1);
+  return plan.use(plan.data, plan.call);
 }
 
 }  // namespace
