@@ -80,13 +80,15 @@ struct EpcPage {
   explicit operator bool() const { return epcm != nullptr; }
 };
 
+/// EpcmEntry::lock while a power transition takes the page.
+inline constexpr std::uint32_t kBeingLost = 3;
+
 /// Exclusive use of a page by one SGX instruction: never waits; a conflict is an architectural result.
-/// EpcmEntry::lock is 0, or 1 for the one exclusive user, or twice the number of shared users.
+/// EpcmEntry::lock is 0, or 1 for the one exclusive user, or twice the number of shared users, or kBeingLost.
 class EpcPageLock {
  public:
   explicit EpcPageLock(const EpcPage& page) noexcept : entry_(page.epcm) {
-    std::uint32_t free = 0;
-    if (!entry_->lock.compare_exchange_strong(free, 1, std::memory_order_acquire)) {
+    if (!entry_->lock.compare_exchange_strong(seen_, 1, std::memory_order_acquire)) {
       entry_ = nullptr;
     }
   }
@@ -98,9 +100,12 @@ class EpcPageLock {
   EpcPageLock(const EpcPageLock&) = delete;
   EpcPageLock& operator=(const EpcPageLock&) = delete;
   [[nodiscard]] explicit operator bool() const noexcept { return entry_ != nullptr; }
+  /// Not held because of a power transition, which is no conflict of two SGX instructions: the page is lost.
+  [[nodiscard]] bool lost() const noexcept { return seen_ == kBeingLost; }
 
  private:
   EpcmEntry* entry_;
+  std::uint32_t seen_ = 0;
 };
 
 /// Use of a page together with other shared users (the SECS of an EADD, the version array of an EWB, …):

@@ -12,11 +12,12 @@ namespace enclume::arch {
 /// thread may hold the page: false, and the caller tries again. EpcmEntry::owner stays: who is inside has yet
 /// to leave. Signal context: safe.
 [[nodiscard]] inline bool lose_page(const EpcPage& page) noexcept {
-  const EpcPageLock lock(page);
-  if (!lock) {
+  std::uint32_t free = 0;
+  if (!page.epcm->lock.compare_exchange_strong(free, kBeingLost, std::memory_order_acquire)) {
     return false;
   }
   page.epcm->store(EpcmState{});
+  page.epcm->lock.store(0, std::memory_order_release);
   return true;
 }
 

@@ -106,6 +106,29 @@ void forget(VmaTable::Writer& writer, LinearRange range, Shootdown& shootdown) {
   }
 }
 
+/// The VMAs in a range, as they are now. Of very many only the first: they are needed where munmap(2) fails,
+/// that is, where it would have to split a mapping and the process has as many as it may have.
+class Pieces {
+ public:
+  explicit Pieces(LinearRange range) {
+    for (auto vma = kernel_half().vmas.find_from(range.begin);
+         vma && vma->range.begin < range.end && count_ < pieces_.size();
+         vma = kernel_half().vmas.find_from(vma->range.end)) {
+      vma->range = {std::max(vma->range.begin, range.begin), std::min(vma->range.end, range.end)};
+      pieces_[count_++] = *vma;
+    }
+  }
+  void put_back(VmaTable::Writer& writer) const {
+    for (std::size_t i = 0; i < count_; ++i) {
+      (void)writer.insert(pieces_[i]);
+    }
+  }
+
+ private:
+  std::array<Vma, 16> pieces_{};
+  std::size_t count_ = 0;
+};
+
 LinearRange pages_of(std::uint64_t address, std::uint64_t length) {
   return {LinearAddress(address), LinearAddress(address + align_up(length, kPageSize))};
 }
@@ -291,9 +314,16 @@ SysResult<long> front_munmap(void* address, std::size_t length) {
     {
       Shootdown shootdown;
       VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
+      // From the table first: another thread could be given the place, and one that still found the VMA would
+      // change permissions there.
+      const LinearRange range = pages_of(at, length);
+      const Pieces pieces(range);
+      forget(writer, range, shootdown);
+      engine().sgx->native().forget(range);  // takes its lock: whoever had found the VMA before is done
       r = sys::call(__NR_munmap, address, length);
-      if (r) {
-        forget(writer, pages_of(at, length), shootdown);
+      forget_source_mapping();
+      if (!r) {
+        pieces.put_back(writer);
       }
     }
     release_unused_enclaves();

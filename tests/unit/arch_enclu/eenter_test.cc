@@ -91,6 +91,19 @@ TEST(EenterTest, AexNotifyFlagIsReservedWhereItIsNotOffered) {
   EXPECT_TRUE(w.eenter() == gp());
 }
 
+TEST(EenterTest, APageThatIsBeingLostIsAsGoodAsLost) {
+  World w;
+  arch::EpcmEntry& tcs = *w.page(w.tcs_index).epcm;
+  tcs.lock = 1;
+  EXPECT_TRUE(w.eenter() == gp()) << "another instruction uses it";
+  tcs.lock = arch::kBeingLost;
+  const auto lost = w.eenter();
+  ASSERT_FALSE(lost.has_value());
+  EXPECT_EQ(lost.error().vector, arch::Vector::PF);
+  tcs.lock = 0;
+  EXPECT_TRUE(w.eenter().has_value());
+}
+
 TEST(EenterTest, PagesBetweenXsaveAreaAndGprsgxAreNotLookedAt) {
   WorldOptions options;
   options.ssa_frame_size = 4;
