@@ -3,9 +3,12 @@
 #include "runtime/deadline.h"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <functional>
 #include <thread>
 #include <vector>
@@ -61,6 +64,22 @@ void expect_to_end(const Loaded& enclave, A... arguments) {
 
 TEST(Deadline, EndsAnEndlessLoop) {
   expect_to_end<spin>(load());
+}
+
+TEST(Deadline, IsNoticedInAChildOfFork) {
+  // The parent's thread looks at the clock already, and sleeps for a long time.
+  const auto parents = load().with_deadline(1h);
+  EXPECT_TRUE(parents.call<add>(1U, 2U));
+  const pid_t child = fork();
+  if (child == 0) {
+    const auto enclave = load();
+    const bool ended = code_of(enclave.with_deadline(20ms).call<spin>()) == Code::kDeadline;
+    _exit(ended && enclave.call<add>(1U, 2U) == 3U ? 0 : 1);
+  }
+  int status = -1;
+  for (int i = 0; i < 1000 && waitpid(child, &status, WNOHANG) == 0; ++i) std::this_thread::sleep_for(10ms);
+  kill(child, SIGKILL);
+  EXPECT_EQ(status, 0);
 }
 
 TEST(Deadline, EndsAnEndlessLoopInAHandler) {

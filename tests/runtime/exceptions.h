@@ -31,6 +31,8 @@ std::string guard_around_ocall();
 void divide_by_zero();
 std::uint64_t handlers_left();
 bool fault_between_arguments();
+void fault_in_heap();
+bool free_twice();
 
 // In the host.
 void say(std::string_view text);
@@ -45,5 +47,5 @@ using Exceptions = enclume::Interface<
                     exceptions::fault_in_handler, exceptions::fault_in_every_handler,
                     exceptions::overflow_the_handlers_stack, exceptions::guard_around_ocall,
                     exceptions::divide_by_zero, exceptions::handlers_left,
-                    exceptions::fault_between_arguments>,
+                    exceptions::fault_between_arguments, exceptions::fault_in_heap, exceptions::free_twice>,
     enclume::Ocalls<exceptions::say, exceptions::say_both, exceptions::set_page>>;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cstdlib>
 #include <cstring>
 
 #include "enclume/enclave/enclave.h"
@@ -160,6 +161,33 @@ bool fault_between_arguments() {
   const std::string first(100, 'a');
   if (!outside.call<set_page>(address, false)) return false;
   return outside.call<say_both>(first, std::string_view(page, 64)) == first + std::string(64, 'b');
+}
+
+// The allocator comes upon a free block whose list leads nowhere, with its lock held.
+void fault_in_heap() {
+  void* const block = std::malloc(64);
+  void* const behind = std::malloc(64);
+  const auto list = reinterpret_cast<std::uint64_t>(block);
+  std::free(block);
+  constexpr std::uint64_t kNowhere = 0x10;
+  asm volatile("movq %0, (%1)" : : "r"(kNowhere), "r"(list) : "memory");
+  static_cast<void>(enclume::guard([] {
+    void* volatile next = std::malloc(64);
+    std::free(next);
+  }));
+  std::free(behind);
+}
+
+// Whether it is noticed, and the heap is good afterwards.
+bool free_twice() {
+  void* volatile block = std::malloc(64);
+  void* const behind = std::malloc(64);
+  std::free(block);
+  const auto again = enclume::guard([&] { std::free(block); });
+  std::free(behind);
+  void* const next = std::malloc(64);
+  std::free(next);
+  return !again && again.error().vector == kInvalidOpcode && next != nullptr;
 }
 
 }  // namespace exceptions

@@ -3,12 +3,18 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <chrono>
 #include <functional>
+#include <span>
 #include <stdexcept>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "enclume/host/enclave.h"
 #include "runtime/exceptions.h"
+#include "runtime/host/image.h"
+#include "runtime/host/whole_file.h"
 
 namespace {
 
@@ -171,6 +177,56 @@ TEST(HostHandler, MayThrow) {
       enclave.with_handler([](const sgx_enclave_run&) -> OnException { throw std::runtime_error("enough"); });
   EXPECT_THROW(static_cast<void>(throwing.call<repair_division>()), std::runtime_error);
   expect_usable(enclave);
+}
+
+TEST(Heap, ThatIsLeftLockedByAFaultEndsTheEnclave) {
+  const auto enclave = load();  // built with SURVIVE_FAULTS
+  const auto result = enclave.call<fault_in_heap>();
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code, Code::kFault);
+  EXPECT_EQ(enclave.call<order>().error(), enclume::Error(Code::kCrashed));
+}
+
+TEST(Heap, IsGoodAfterABlockWasFreedTwice) {
+  const auto enclave = load();
+  EXPECT_EQ(enclave.call<free_twice>(), true);
+  expect_usable(enclave);
+}
+
+// The host takes the stack for handlers away, so an exception in the enclave can't be looked at: each attempt
+// ends in another, and the TCS stays where it is.
+class LostTcs : public ::testing::Test {
+ protected:
+  LostTcs() {
+    std::vector<char> bytes;
+    EXPECT_EQ(enclume::host::read_whole_file(ENCLUME_TEST_EXCEPTIONS_IMAGE, bytes), 0);
+    enclume::Error error;
+    const auto image = enclume::host::Image::parse(std::as_bytes(std::span(bytes)), error);
+    const auto thread = image->layout().thread(image->config(), image->tls_size(), 0);
+    mprotect(reinterpret_cast<void*>(enclave_.base() + thread.alt_end), thread.alt_top - thread.alt_end,
+             PROT_NONE);
+  }
+  const Loaded enclave_ =
+      *Loaded::load(ENCLUME_TEST_EXCEPTIONS_IMAGE);  // which has one, and calls wait for it
+};
+
+TEST_F(LostTcs, IsNotWaitedFor) {
+  EXPECT_EQ(enclave_.call<divide_by_zero>().error().code, Code::kFault);
+  EXPECT_EQ(enclave_.call<handlers_left>().error(), enclume::Error(Code::kNoThread));
+}
+
+TEST_F(LostTcs, IsNotWaitedForAnyMore) {
+  std::thread waiting;
+  const auto watched = enclave_.with_handler([&](const sgx_enclave_run&) {
+    if (!waiting.joinable()) {
+      waiting = std::thread(
+          [&] { EXPECT_EQ(enclave_.call<handlers_left>().error(), enclume::Error(Code::kNoThread)); });
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+    return OnException::kAskEnclave;
+  });
+  EXPECT_EQ(watched.call<divide_by_zero>().error().code, Code::kFault);
+  waiting.join();
 }
 
 }  // namespace

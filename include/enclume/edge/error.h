@@ -25,7 +25,7 @@ enum class Code : std::uint32_t {
   kWrongPlatform,   ///< The processor lacks something that the enclave asks for (XFRM, MISCSELECT).
 
   // Calling.
-  kNoThread,       ///< Every TCS is in use, and the caller did not want to wait.
+  kNoThread,       ///< Every TCS is in use, and the caller did not want to wait; or all are unusable.
   kBadPointer,     ///< A range that does not lie wholly outside the enclave, or wraps around.
   kOutOfMemory,    ///< The enclave's heap, or the host's, has no room for the data of the call.
   kOutOfStack,     ///< Calls within calls have used the enclave thread's stack up.

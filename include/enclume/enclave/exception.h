@@ -80,8 +80,9 @@ struct GuardRecord {
   std::uint32_t mxcsr;
   std::uint16_t x87_control;
   GuardRecord* outer;
-  std::uint64_t entry;    ///< the EntryFrame of the call that it belongs to
-  HandlerNode* handlers;  ///< of the thread, at that time
+  std::uint64_t entry;     ///< the EntryFrame of the call that it belongs to
+  HandlerNode* handlers;   ///< of the thread, at that time
+  std::uint64_t critical;  ///< how many things must not be left undone, at that time
   Fault fault;
 };
 /// 0; and once more, with 1, when an exception unwinds to the record. As setjmp().

@@ -36,7 +36,7 @@ namespace enclume {
 
 /// What to do when every TCS is in use.
 enum class WhenBusy {
-  kWait,  ///< until one is free
+  kWait,  ///< until one is free; Code::kNoThread if exceptions have made all unusable
   kFail,  ///< Code::kNoThread
 };
 

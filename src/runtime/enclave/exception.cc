@@ -52,11 +52,13 @@ std::atomic_flag enclave_handlers_locked = ATOMIC_FLAG_INIT;
 thread_local HandlerState state;
 // The call that is being given up has had its time.
 thread_local bool is_over_time = false;
+// It waited for something that another call, which ended the enclave, has left locked.
+thread_local bool is_late = false;
 
 class Lock {
  public:
   Lock() {
-    while (enclave_handlers_locked.test_and_set(std::memory_order_acquire)) __builtin_ia32_pause();
+    while (enclave_handlers_locked.test_and_set(std::memory_order_acquire)) wait_a_little();
   }
   ~Lock() { enclave_handlers_locked.clear(std::memory_order_release); }
   Lock(const Lock&) = delete;
@@ -85,9 +87,12 @@ Exception exception_of(SavedState& saved) {
   return exception;
 }
 
-// The innermost guard of the call that was interrupted; null: none.
+// The innermost guard of the call that was interrupted; null: none. Nor does one help that is outside of
+// something that must not be left undone.
 GuardRecord* guard_of(std::uint64_t interrupted_frame) {
-  return state.guard != nullptr && state.guard->entry == interrupted_frame ? state.guard : nullptr;
+  const bool reachable = state.guard != nullptr && state.guard->entry == interrupted_frame &&
+                         state.guard->critical == this_thread().critical;
+  return reachable ? state.guard : nullptr;
 }
 
 void unwind(GuardRecord& guard, const Exception& exception) {
@@ -217,12 +222,18 @@ void forget_handlers() {
 
 void end_interrupted(std::uint64_t cssa) noexcept;
 
+// Whether the enclave goes on when the call does not. What was in the middle of the heap, say, has left it
+// locked and perhaps half changed: then nobody can go on.
+bool survives_faults() noexcept {
+  return (enclume_config.flags & edge::kFlagSurviveFaults) != 0 && this_thread().critical == 0;
+}
+
 // Where a call goes on that an exception has ended: on its own stack, of which all but its beginning is dead.
 [[noreturn]] void give_up_call() noexcept {
   forget_handlers();
   this_thread().critical = 0;
-  const Code code = is_over_time ? Code::kDeadline : Code::kFault;
-  is_over_time = false;
+  const Code code = is_over_time ? Code::kDeadline : is_late ? Code::kCrashed : Code::kFault;
+  is_over_time = is_late = false;
   tell_host(ENCLUME_EXIT_DONE, static_cast<std::uint64_t>(code));
   enclume_finish();
 }
@@ -251,7 +262,7 @@ void end_interrupted(std::uint64_t cssa) noexcept {
   const std::uint64_t top = frame.context != 0 ? frame.context : this_entry()->outer;
   registers.rsp = (top & ~std::uint64_t{15}) - 8;
   registers.rflags &= ~kStrayFlags;
-  if (cssa == 1 && (enclume_config.flags & edge::kFlagSurviveFaults) == 0) crashed = true;
+  if (cssa == 1 && !survives_faults()) crashed = true;
 }
 
 }  // namespace
@@ -306,6 +317,18 @@ void end_over_time() noexcept {
   give_up_call();
 }
 
+void end_if_crashed() noexcept {
+  if (!has_crashed()) return;
+  if (this_thread().level != 0) give_up_handling();
+  is_late = true;
+  give_up_call();
+}
+
+void wait_a_little() noexcept {
+  end_if_crashed();
+  __builtin_ia32_pause();
+}
+
 void add_thread_handler(HandlerNode& node) noexcept {
   node.next = state.thread;
   state.thread = &node;
@@ -342,6 +365,7 @@ void push_guard(GuardRecord& record) noexcept {
   record.outer = state.guard;
   record.handlers = state.thread;
   record.entry = this_thread().frame;
+  record.critical = this_thread().critical;
   state.guard = &record;
 }
 

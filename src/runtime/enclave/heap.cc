@@ -106,11 +106,17 @@ class Heap {
   }
 
   void release(void* payload) {
-    if (payload == nullptr) return;
-    const Lock lock(*this);
-    Block* block = Block::of(payload);
     // Freed twice, or never allocated.
-    if (!block->used() || block->after()->previous_size != block->size()) std::abort();
+    if (payload != nullptr && !put_back(Block::of(payload))) std::abort();
+  }
+
+  static std::size_t size_of(void* payload) { return Block::of(payload)->size(); }
+
+ private:
+  // False, and the heap is as it was, if this is no block in use.
+  bool put_back(Block* block) {
+    const Lock lock(*this);
+    if (!block->used() || block->after()->previous_size != block->size()) return false;
     block->size_and_used &= ~std::size_t{1};
     if (Block* const after = block->after(); !after->used()) {
       remove(after);
@@ -125,15 +131,13 @@ class Heap {
     }
     block->after()->previous_size = block->size();
     insert(block);
+    return true;
   }
 
-  static std::size_t size_of(void* payload) { return Block::of(payload)->size(); }
-
- private:
   class Lock {
    public:
     explicit Lock(Heap& heap) : heap_(heap) {
-      while (heap_.locked_.test_and_set(std::memory_order_acquire)) __builtin_ia32_pause();
+      while (heap_.locked_.test_and_set(std::memory_order_acquire)) wait_a_little();
     }
     ~Lock() { heap_.locked_.clear(std::memory_order_release); }
     Lock(const Lock&) = delete;

@@ -89,8 +89,13 @@ struct EntryContext {
 /// Ends the call from where it is, because its time is over; returns if it must not be left there.
 void end_over_time() noexcept;
 
-/// While it exists the call is not ended by a deadline: something of the runtime's own, such as a lock, would
-/// be left halfway.
+/// Ends the call if another one has ended the enclave: what this one waits for will not come.
+void end_if_crashed() noexcept;
+/// Between two looks at a lock.
+void wait_a_little() noexcept;
+
+/// While it exists the call is not ended by a deadline, and an exception that ends it ends the enclave:
+/// something of the runtime's own, such as a lock, would be left halfway.
 class Critical {
  public:
   Critical() noexcept {

@@ -16,7 +16,7 @@ constexpr unsigned kSpins = 100;
 class QueueLock {
  public:
   explicit QueueLock(WaitQueue& queue) noexcept : queue_(queue) {
-    while (queue_.lock.exchange(true, std::memory_order_acquire)) __builtin_ia32_pause();
+    while (queue_.lock.exchange(true, std::memory_order_acquire)) wait_a_little();
   }
   ~QueueLock() { queue_.lock.store(false, std::memory_order_release); }
   QueueLock(const QueueLock&) = delete;
@@ -48,14 +48,14 @@ bool take_first(WaitQueue& queue, std::uint32_t& thread) noexcept {
 enum class Slept {
   kWoken,     // or for nothing
   kTimeout,   // or so the host says
-  kCallOver,  // the call has had its time: out of the queue, and end it
+  kCallOver,  // the call has had its time, or the enclave has ended: out of the queue, and end it
 };
 
 // This thread's event is kept by the host if it comes first, so it is not lost. In a critical section.
 Slept sleep(std::uint64_t nanoseconds) noexcept {
   std::uint64_t word = nanoseconds;
   const Code code = call_host(ENCLUME_OCALL_SLEEP, word);
-  if (code == Code::kDeadline) return Slept::kCallOver;
+  if (code == Code::kDeadline || has_crashed()) return Slept::kCallOver;
   if (code != Code::kOk) {
     // A host that doesn't let it sleep: it goes on looking.
     __builtin_ia32_pause();
@@ -67,6 +67,7 @@ Slept sleep(std::uint64_t nanoseconds) noexcept {
 // Whoever called is in no queue any more.
 void abandon_call() noexcept {
   this_thread().critical = 0;
+  end_if_crashed();
   end_over_time();
 }
 

@@ -416,7 +416,7 @@ Error Core::invoke(Activation& activation, std::uint32_t command, std::uint64_t 
     return Error(Code::kNoThread);
   } else {
     const auto taken = pool_.take(thread.last_tcs, activation.deadline);
-    if (!taken) return Error(Code::kDeadline);
+    if (!taken) return Error(pool_.all_lost() ? Code::kNoThread : Code::kDeadline);
     activation.tcs = *taken;
   }
   if (same == nullptr) activation.incarnation = &incarnations_.by(activation.tcs);

@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <csignal>
 #include <mutex>
+#include <new>
 #include <thread>
 
 #include "enclume/edge/image.h"
@@ -24,7 +25,12 @@ class Watchman {
  public:
   /// Never destroyed: calls may be under way when static objects go.
   static Watchman& instance() {
-    static auto* const watchman = new Watchman;
+    static auto* const watchman = [] {
+      auto* const made = new Watchman;
+      pthread_atfork([] { instance().mutex_.lock(); }, [] { instance().mutex_.unlock(); },
+                     [] { instance().begin_in_child(); });
+      return made;
+    }();
     return *watchman;
   }
 
@@ -66,6 +72,21 @@ class Watchman {
   }
 
  private:
+  // The thread is the parent's, and so is whoever has called but the one that has forked.
+  void begin_in_child() noexcept {
+    for (Watch** at = &first_; *at != nullptr;) {
+      if (pthread_equal((*at)->owner_, pthread_self()) != 0) {
+        at = &(*at)->next_watch_;
+      } else {
+        *at = (*at)->next_watch_;
+      }
+    }
+    new (&change_) std::condition_variable;  // the parent's thread waits for the old one
+    awake_at_ = Clock::time_point::max();
+    is_running_ = false;
+    mutex_.unlock();
+  }
+
   static bool protect(std::uint64_t page, int protection) noexcept {
     return mprotect(reinterpret_cast<void*>(page), edge::kPageSize, protection) == 0;
   }

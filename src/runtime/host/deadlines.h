@@ -5,6 +5,8 @@
 // the loop that had entered. It takes no signal, and nothing else of the process's.
 #pragma once
 
+#include <pthread.h>
+
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -39,6 +41,7 @@ class Watch {
   const std::uint32_t tcs_;
   const std::uint64_t tcs_address_;
   std::atomic<bool> is_over_ = false;
+  const pthread_t owner_ = pthread_self();
   // The watchman's:
   Watch* next_watch_ = nullptr;
   Clock::time_point next_;

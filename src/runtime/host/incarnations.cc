@@ -27,6 +27,7 @@ void Incarnations::spend(std::uint32_t index, const Incarnation& incarnation) no
     const std::lock_guard lock(mutex_);
     if (current_.get() == &incarnation) {
       spent_.push_back(index);
+      pool_.lose();
       return;
     }
   }
@@ -58,7 +59,7 @@ void Incarnations::publish(std::unique_ptr<Incarnation> incarnation) {
       if (is_used) retired_.push_back(std::move(old));
     }
   }
-  for (const std::uint32_t index : again) pool_.give_back(index);
+  for (const std::uint32_t index : again) pool_.give_back_lost(index);
 }
 
 }  // namespace enclume::host

@@ -6,7 +6,8 @@
 namespace enclume::host {
 
 TcsPool::TcsPool(std::uint32_t count)
-    : word_count_((count + kBits - 1) / kBits),
+    : count_(count),
+      word_count_((count + kBits - 1) / kBits),
       free_(std::make_unique<std::atomic<std::uint64_t>[]>(word_count_)) {
   for (std::uint32_t i = 0; i < count; ++i) free_[i / kBits] |= std::uint64_t{1} << i % kBits;
 }
@@ -34,7 +35,7 @@ std::optional<std::uint32_t> TcsPool::take(std::uint32_t preferred,
   for (bool in_time = true;;) {
     const std::uint32_t seen = returns_.load();
     const auto index = try_take(preferred);
-    if (index || !in_time) {
+    if (index || !in_time || all_lost()) {
       --waiters_;
       return index;
     }
@@ -48,6 +49,17 @@ void TcsPool::give_back(std::uint32_t index) noexcept {
     ++returns_;
     futex_wake_one(returns_);
   }
+}
+
+void TcsPool::lose() noexcept {
+  if (lost_.fetch_add(1) + 1 < count_) return;
+  ++returns_;
+  futex_wake_all(returns_);
+}
+
+void TcsPool::give_back_lost(std::uint32_t index) noexcept {
+  --lost_;
+  give_back(index);
 }
 
 }  // namespace enclume::host
