@@ -164,6 +164,13 @@ std::uint64_t meet(std::uint32_t how_many) {
   return met.load();
 }
 
+std::uint64_t add_up(const std::vector<std::uint32_t>& numbers, const std::string& more) {
+  std::uint64_t sum = 0;
+  for (const auto number : numbers) sum += number;
+  for (const char c : more) sum += static_cast<unsigned char>(c);
+  return sum;
+}
+
 std::uint64_t address_of_secret() {
   return reinterpret_cast<std::uint64_t>(&secret);
 }

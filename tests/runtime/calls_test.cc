@@ -242,6 +242,25 @@ TEST(Heap, ACallThatDoesNotFitIsAnErrorAndLosesNothing) {
   EXPECT_EQ(enclave.call<heap_bytes_free>(), before);
 }
 
+// Each is in the heap once, and no allocation of the container's own can fail.
+TEST(Heap, VectorsAndStringsComeInWithoutASecondCopy) {
+  const auto enclave = load();
+  const auto before = enclave.call<heap_bytes_free>();
+  const std::vector<std::uint32_t> numbers(150'000, 2);
+  const std::string more(100'000, '\x01');
+  EXPECT_EQ(enclave.call<add_up>(numbers, more), 400'000U);
+  for (const std::size_t length : {0U, 1U, 15U, 16U, 29U, 31U, 63U, 64U, 4097U}) {
+    EXPECT_EQ(enclave.call<add_up>(std::vector<std::uint32_t>(length, 3), std::string(length, '\x02')),
+              5 * length);
+  }
+  for (const std::size_t length : {240'000U, 250'000U, 262'100U, 270'000U, 400'000U}) {
+    const auto result = enclave.call<add_up>(std::vector<std::uint32_t>(length, 2), std::string(4000, 'x'));
+    if (result) continue;
+    EXPECT_EQ(result.error().code, Code::kOutOfMemory) << length;
+  }
+  EXPECT_EQ(enclave.call<heap_bytes_free>(), before);
+}
+
 TEST(Heap, CallsLoseNothing) {
   const auto enclave = load();
   const auto before = enclave.call<heap_bytes_free>();

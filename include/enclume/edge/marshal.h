@@ -9,6 +9,7 @@
 //   sender    uint64 send(const void*, bytes)     where the other side finds the data
 //             uint64 send_inout(void*, bytes), send_out(void*, bytes)
 //   receiver  void* receive(uint64 address, bytes), receive_inout(…), receive_out(…)
+//             T receive_owned<T>(uint64 address, elements): strings and vectors; may be missing
 //             void refuse(Code)
 //
 // After a refusal a receiver's results are empty, and the call is not made.
@@ -172,6 +173,9 @@ struct ViewCodec {
     if (words[1] > std::numeric_limits<std::size_t>::max() / 2 / sizeof(Element)) {
       port.refuse(Code::kBadPointer);
       return T();
+    }
+    if constexpr (kOwns && requires { port.template receive_owned<T>(words[0], words[1]); }) {
+      return port.template receive_owned<T>(words[0], words[1]);
     }
     const std::size_t bytes = words[1] * sizeof(Element);
     const void* data = nullptr;

@@ -32,6 +32,20 @@ class CallMemory {
   Block* far_ = nullptr;
 };
 
+/// While it lives, this thread's next operator new takes a block that is there already if that is big enough:
+/// so a container can be filled that could not say that the heap is full.
+class NextBlock {
+ public:
+  explicit NextBlock(std::size_t bytes) noexcept;
+  ~NextBlock();
+  NextBlock(const NextBlock&) = delete;
+  NextBlock& operator=(const NextBlock&) = delete;
+  [[nodiscard]] bool is_there() const noexcept { return is_there_; }
+
+ private:
+  bool is_there_;
+};
+
 /// Something that must be copied back when the call is over.
 struct CopyBack {
   void* trusted;
@@ -46,6 +60,9 @@ class Inbound {
   [[nodiscard]] void* receive(std::uint64_t address, std::size_t bytes) noexcept;
   [[nodiscard]] void* receive_inout(std::uint64_t address, std::size_t bytes) noexcept;
   [[nodiscard]] void* receive_out(std::uint64_t address, std::size_t bytes) noexcept;
+  /// A std::string or std::vector, copied to where it stays.
+  template <typename T>
+  [[nodiscard]] T receive_owned(std::uint64_t address, std::size_t elements) noexcept;
   void refuse(Code code) noexcept {
     if (code_ == Code::kOk) code_ = code;
   }

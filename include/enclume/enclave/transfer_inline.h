@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstring>
+#include <string>
+#include <type_traits>
 
 #include "enclume/enclave/memory.h"
 #include "enclume/enclave/transfer.h"
@@ -46,6 +48,36 @@ void* Inbound<kBacks>::receive_out(std::uint64_t address, std::size_t bytes) noe
   std::memset(room, 0, bytes);
   backs_[back_count_++] = {room, address, bytes};
   return room;
+}
+
+template <std::size_t kBacks>
+template <typename T>
+T Inbound<kBacks>::receive_owned(std::uint64_t address, std::size_t elements) noexcept {
+  const std::size_t bytes = elements * sizeof(typename T::value_type);
+  T result;
+  if (code_ != Code::kOk) return result;
+  if (!is_outside(address, bytes)) {
+    refuse(Code::kBadPointer);
+    return result;
+  }
+  // A string takes one more for its end, and none below twice its own small room.
+  constexpr std::size_t kSmallest = 64;
+  const NextBlock block(bytes < kSmallest ? kSmallest : bytes + 1);
+  if (!block.is_there()) {
+    refuse(Code::kOutOfMemory);
+    return result;
+  }
+  if constexpr (std::is_same_v<T, std::string>) {
+    // GCC 12 says a greater size than it was told.
+    result.resize_and_overwrite(elements, [address, elements](char* to, std::size_t) {
+      copy_in(to, address, elements);
+      return elements;
+    });
+  } else {
+    result.resize(elements);
+    copy_in(result.data(), address, bytes);
+  }
+  return result;
 }
 
 template <std::size_t kBacks>

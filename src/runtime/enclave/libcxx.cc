@@ -7,8 +7,33 @@
 #include <cstdlib>
 #include <memory>
 #include <new>
+#include <utility>
+
+#include "enclume/enclave/transfer.h"
+
+namespace enclume::enclave {
+namespace {
+thread_local void* next_block = nullptr;
+thread_local std::size_t next_size = 0;
+}  // namespace
+
+NextBlock::NextBlock(std::size_t bytes) noexcept {
+  // One of a call that was ended in between is used up first.
+  std::free(std::exchange(next_block, nullptr));
+  next_block = std::malloc(bytes);
+  next_size = bytes;
+  is_there_ = next_block != nullptr;
+}
+
+NextBlock::~NextBlock() {
+  std::free(std::exchange(next_block, nullptr));
+}
+
+}  // namespace enclume::enclave
 
 void* operator new(std::size_t bytes) {
+  using namespace enclume::enclave;
+  if (next_block != nullptr && bytes <= next_size) return std::exchange(next_block, nullptr);
   void* const result = std::malloc(bytes);
   if (result == nullptr) std::abort();
   return result;
