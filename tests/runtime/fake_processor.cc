@@ -76,6 +76,12 @@ Report make_report(const TargetInfo&, const ReportData& data) noexcept {
   return report;
 }
 
+ReportBody own_report() noexcept {
+  return processor.self;
+}
+
+void wipe_stack() noexcept {}
+
 bool random_bytes(std::span<std::byte> to) noexcept {
   if (!processor.has_random) return false;
   for (std::byte& b : to) {

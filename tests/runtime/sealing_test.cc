@@ -104,6 +104,15 @@ TEST(Sealed, SomethingElseIsRefused) {
   EXPECT_EQ(open(enclave, Bytes(1000)), Code::kNotSealed);
 }
 
+TEST(Sealing, LeavesNoKeyOnTheStack) {
+  const auto enclave = load();
+  const auto sealed = enclave.call<vault::seal>(std::string(300, 'x'), "", kForSigner);
+  ASSERT_TRUE(sealed);
+  const auto stays = enclave.call<vault::key_stays_on_stack>(*sealed);
+  ASSERT_TRUE(stays) << describe(stays.error().code);
+  EXPECT_FALSE(*stays);
+}
+
 TEST(Sealing, ReadsAndWritesTheEnclavesMemoryOnly) {
   const auto enclave = load();
   static std::byte outside[300];

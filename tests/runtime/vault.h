@@ -43,10 +43,12 @@ std::expected<void, Error> accept(const Report& proof, const enclume::Measuremen
                                   std::uint16_t least_svn, bool allow_debug);
 Keys keys();
 std::uint16_t svn_of_peer();
+/// Whether the key, or what AES makes of it, is anywhere on the stack after unseal().
+std::expected<bool, Error> key_stays_on_stack(std::span<const std::byte> sealed);
 
 }  // namespace vault
 
-using Vault =
-    enclume::Interface<enclume::Ecalls<vault::seal, vault::unseal, vault::seal_from, vault::seal_to,
-                                       vault::name, vault::prove, vault::verify, vault::hello, vault::answer,
-                                       vault::finish, vault::accept, vault::keys, vault::svn_of_peer>>;
+using Vault = enclume::Interface<
+    enclume::Ecalls<vault::seal, vault::unseal, vault::seal_from, vault::seal_to, vault::name, vault::prove,
+                    vault::verify, vault::hello, vault::answer, vault::finish, vault::accept, vault::keys,
+                    vault::svn_of_peer, vault::key_stays_on_stack>>;

@@ -45,7 +45,7 @@ ReportBody without_data(ReportBody body) noexcept {
   return body;
 }
 ReportBody self() noexcept {
-  return enclave::make_report({}, {}).body;
+  return enclave::own_report();
 }
 
 // What both sides know, in the same order.
@@ -102,6 +102,7 @@ std::expected<Report, Error> report_for(const TargetInfo& target, const ReportDa
 }
 
 std::expected<void, Error> verify_report(const Report& report) noexcept {
+  const enclave::WipedStack wiped;
   if (!enclave::has_aes()) return fail(Code::kNoCryptography);
   enclave::KeyRequest request{};
   request.name = enclave::kReportKey;
@@ -132,6 +133,7 @@ Session::~Session() {
 namespace enclave {
 
 Code Ephemeral::make() noexcept {
+  const enclave::WipedStack wiped;
   forget();
   if (!random_bytes(secret_)) return Code::kNoRandomness;
   x25519_public(public_, secret_);
@@ -153,6 +155,7 @@ std::expected<Hello, Error> Initiator::hello() noexcept {
 
 std::expected<Session, Error> Initiator::finish(const Report& answer, const PeerRules& rules,
                                                 Report& proof) noexcept {
+  const enclave::WipedStack wiped;
   if (!key_.is_there()) return fail(Code::kBadHandshake);
   const auto finished = [&]() -> std::expected<Session, Error> {
     if (const auto good = verify_report(answer); !good) return std::unexpected(good.error());
@@ -185,6 +188,7 @@ std::expected<Report, Error> Responder::answer(const Hello& hello) noexcept {
 }
 
 std::expected<Session, Error> Responder::finish(const Report& proof, const PeerRules& rules) noexcept {
+  const enclave::WipedStack wiped;
   if (!key_.is_there()) return fail(Code::kBadHandshake);
   const auto finished = [&]() -> std::expected<Session, Error> {
     if (const auto good = verify_report(proof); !good) return std::unexpected(good.error());

@@ -41,6 +41,20 @@ static_assert(offsetof(KeyRequest, key_id) == 40 && offsetof(KeyRequest, config_
 /// EREPORT. The reserved bytes of `target` must be zero.
 [[nodiscard]] Report make_report(const TargetInfo& target, const ReportData& data) noexcept;
 
+/// What EREPORT says of this enclave, which stays the same as long as there is the enclave: asked for once.
+[[nodiscard]] ReportBody own_report() noexcept;
+
+/// Overwrites the stack below the caller, where functions that it has called may have left parts of keys.
+void wipe_stack() noexcept;
+
+/// The first object of a function that handles keys: when it goes, all others have gone.
+struct WipedStack {
+  WipedStack() = default;
+  ~WipedStack() { wipe_stack(); }
+  WipedStack(const WipedStack&) = delete;
+  WipedStack& operator=(const WipedStack&) = delete;
+};
+
 /// By RDRAND. False if it gives nothing, ten times in a row, or twice the same, as some processors have done
 /// after a suspend.
 [[nodiscard]] bool random_bytes(std::span<std::byte> to) noexcept;

@@ -23,10 +23,6 @@ constexpr std::uint32_t kMiscMask = 0xf000'0000;
 constexpr std::uint16_t kKssPolicy =
     enclave::kPolicyConfigId | enclave::kPolicyFamilyId | enclave::kPolicyExtProdId;
 
-ReportBody self() noexcept {
-  return enclave::make_report({}, {}).body;
-}
-
 std::uint16_t key_policy(std::uint16_t policy, const ReportBody& me) noexcept {
   const std::uint16_t more = (me.attributes.flags & kAttributeKss) != 0 ? kKssPolicy : std::uint16_t{0};
   return static_cast<std::uint16_t>(policy | more);
@@ -93,12 +89,13 @@ std::size_t unsealed_size(Bytes sealed) noexcept {
 
 std::expected<std::span<std::byte>, Error> seal(Bytes data, Bytes additional, SealPolicy policy,
                                                 std::span<std::byte> out) noexcept {
+  const enclave::WipedStack wiped;
   if (data.size() > kMaxSealedData || additional.size() > kMaxSealedData) return fail(Code::kTooBig);
   if (out.size() < sealed_size(data.size())) return fail(Code::kNoRoom);
   if (!ranges_are_good(data, additional, out)) return fail(Code::kBadRange);
   if (!enclave::has_aes()) return fail(Code::kNoCryptography);
 
-  const ReportBody me = self();
+  const ReportBody me = enclave::own_report();
   SealedHeader header{};
   header.magic = kSealedMagic;
   header.format = kSealedFormat;
@@ -126,6 +123,7 @@ std::expected<std::span<std::byte>, Error> seal(Bytes data, Bytes additional, Se
 
 std::expected<std::span<std::byte>, Error> unseal(Bytes sealed, Bytes additional, std::span<std::byte> out,
                                                   std::uint16_t least_svn) noexcept {
+  const enclave::WipedStack wiped;
   if (!ranges_are_good(sealed, additional, out)) return fail(Code::kBadRange);
   if (sealed.size() < sizeof(SealedHeader)) return fail(Code::kNotSealed);
   SealedHeader header;
@@ -137,7 +135,8 @@ std::expected<std::span<std::byte>, Error> unseal(Bytes sealed, Bytes additional
   if (out.size() < data.size()) return fail(Code::kNoRoom);
   if (header.additional_size != additional.size()) return fail(Code::kAltered);
   if (!enclave::has_aes()) return fail(Code::kNoCryptography);
-  if (const Code code = check_owner(header, self(), least_svn); code != Code::kOk) return fail(code);
+  if (const Code code = check_owner(header, enclave::own_report(), least_svn); code != Code::kOk)
+    return fail(code);
 
   enclave::Wiped<AesKey> key;
   switch (const std::uint32_t code = key_for(header, key.value); code) {
