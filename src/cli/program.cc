@@ -36,7 +36,9 @@ int execute_error(const std::string& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) return errno;
   if (!S_ISREG(status.st_mode)) return EACCES;
-  return ::faccessat(AT_FDCWD, path.c_str(), X_OK, AT_EACCESS) == 0 ? 0 : errno;
+  if (::faccessat(AT_FDCWD, path.c_str(), X_OK, AT_EACCESS) == 0) return 0;
+  // Filters of older containers give EPERM for faccessat2(), which they don't know and glibc asks first.
+  return errno == EPERM && ::access(path.c_str(), X_OK) == 0 ? 0 : errno;
 }
 
 std::string why_not_executable(const std::string& path, int error) {

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`enclume run` from the outside. ENCLUME_BINARY is the program under test, ENCLUME_TEST_ENGINE what it loads."""
 
+import ctypes
 import json
 import os
 import pathlib
@@ -245,6 +246,29 @@ class Programs(RunTest):
 
     def test_an_object_file(self):
         self.refused(126, ["not a program"], self.elf("o", kind=1))
+
+    def test_a_filter_that_does_not_know_faccessat2(self):
+        # As containers had them: EPERM for whatever is newer than they are.
+        faccessat2, eperm = 439, 1
+        program = [(0x20, 0, 0, 0), (0x15, 0, 1, faccessat2), (0x06, 0, 0, 0x00050000 | eperm), (0x06, 0, 0, 0x7FFF0000)]
+
+        class Filter(ctypes.Structure):
+            _fields_ = [("code", ctypes.c_uint16), ("jt", ctypes.c_uint8), ("jf", ctypes.c_uint8), ("k", ctypes.c_uint32)]
+
+        class Program(ctypes.Structure):
+            _fields_ = [("length", ctypes.c_uint16), ("filter", ctypes.POINTER(Filter))]
+
+        instructions = (Filter * len(program))(*program)
+        libc = ctypes.CDLL(None, use_errno=True)
+
+        def restrict():
+            no_new_privileges, set_seccomp, by_filter = 38, 22, 2
+            if libc.prctl(no_new_privileges, 1, 0, 0, 0) != 0 or libc.prctl(
+                    set_seccomp, by_filter, ctypes.byref(Program(len(program), instructions))) != 0:
+                raise OSError(ctypes.get_errno(), "seccomp")
+
+        result = self.run_enclume("true", preexec_fn=restrict)
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
 
     def test_musl(self):
         self.file("ld-musl-x86_64.so.1", "")
