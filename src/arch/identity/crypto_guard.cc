@@ -4,7 +4,7 @@
 namespace enclume::arch {
 
 namespace {
-// The only global of this room: which FS base is sane is a property of the process, not of a machine.
+// Which FS base is sane is a property of the process, not of a machine.
 constinit CryptoHooks installed;
 }  // namespace
 

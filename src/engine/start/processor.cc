@@ -54,6 +54,22 @@ std::uint64_t read_xcr0() {
   return (std::uint64_t{high} << 32) | low;
 }
 
+/// Intel SDM Vol. 2A, CPUID: leaf 1 ECX, leaf 7.0 EBX and ECX.
+arch::PageCipher find_page_cipher(std::uint32_t max_leaf, std::uint64_t xcr0) {
+  constexpr std::uint32_t kPclmulqdqSsse3Aes = 1U << 1 | 1U << 9 | 1U << 25;
+  constexpr std::uint32_t kAvx2 = 1U << 5;
+  constexpr std::uint32_t kVaesVpclmulqdq = 1U << 9 | 1U << 10;
+  constexpr std::uint64_t kSseAndAvx = 6;  // XCR0
+  if ((cpuid(1, 0).ecx & kPclmulqdqSsse3Aes) != kPclmulqdqSsse3Aes) {
+    return arch::PageCipher::Portable;
+  }
+  const arch::CpuidResult seven = max_leaf >= 7 ? cpuid(7, 0) : arch::CpuidResult{};
+  return (seven.ebx & kAvx2) != 0 && (seven.ecx & kVaesVpclmulqdq) == kVaesVpclmulqdq &&
+                 (xcr0 & kSseAndAvx) == kSseAndAvx
+             ? arch::PageCipher::Vaes
+             : arch::PageCipher::AesNi;
+}
+
 ProcessorFacts ask_processor() {
   constexpr std::uint32_t kOspke = 1U << 4;         // CPUID.7.0:ECX
   constexpr std::uint32_t kXgetbvInUse = 1U << 2;   // CPUID.0DH.1:EAX
@@ -67,10 +83,13 @@ ProcessorFacts ask_processor() {
   const std::uint32_t features = cpuid(1, 0).ecx;
   facts.xsave = (features & kOsxsave) != 0;
   facts.hypervisor = (features & kHypervisor) != 0;
+  if (facts.xsave) {
+    facts.xcr0 = read_xcr0();
+  }
+  facts.page_cipher = find_page_cipher(facts.max_leaf, facts.xcr0);
   if (!facts.xsave) {
     return facts;
   }
-  facts.xcr0 = read_xcr0();
   facts.xgetbv_in_use = (cpuid(0xd, 1).eax & kXgetbvInUse) != 0;
   for (std::uint32_t i = 2; i < 63; ++i) {
     if ((facts.xcr0 >> i & 1) != 0) {
@@ -233,7 +252,7 @@ constinit bool leaves_known = false;  ///< kept.identity has them
 
 bool is_plausible(const ProcessorFacts& facts) {
   constexpr std::uint64_t kLargestArea = 1U << 16;
-  return facts.leaf_count <= facts.leaves.size() &&
+  return facts.leaf_count <= facts.leaves.size() && facts.page_cipher <= arch::PageCipher::Vaes &&
          std::ranges::all_of(facts.components, [](const arch::XsaveComponent& component) {
            return std::uint64_t{component.offset} + component.size <= kLargestArea;
          });

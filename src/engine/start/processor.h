@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 
+#include "arch/identity/page_cipher.h"
 #include "arch/machine.h"
 #include "engine/cpuid/cache_directory.h"
 #include "engine/cpuid_emulation.h"
@@ -18,9 +19,10 @@ struct ProcessorFacts {
   bool xsave = false;          ///< CPUID.1:ECX.OSXSAVE
   bool hypervisor = false;     ///< CPUID.1:ECX[31]: each CPUID is a trap of a hypervisor's
   bool xgetbv_in_use = false;  ///< CPUID.0DH.1:EAX[2]: XGETBV with ECX = 1
-  std::uint64_t xcr0 = 3;      ///< x87 and SSE without XSAVE
-  std::array<arch::XsaveComponent, 64> components{};  ///< CPUID.0DH.n, for n from 2
-  std::uint64_t frame_features = 0;                   ///< the xfeatures word of a signal frame
+  arch::PageCipher page_cipher = arch::PageCipher::Portable;  ///< the fastest that it has everything for
+  std::uint64_t xcr0 = 3;                                     ///< x87 and SSE without XSAVE
+  std::array<arch::XsaveComponent, 64> components{};          ///< CPUID.0DH.n, for n from 2
+  std::uint64_t frame_features = 0;                           ///< the xfeatures word of a signal frame
   /// Leaves whose answers never change; only gathered if they are kept.
   static constexpr std::size_t kMaxLeaves = 80;
   std::array<CpuidLeaf, kMaxLeaves> leaves{};

@@ -13,6 +13,7 @@
 #include <new>
 
 #include "arch/identity/crypto_guard.h"
+#include "arch/identity/page_seal.h"
 #include "base/format.h"
 #include "base/panic.h"
 #include "base/syscall.h"
@@ -248,6 +249,7 @@ void start(char** environment) {
   e.features.amd = processor.amd;
   e.features.xgetbv_in_use = processor.xgetbv_in_use;
   arch::set_crypto_hooks({&enter_crypto, &leave_crypto});
+  arch::set_page_cipher(processor.page_cipher);
 
   configure_machine(settings, processor);
   // First, so that it is near to what is there already: each gigabyte of addresses costs a table in the

@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // EWB, ELDU, ELDB: checks in order, and that exactly the page that went out comes back.
+#include <cpuid.h>
 #include <gtest/gtest.h>
 #include <openssl/evp.h>
 
+#include <algorithm>
 #include <memory>
 #include <random>
+#include <span>
+#include <string>
+#include <string_view>
 
 #include "arch/identity/keys.h"
+#include "arch/identity/page_seal.h"
 #include "unit/arch_encls/ladder.h"
 
 namespace enclume::arch {
@@ -154,9 +160,37 @@ TEST(Ewb, ToATargetInTheEpcLosesThePage) {
   EXPECT_EQ(std::memcmp(code_page.data(), s->machine.epc_page(Stage::kCode).data, kPageSize), 0);
 }
 
+std::vector<PageCipher> ciphers_here() {
+  std::vector<PageCipher> ciphers{PageCipher::Portable};
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_AES) != 0 && (c & bit_PCLMUL) != 0) {
+    ciphers.push_back(PageCipher::AesNi);
+  }
+  const bool avx = (c & bit_OSXSAVE) != 0 && __builtin_cpu_supports("avx2") != 0;
+  if (avx && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (c & bit_VAES) != 0 &&
+      (c & bit_VPCLMULQDQ) != 0) {
+    ciphers.push_back(PageCipher::Vaes);
+  }
+  return ciphers;
+}
+
+class PageCiphers : public testing::TestWithParam<PageCipher> {
+ protected:
+  PageCiphers() { set_page_cipher(GetParam()); }
+  ~PageCiphers() override { set_page_cipher(PageCipher::Portable); }
+};
+std::string name_of(const testing::TestParamInfo<PageCipher>& cipher) {
+  constexpr std::string_view kNames[] = {"Portable", "AesNi", "Vaes"};
+  return std::string(kNames[static_cast<std::size_t>(cipher.param)]);
+}
+INSTANTIATE_TEST_SUITE_P(OfThisMachine, PageCiphers, testing::ValuesIn(ciphers_here()), name_of);
+
 // The same page sealed by OpenSSL from the documented inputs.
-TEST(Ewb, IsAesGcmOverPageAndHeader) {
+TEST_P(PageCiphers, AreAesGcmOverPageAndHeader) {
   auto s = before_ewb();
+  std::mt19937_64 random(GetParam() == PageCipher::Vaes ? 2 : 1);
+  std::ranges::generate(std::span(s->machine.epc_page(Stage::kData).data, kPageSize),
+                        [&] { return static_cast<std::byte>(random()); });
   std::vector<unsigned char> plain(kPageSize);
   std::memcpy(plain.data(), s->machine.epc_page(Stage::kData).data, kPageSize);
   ASSERT_EQ(run_ewb(*s), leaf_success());
@@ -187,6 +221,50 @@ TEST(Ewb, IsAesGcmOverPageAndHeader) {
 
   EXPECT_EQ(std::memcmp(cipher.data(), s->buffer, kPageSize), 0);
   EXPECT_EQ(std::memcmp(mac.data(), s->pcmd.mac.data(), mac.size()), 0);
+}
+
+// Each key has other powers of H, with and without the bit that the reduction is about.
+TEST_P(PageCiphers, OpenWhatEachOtherSealed) {
+  for (unsigned boot = 0; boot < 64; ++boot) {
+    auto s = before_ewb();
+    s->machine.shared().boot_nonce.fill(static_cast<std::byte>(boot));
+    const std::vector<std::byte> plain(s->machine.epc_page(Stage::kData).data,
+                                       s->machine.epc_page(Stage::kData).data + kPageSize);
+    set_page_cipher(GetParam());
+    ASSERT_EQ(run_ewb(*s), leaf_success());
+    set_page_cipher(PageCipher::Portable);
+    s->pageinfo.secs = s->at(Stage::kSecs).value();
+    s->rcx = s->at(Stage::kFree);
+    ASSERT_EQ(run_eldu(*s), leaf_success()) << boot;
+    ASSERT_EQ(std::memcmp(plain.data(), s->machine.epc_page(Stage::kFree).data, kPageSize), 0);
+    prepare_ewb(*s, Stage::kFree);
+    ASSERT_EQ(run_ewb(*s), leaf_success());
+    set_page_cipher(GetParam());
+    s->pageinfo.secs = s->at(Stage::kSecs).value();
+    s->rcx = s->at(Stage::kSpare);
+    ASSERT_EQ(run_eldu(*s), leaf_success()) << boot;
+    ASSERT_EQ(std::memcmp(plain.data(), s->machine.epc_page(Stage::kSpare).data, kPageSize), 0);
+  }
+}
+
+TEST_P(PageCiphers, RefuseEveryBitThatChanged) {
+  auto s = before_ewb();
+  ASSERT_EQ(run_ewb(*s), leaf_success());
+  s->pageinfo.secs = s->at(Stage::kSecs).value();
+  s->rcx = s->at(Stage::kFree);
+  const std::vector<std::byte> sealed(s->buffer, s->buffer + kPageSize);
+  for (std::size_t at = 0; at < kPageSize; at += 16) {
+    std::memcpy(s->buffer, sealed.data(), kPageSize);
+    s->buffer[at + at / 16 % 16] ^= std::byte{1} << (at / 256 % 8);
+    ASSERT_EQ(run_eldu(*s), code(LeafCode::MacCompareFail)) << at;
+  }
+  std::memcpy(s->buffer, sealed.data(), kPageSize);
+  for (std::byte& byte : s->pcmd.mac) {
+    byte ^= std::byte{1};
+    ASSERT_EQ(run_eldu(*s), code(LeafCode::MacCompareFail));
+    byte ^= std::byte{1};
+  }
+  EXPECT_EQ(run_eldu(*s), leaf_success());
 }
 
 std::vector<Rung> eld_rungs() {
