@@ -138,10 +138,11 @@ FaultResolution handle_enclave_fault(const Kernel& kernel, LinearAddress address
   }
   EpcReservation epc(kernel, enclave);
   EnclaveLock lock(kernel, enclave);
+  const bool evicted = !is_resident(enclave, number);
   if (!make_resident(kernel, enclave, lock, epc, number)) {
     return FaultResolution::Bus;
   }
-  map_touched(enclave, number);
+  map_touched(enclave, number, evicted);
   return FaultResolution::Resolved;
 }
 

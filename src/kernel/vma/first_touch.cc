@@ -47,12 +47,12 @@ void map_all(Enclave& enclave) noexcept {
 
 }  // namespace
 
-void map_touched(Enclave& enclave, std::uint64_t page) noexcept {
+void map_touched(Enclave& enclave, std::uint64_t page, bool loaded) noexcept {
   if (!enclave.page(page).load().untouched) {
     return;
   }
   touch(enclave.page(page));
-  if ((page > 0 && touched(enclave, page - 1)) || touched(enclave, page + 1)) {
+  if (loaded || (page > 0 && touched(enclave, page - 1)) || touched(enclave, page + 1)) {
     return;
   }
   EnclaveShared& s = enclave.shared();

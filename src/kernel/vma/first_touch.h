@@ -17,8 +17,9 @@ namespace enclume::kernel {
 /// vm.max_map_count bounds them: beyond this many, all its pages are mapped at once (docs/fidelity.md).
 inline constexpr std::uint64_t kMaxIslands = 4096;
 
-/// The page has a PTE from now on. Under the enclave's lock; the page is resident. Signal context: safe.
-void map_touched(Enclave& enclave, std::uint64_t page) noexcept;
+/// The page has a PTE from now on. Under the enclave's lock; the page is resident. `loaded`: it has come back
+/// into the EPC, and how it lies among others is the reclaimer's doing. Signal context: safe.
+void map_touched(Enclave& enclave, std::uint64_t page, bool loaded) noexcept;
 
 /// The page loses its PTE, whatever --benign-faults says: the next touch is a page fault. False if the
 /// enclave has no such page in the EPC. Takes the enclave's lock; signal context: as OwnerLock.
