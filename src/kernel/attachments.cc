@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/attachments.h"
 
+#include <span>
+
 namespace enclume::kernel {
 
 namespace {
@@ -64,6 +66,10 @@ EnclaveRecord* attach_process(KernelShared& shared, std::uint32_t number, std::u
   }
   place->process.store(process);
   place->number.store(number);
+  const auto end = static_cast<std::uint32_t>(place - shared.attachments.data()) + 1;
+  if (end > shared.attachments_end.load()) {
+    shared.attachments_end.store(end);
+  }
   return record;
 }
 
@@ -78,7 +84,7 @@ void detach_process(KernelShared& shared, std::uint32_t number, int process) noe
 
 std::uint64_t detach_dead_processes(KernelShared& shared, Platform& platform) noexcept {
   std::uint64_t pages = 0;
-  for (Attachment& a : shared.attachments) {
+  for (Attachment& a : std::span(shared.attachments).first(shared.attachments_end.load())) {
     const std::uint32_t number = a.number.load();
     if (number != 0 && !platform.alive(a.process.load())) {
       a.number.store(0);

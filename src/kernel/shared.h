@@ -116,6 +116,7 @@ struct KernelShared {
   OwnerLock lock;  ///< guards the two tables
   std::array<EnclaveRecord, kMaxEnclaves> enclaves;
   std::array<Attachment, kMaxAttachments> attachments;
+  std::atomic<std::uint32_t> attachments_end;  ///< those from here on have never been used
 };
 
 }  // namespace enclume::kernel
