@@ -196,6 +196,18 @@ bool Engine::adopt_kernel_mask() {
   return true;
 }
 
+int Engine::handler_thread_id() const {
+  // A child between vfork and exec has a handler of its own, too, on the same stack.
+  ThreadBlock* const block = arena.of_stack(reinterpret_cast<std::uint64_t>(__builtin_frame_address(0)));
+  if (block == nullptr) {
+    return sys::gettid();
+  }
+  if (block->handler_tid == 0) {
+    block->handler_tid = sys::gettid();
+  }
+  return block->handler_tid;
+}
+
 bool Engine::in_vfork_child() const {
   return sys::getpid() != pid_;
 }

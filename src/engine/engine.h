@@ -58,6 +58,10 @@ class Engine {
   /// which is the thread's own, as its id is not: ids come back. Signal context: safe.
   [[nodiscard]] ThreadBlock* this_thread() const;
 
+  /// The calling thread's id. Asks the kernel once in a handler: a system call is a good part of what a lock
+  /// costs. Signal context: safe.
+  [[nodiscard]] int handler_thread_id() const;
+
   /// Makes the calling thread known: a slot, the kernel's alternate stack, and syscall user dispatch if all
   /// system calls are to be seen. Null if there is no slot left. Signal context: safe (with signals blocked
   /// inside).

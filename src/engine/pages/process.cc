@@ -193,7 +193,7 @@ void ProcessPlatform::relax() noexcept {
 }
 
 int ProcessPlatform::thread_id() noexcept {
-  return sys::gettid();
+  return engine().handler_thread_id();
 }
 int ProcessPlatform::process_id() noexcept {
   return sys::getpid();

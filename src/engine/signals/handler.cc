@@ -372,6 +372,7 @@ extern "C" void enclume_on_signal(int signo, siginfo_t* info, UContext* uc, Thre
                                   EntryFacts* facts, ExitPlan* plan) {
   *plan = ExitPlan{&frame_of(*uc), 0, 0, 0, 0x202, 0, 0, 0};
   ENCLUME_CHECK(block->self == block, {"rsp", uc->mcontext.rsp});
+  block->handler_tid = 0;  // another thread's, perhaps, after a fork
   const bool int3 = debug_trap_of(signo, *info, uc->mcontext) == DebugTrap::Breakpoint;
   const Recovered from = recover_direct_path(*uc, *block, *facts, int3);
   if (from == Recovered::Elsewhere && interrupted_engine(*block, *uc, *facts)) {

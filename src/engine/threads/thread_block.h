@@ -86,6 +86,7 @@ struct alignas(64) ThreadBlock {
   /// A child that shares this block between vfork and exec, and has changed its mask: all of it is the
   /// kernel's.
   int vfork_child;
+  int handler_tid;  ///< the thread's id, once a handler has asked for it: Engine::handler_thread_id()
   bool orphan;  ///< after a fork: of a thread that this process does not have, or that has not been met yet
   SignalSet mask;  ///< see mask_saved
   /// While the thread waits with a mask of its own (sigsuspend, ppoll, …): the program's mask afterwards.
