@@ -44,6 +44,10 @@ void Enclave::unmap_parts(Platform& platform) noexcept {
   if (metadata_ != nullptr) {
     platform.unmap_file(FilePart::Metadata, metadata_, layout_.length);
   }
+  if (guards != nullptr) {
+    platform.unmap_file(FilePart::Metadata, reinterpret_cast<std::byte*>(guards), layout_.pages);
+    guards = nullptr;
+  }
   epc_ = metadata_ = nullptr;
   epcm_ = nullptr;
   page_table_ = nullptr;

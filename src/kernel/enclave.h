@@ -113,6 +113,9 @@ class Enclave {
   /// The protection_epoch up to which the platform has this process's native permissions in order.
   std::atomic<std::uint64_t> protection_seen{0};
 
+  /// The platform's, private to this process: a byte for each page, or null. Goes with the mappings.
+  std::uint8_t* guards = nullptr;
+
  private:
   friend class EnclaveTable;
   friend class EnclaveCreation;

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 
 #include "arch/fault.h"
 #include "base/types.h"
@@ -75,6 +76,19 @@ class Platform {
   /// EnclaveShared::protection_epoch, which has been moved before the call. May read the VmaTable and
   /// ProtectionRuns. More permission than before need not be given: a fault asks for it.
   virtual void revoke(Enclave& enclave, std::uint64_t first_page, std::uint64_t count) noexcept = 0;
+  /// The same for pages that are about to be evicted, or watched for that, ascending but for one place: their
+  /// contents stay, and effective_protection() says none of them, unless one has been used just now. There
+  /// are many such calls, so a platform may have a way that is cheaper than permissions.
+  virtual void withhold(Enclave& enclave, std::span<const std::uint64_t> pages) noexcept {
+    for (std::size_t i = 0; i < pages.size();) {
+      std::size_t run = 1;
+      while (i + run < pages.size() && pages[i + run] == pages[i] + run) {
+        ++run;
+      }
+      revoke(enclave, pages[i], run);
+      i += run;
+    }
+  }
   /// The IPI: returns when every thread, of any process, that was inside the enclave at the call has left it
   /// at least once (AEX done), or after a bounded wait if one can't (a stopped process). The threads may be
   /// found by EpcmEntry::owner of the TCS pages. They leave without any lock of kernel/. A process whose

@@ -3,8 +3,11 @@
 // More enclave than EPC. Run with an EPC of one MiB, so that every test here lives by reclaim; on hardware
 // the same programs simply fit.
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
+#include <fstream>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -21,6 +24,15 @@ ProbeOptions with_heap(std::uint64_t pages, unsigned threads = 1) {
   options.heap_pages = pages;
   options.threads = threads;
   return options;
+}
+
+// Whether guard regions can be had on files of memory, as for an engine's own; if not, it does without.
+[[maybe_unused]] bool kernel_has_guards() {
+  constexpr int kMadvGuardInstall = 102;
+  void* page = mmap(nullptr, kPage, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  const bool has = page != MAP_FAILED && madvise(page, kPage, kMadvGuardInstall) == 0;
+  munmap(page, kPage);
+  return has;
 }
 
 // The words of a range that are not those of the pattern.
@@ -148,6 +160,107 @@ TEST(PagingTest, InstructionsThatAreTrappedStillAreWhenTheirPageComesBack) {
     probe.abandon();
     ASSERT_TRUE(probe.call(PROBE_OP_FILL, {probe.heap(), 600 * kWords, round}).exited());
   }
+}
+
+// A heap of which most is evicted, and what a host may do to its mapping meanwhile.
+class EvictedHeapTest : public ::testing::Test {
+ protected:
+  static constexpr std::uint64_t kPages = 600;
+  static constexpr std::uint64_t kSeed = 31;
+
+  EvictedHeapTest() {
+    EXPECT_TRUE(probe_.call(PROBE_OP_FILL, {probe_.heap(), kPages * kWords, kSeed}).exited());
+  }
+  void expect_contents() const {
+    for (int round = 0; round < 2; ++round) {
+      EXPECT_EQ(differing(probe_, probe_.heap(), kPages * kWords, kSeed), 0u);
+    }
+    EXPECT_TRUE(probe_.call(PROBE_OP_FILL, {probe_.heap(), kPages * kWords, kSeed}).exited());
+  }
+  void* heap() const { return reinterpret_cast<void*>(probe_.heap()); }
+
+  const ProbeEnclave probe_{with_heap(kPages)};
+};
+
+TEST_F(EvictedHeapTest, LosesAndRegainsItsMappingsPermissions) {
+  ASSERT_EQ(mprotect(heap(), kPages * kPage, PROT_NONE), 0);
+  for (const std::uint64_t page : {std::uint64_t{0}, kPages - 1}) {
+    ASSERT_TRUE(probe_.call(PROBE_OP_READ, {probe_.heap() + page * kPage}).faulted());
+    probe_.abandon();
+  }
+  ASSERT_EQ(mprotect(heap(), kPages * kPage, PROT_READ), 0);
+  for (std::uint64_t page = 0; page < kPages; page += 7) {
+    ASSERT_TRUE(probe_.call(PROBE_OP_WRITE, {probe_.heap() + page * kPage, 1}).faulted()) << page;
+    probe_.abandon();
+  }
+  ASSERT_EQ(mprotect(heap(), kPages * kPage, PROT_READ | PROT_WRITE), 0);
+  expect_contents();
+}
+
+TEST_F(EvictedHeapTest, AlternatesBetweenReadableAndWritable) {
+  for (std::uint64_t page = 0; page < kPages; page += 2) {
+    ASSERT_EQ(mprotect(reinterpret_cast<void*>(probe_.heap() + page * kPage), kPage, PROT_READ), 0);
+  }
+  EXPECT_EQ(differing(probe_, probe_.heap(), kPages * kWords, kSeed), 0u);
+  for (std::uint64_t page = 0; page < kPages; page += 11) {
+    const bool writable = page % 2 != 0;
+    const CallResult result = probe_.call(PROBE_OP_WRITE, {probe_.heap() + page * kPage + kPage - 8, 0});
+    ASSERT_EQ(result.exited(), writable) << page;
+    if (!writable) probe_.abandon();
+  }
+  ASSERT_EQ(mprotect(heap(), kPages * kPage, PROT_READ | PROT_WRITE), 0);
+  ASSERT_TRUE(probe_.call(PROBE_OP_FILL, {probe_.heap(), kPages * kWords, kSeed}).exited());
+  expect_contents();
+}
+
+TEST_F(EvictedHeapTest, IsUnmappedAndMappedAgain) {
+  ASSERT_EQ(munmap(heap(), kPages * kPage), 0);
+  ASSERT_EQ(mmap(heap(), kPages * kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, probe_.fd(), 0),
+            heap());
+  expect_contents();
+}
+
+TEST_F(EvictedHeapTest, IsMovedAwayAndBack) {
+  void* const elsewhere = mmap(nullptr, kPages * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(elsewhere, MAP_FAILED);
+  const int flags = MREMAP_MAYMOVE | MREMAP_FIXED;
+  ASSERT_EQ(mremap(heap(), kPages * kPage, kPages * kPage, flags, elsewhere), elsewhere);
+  ASSERT_EQ(mremap(elsewhere, kPages * kPage, kPages * kPage, flags, heap()), heap());
+  expect_contents();
+}
+
+TEST_F(EvictedHeapTest, IsLockedInMemoryAndUnlocked) {
+  if (mlock2(heap(), kPages * kPage, MLOCK_ONFAULT) != 0) GTEST_SKIP() << "ulimit -l is too small";
+  expect_contents();
+  ASSERT_EQ(munlock(heap(), kPages * kPage), 0);
+  expect_contents();
+}
+
+TEST_F(EvictedHeapTest, IsTheForkedChildsAsWell) {
+  const int status = in_child([&] {
+    expect_contents();
+    return HasFailure() ? 1 : 0;
+  });
+  EXPECT_EQ(status, 0);
+  expect_contents();
+}
+
+// What a page in use costs: the reclaimer's work is not to be seen in the number of mappings, of which a
+// process can't have many.
+TEST_F(EvictedHeapTest, NeedsFewMappings) {
+  if (!kernel_has_guards()) GTEST_SKIP() << "a kernel before 6.15, or made to look like one";
+  std::uint64_t page = 7;
+  for (int i = 0; i < 4000; ++i) {
+    page = (page * 1103515245 + 12345) % kPages;
+    ASSERT_TRUE(probe_.call(PROBE_OP_READ, {probe_.heap() + page * kPage}).exited());
+  }
+  std::ifstream maps("/proc/self/maps");
+  int of_heap = 0;
+  for (std::string line; std::getline(maps, line);) {
+    const std::uint64_t begin = std::stoull(line, nullptr, 16);
+    of_heap += begin >= probe_.heap() && begin < probe_.heap() + kPages * kPage ? 1 : 0;
+  }
+  EXPECT_LT(of_heap, 20);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "engine/engine.h"
 #include "engine/fast/exit_load.h"
 #include "engine/pages/native_protection.h"
+#include "engine/pages/page_guards.h"
 
 namespace enclume::engine {
 
@@ -50,7 +51,7 @@ void NativeProtection::read_text(const kernel::Vma& vma, std::uint64_t page, Pag
 
 bool NativeProtection::allow_fetch(const kernel::Vma& vma, LinearAddress page,
                                    std::optional<std::uint16_t> start) {
-  const OwnerLockGuard guard(lock_, sys::gettid());
+  const OwnerLockGuard guard(lock_, engine().handler_thread_id());
   const kernel::Enclave& enclave = *vma.enclave;
   const std::uint64_t number = enclave.page_number(page);
   const LinearRange range{page, page + kPageSize};
@@ -126,6 +127,9 @@ bool NativeProtection::show_patched(const kernel::Vma& vma, PatchedPage& entry) 
   // Under a key that denies data access it is for execution only: keys don't stop instruction fetch.
   const int key = features.execute_only_pkey >= 0 ? features.execute_only_pkey : native_key(vma);
   entry.shadowed = lay_copy(entry.address, copy, PROT_READ | PROT_EXEC, key);
+  if (entry.shadowed) {
+    PageGuards(*vma.enclave).note_new_mapping(vma.enclave->page_number(entry.address), 1, kernel::kProtNone);
+  }
   return entry.shadowed;
 }
 
@@ -219,7 +223,7 @@ void NativeProtection::allow_fetch_around(const kernel::Vma& vma, std::uint64_t 
 }
 
 bool NativeProtection::withdraw_sites(const kernel::Vma& vma, LinearRange instruction) {
-  const OwnerLockGuard guard(lock_, sys::gettid());
+  const OwnerLockGuard guard(lock_, engine().handler_thread_id());
   bool withdrawn = false;
   for (LinearAddress at = instruction.begin; at < instruction.end; at = at + 1) {
     PatchedPage* entry = patched_.find(at.page());
@@ -254,7 +258,7 @@ std::optional<std::uint32_t> NativeProtection::hold(const kernel::Vma& vma, Line
 }
 
 void NativeProtection::release(LinearAddress page, std::uint32_t generation) {
-  const OwnerLockGuard guard(lock_, sys::gettid());
+  const OwnerLockGuard guard(lock_, engine().handler_thread_id());
   patched_.release(page, generation);
 }
 

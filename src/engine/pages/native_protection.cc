@@ -3,9 +3,13 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
+
 #include "base/panic.h"
 #include "base/syscall.h"
+#include "engine/debugger.h"
 #include "engine/engine.h"
+#include "engine/pages/page_guards.h"
 
 namespace enclume::engine {
 
@@ -29,6 +33,8 @@ void NativeProtection::clear(const kernel::Vma& vma) {
   ENCLUME_CHECK((!had_copies || lay_original(*vma.enclave, inside, PROT_NONE, native_key(vma))) &&
                     protect_native(vma.range, PROT_NONE, native_key(vma)),
                 {"vma", vma.range.begin.value()}, {"size", vma.range.size()});
+  PageGuards(*vma.enclave)
+      .note(vma.enclave->page_number(inside.begin), inside.size() / kPageSize, kernel::kProtNone);
 }
 
 void NativeProtection::clear_all() {
@@ -57,6 +63,9 @@ void NativeProtection::count_boundaries(const kernel::Vma& vma, LinearRange rang
 }
 
 bool NativeProtection::set_or_clear(const kernel::Vma& vma, LinearRange range, kernel::Protection prot) {
+  PageGuards guards(*vma.enclave);
+  const std::uint64_t first = vma.enclave->page_number(range.begin);
+  const std::uint64_t pages = range.size() / kPageSize;
   count_boundaries(vma, range, prot);
   if (boundaries_ > kMaxBoundaries) {
     clear_all();
@@ -65,6 +74,10 @@ bool NativeProtection::set_or_clear(const kernel::Vma& vma, LinearRange range, k
   if (!allow_native(*vma.enclave, range, prot.bits(), native_key(vma))) {
     clear(vma);  // too many mappings: the program has many of its own
     return false;
+  }
+  guards.note(first, pages, prot);
+  if (!prot.none()) {
+    guards.remove(first, pages);
   }
   return true;
 }
@@ -89,7 +102,7 @@ void NativeProtection::apply(kernel::Enclave& enclave, std::uint64_t first_page,
   if (!enclave.mapped() || first_page >= enclave.pages()) {
     return;
   }
-  const OwnerLockGuard guard(lock_, sys::gettid());
+  const OwnerLockGuard guard(lock_, engine().handler_thread_id());
   const std::uint64_t end_page = count < enclave.pages() - first_page ? first_page + count : enclave.pages();
   LinearAddress at = enclave.page_address(first_page);
   const LinearAddress end = at + (end_page - first_page) * kPageSize;
@@ -104,6 +117,52 @@ void NativeProtection::apply(kernel::Enclave& enclave, std::uint64_t first_page,
       apply_vma(*vma, enclave.page_number(begin), enclave.page_number(begin) + (stop - begin) / kPageSize);
     }
     at = vma->range.end;
+  }
+}
+
+void NativeProtection::withhold(kernel::Enclave& enclave, std::span<const std::uint64_t> pages) {
+  if (!enclave.mapped()) {
+    return;
+  }
+  const OwnerLockGuard guard(lock_, engine().handler_thread_id());
+  for (std::size_t i = 0; i < pages.size();) {
+    const std::uint64_t first = pages[i];
+    std::uint64_t end = first + 1;
+    ++i;
+    const auto vma = kernel_.vmas.find(enclave.page_address(first));
+    if (!vma || vma->enclave != &enclave) {
+      continue;
+    }
+    // One call for all that lie close together, with nothing between them that may be used.
+    const auto usable = [&](std::uint64_t page) {
+      return !kernel::effective_protection(enclave, page, vma->prot).none();
+    };
+    for (; i < pages.size() && pages[i] >= end && pages[i] - first < kTogether &&
+           vma->range.contains(enclave.page_address(pages[i]));
+         ++i) {
+      while (end < pages[i] && !usable(end)) {
+        ++end;
+      }
+      if (end != pages[i]) {
+        break;
+      }
+      ++end;
+    }
+    withhold_range(*vma, first, end);
+  }
+}
+
+void NativeProtection::withhold_range(const kernel::Vma& vma, std::uint64_t first, std::uint64_t end) {
+  kernel::Enclave& enclave = *vma.enclave;
+  const LinearRange range{enclave.page_address(first), enclave.page_address(end)};
+  patched_.take(range, [&](PatchedPage& entry) {
+    if (entry.shadowed) {
+      show_original(vma, entry, kernel::kProtNone);
+    }
+  });
+  // A debugger could read pages without permissions, and can't read guarded ones.
+  if (enclume_debugger.announce != 0 || !PageGuards(enclave).install(first, end - first)) {
+    set_or_clear(vma, range, kernel::kProtNone);
   }
 }
 
@@ -125,14 +184,24 @@ void NativeProtection::sync(kernel::Enclave& enclave) {
 
 void NativeProtection::withdraw(const kernel::Vma& vma) {
   if (vma.enclave->mapped() && vma.enclave->elrange().overlaps(vma.range)) {
-    const OwnerLockGuard guard(lock_, sys::gettid());
+    const OwnerLockGuard guard(lock_, engine().handler_thread_id());
     clear(vma);
   }
 }
 
 void NativeProtection::forget(LinearRange range) {
-  const OwnerLockGuard guard(lock_, sys::gettid());
+  const OwnerLockGuard guard(lock_, engine().handler_thread_id());
   patched_.take(range, [](const PatchedPage&) {});
+  for (auto vma = kernel_.vmas.find_from(range.begin); vma && vma->range.begin < range.end;
+       vma = kernel_.vmas.find_from(vma->range.end)) {
+    const LinearRange elrange = vma->enclave->elrange();
+    const LinearAddress begin = std::max({range.begin, vma->range.begin, elrange.begin});
+    const LinearAddress end = std::min({range.end, vma->range.end, elrange.end});
+    if (vma->enclave->mapped() && begin < end) {
+      PageGuards(*vma->enclave)
+          .note_new_mapping(vma->enclave->page_number(begin), (end - begin) / kPageSize, kernel::kProtNone);
+    }
+  }
 }
 
 void NativeProtection::show_original(const kernel::Vma& vma, PatchedPage& entry, kernel::Protection prot) {
@@ -140,7 +209,9 @@ void NativeProtection::show_original(const kernel::Vma& vma, PatchedPage& entry,
   if (!lay_original(*vma.enclave, {entry.address, entry.address + kPageSize}, prot.bits(), native_key(vma))) {
     entry.shadowed = true;
     clear(vma);
+    return;
   }
+  PageGuards(*vma.enclave).note_new_mapping(vma.enclave->page_number(entry.address), 1, prot);
 }
 
 /// `page` and those of its neighbours in an aligned block that may be accessed in the same way: one call
@@ -167,11 +238,29 @@ LinearRange NativeProtection::alike_around(const kernel::Vma& vma, LinearAddress
   return range;
 }
 
+/// A page of which nothing was taken but by a guard.
+bool NativeProtection::lift_guard(const kernel::Vma& vma, LinearAddress page, kernel::Protection prot) {
+  PageGuards guards(*vma.enclave);
+  const std::uint64_t number = vma.enclave->page_number(page);
+  if (!guards.on(number) || prot.none() || guards.underneath(number) != prot) {
+    return false;
+  }
+  guards.remove(number, 1);
+  if (prot.writable() && native_key(vma) < 0) {
+    // Else the access to come is a page fault, for which the kernel looks at the neighbours as well.
+    sys::raw(__NR_madvise, static_cast<long>(page.value()), kPageSize, MADV_POPULATE_WRITE);
+  }
+  return true;
+}
+
 void NativeProtection::allow_data(const kernel::Vma& vma, LinearAddress page) {
-  const OwnerLockGuard guard(lock_, sys::gettid());
+  const OwnerLockGuard guard(lock_, engine().handler_thread_id());
   const kernel::Protection effective =
       kernel::effective_protection(*vma.enclave, vma.enclave->page_number(page), vma.prot);
   PatchedPage* entry = patched_.find(page);
+  if (entry == nullptr && lift_guard(vma, page, data_view(effective))) {
+    return;
+  }
   if (entry != nullptr && entry->shadowed) {
     show_original(vma, *entry, data_view(effective));
   } else {
@@ -183,7 +272,7 @@ void NativeProtection::allow_data(const kernel::Vma& vma, LinearAddress page) {
 }
 
 void NativeProtection::allow_all(const kernel::Vma& vma, LinearAddress page) {
-  const OwnerLockGuard guard(lock_, sys::gettid());
+  const OwnerLockGuard guard(lock_, engine().handler_thread_id());
   const kernel::Protection effective =
       kernel::effective_protection(*vma.enclave, vma.enclave->page_number(page), vma.prot);
   PatchedPage* entry = patched_.find(page);

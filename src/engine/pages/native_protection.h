@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 
 #include "base/lock.h"
 #include "base/types.h"
@@ -42,6 +43,9 @@ class NativeProtection {
   void apply(kernel::Enclave& enclave, std::uint64_t first_page, std::uint64_t count);
   /// All that the process maps of the enclave.
   void apply_all(kernel::Enclave& enclave);
+  /// Keeps the program from these pages, ascending but for one place, none of which may be used now: see
+  /// kernel::Platform::withhold().
+  void withhold(kernel::Enclave& enclave, std::span<const std::uint64_t> pages);
   /// Another process may have taken permissions away since this one looked.
   void sync(kernel::Enclave& enclave);
   /// All permissions of the VMA, which is one native mapping then.
@@ -85,6 +89,9 @@ class NativeProtection {
  private:
   /// Pages that get their permissions together, if they may have the same.
   static constexpr std::uint64_t kAround = 16;
+  /// Pages that are withheld by one call. The kernel flushes the TLB page by page up to 33, and beyond that
+  /// all of it (arch/x86/mm/tlb.c, tlb_single_page_flush_ceiling).
+  static constexpr std::uint64_t kTogether = 32;
   /// A process may have 65,530 mappings unless vm.max_map_count says otherwise, and most are the program's to
   /// have.
   static constexpr int kMaxBoundaries = 20'000;
@@ -99,9 +106,11 @@ class NativeProtection {
   bool set_or_clear(const kernel::Vma& vma, LinearRange range, kernel::Protection prot);
   void count_boundaries(const kernel::Vma& vma, LinearRange range, kernel::Protection prot);
   void clear_all();
+  void withhold_range(const kernel::Vma& vma, std::uint64_t first, std::uint64_t end);
   [[nodiscard]] LinearRange alike_around(const kernel::Vma& vma, LinearAddress page,
                                          kernel::Protection effective);
   void show_original(const kernel::Vma& vma, PatchedPage& entry, kernel::Protection prot);
+  [[nodiscard]] bool lift_guard(const kernel::Vma& vma, LinearAddress page, kernel::Protection prot);
   void clear(const kernel::Vma& vma);
   void read_text(const kernel::Vma& vma, std::uint64_t page, PageText& text) const;
   [[nodiscard]] bool harmless(const kernel::Vma& vma, std::uint64_t page, kernel::Protection effective);

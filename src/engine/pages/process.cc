@@ -91,6 +91,10 @@ void ProcessPlatform::revoke(kernel::Enclave& enclave, std::uint64_t first_page,
   engine().sgx->native().apply(enclave, first_page, count);
 }
 
+void ProcessPlatform::withhold(kernel::Enclave& enclave, std::span<const std::uint64_t> pages) noexcept {
+  engine().sgx->native().withhold(enclave, pages);
+}
+
 namespace {
 
 bool anyone_inside(const kernel::Enclave& enclave) {

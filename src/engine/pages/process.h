@@ -2,6 +2,8 @@
 // The process as the kernel's half sees it: kernel::Platform on a real one.
 #pragma once
 
+#include <span>
+
 #include "engine/signals/frame.h"
 #include "kernel/platform.h"
 
@@ -22,6 +24,7 @@ class ProcessPlatform : public kernel::Platform {
   void discard(std::byte* where, std::uint64_t length) noexcept override;
   [[nodiscard]] void* allocate_pages(std::size_t size) noexcept override;
   void revoke(kernel::Enclave& enclave, std::uint64_t first_page, std::uint64_t count) noexcept override;
+  void withhold(kernel::Enclave& enclave, std::span<const std::uint64_t> pages) noexcept override;
   void kick(kernel::Enclave& enclave) noexcept override;
   /// Interrupts the threads of this process that are inside or on their way in, and does not wait for them.
   /// Locks: none. Signal context: safe.

@@ -80,14 +80,7 @@ void revoke_pages(const Kernel& kernel, Enclave& enclave, std::span<const std::u
     return;
   }
   const std::uint64_t before = enclave.shared().protection_epoch.fetch_add(1);
-  for (std::size_t i = 0; i < pages.size();) {
-    std::size_t run = 1;
-    while (i + run < pages.size() && pages[i + run] == pages[i] + run) {
-      ++run;
-    }
-    kernel.platform.revoke(enclave, pages[i], run);
-    i += run;
-  }
+  kernel.platform.withhold(enclave, pages);
   // This process is in order then, and need not look through all its pages at the next entry, unless it was
   // behind.
   std::uint64_t seen = before;

@@ -19,8 +19,7 @@ unsigned evict_pages(const Kernel&, Enclave&, std::span<const std::uint64_t> pag
 /// Finishes the eviction of one page that is blocked.
 [[nodiscard]] bool evict_blocked_page(const Kernel&, Enclave&, std::uint64_t page) noexcept;
 
-/// Moves the protection epoch and revokes native permissions of these pages (ascending) in as few calls as
-/// their neighbourhood allows.
+/// Moves the protection epoch and has the platform withhold these pages.
 void revoke_pages(const Kernel&, Enclave&, std::span<const std::uint64_t> pages) noexcept;
 
 /// ETRACK and the IPIs: afterwards no thread uses a translation that it had before (Linux:
