@@ -12,6 +12,7 @@ namespace enclume {
 enum class Errno : int {
   Perm = EPERM,
   NoEntry = ENOENT,
+  NoProcess = ESRCH,
   Interrupted = EINTR,
   Io = EIO,
   TooBig = E2BIG,

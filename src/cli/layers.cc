@@ -87,6 +87,8 @@ bool apply(Resolved& resolved, std::string_view key, const std::string& text) {
   } else if (key == "sgx") {
     if (text != "1" && text != "2") return false;
     settings.sgx = text == "1" ? 1 : 2;
+  } else if (key == "fast" && text == "unwatched") {
+    settings.fast = settings.unwatched = true;
   } else if (key == "debug" || key == "strict" || key == "fast" || key == "trace-insn") {
     const auto value = parse_bool(text);
     if (!value) return false;

@@ -40,7 +40,7 @@ inline constexpr std::array<SettingName, 16> kSettingNames = {{
     {"inject-seed", "ENCLUME_INJECT_SEED", "a number from 0 to 999999999999999999"},
     {"stats", "ENCLUME_STATS", "the name of a file, or - for standard error"},
     {"stats-format", "ENCLUME_STATS_FORMAT", "text or json"},
-    {"fast", "ENCLUME_FAST", "yes, no, true, false, on, off, 1 or 0"},
+    {"fast", "ENCLUME_FAST", "yes, no, true, false, on, off, 1, 0 or unwatched"},
 }};
 
 struct RawValue {

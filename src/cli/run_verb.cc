@@ -391,10 +391,10 @@ void RunVerb::add_options(CLI::App& app) {
       "as PROGRAM's parent and passes signals on, so PROGRAM's process id is another one.");
   add(14, "text|json", "The form of these figures. Default: text.");
   add(12, "NUMBER", "Which ones of random:N are hit. The same number gives the same. Default: 0.");
-  add(15, "on|off",
+  add(15, "on|off|unwatched",
       "Whether enclaves may be entered and left without a signal where that makes no difference to PROGRAM. "
-      "off: "
-      "each transition is trapped. docs/fast-paths.md says what it needs. Default: on.");
+      "off: each transition is trapped. unwatched: they may be even where nothing would tell that an enclave "
+      "reads its own EEXIT, which is changed for that. docs/fast-paths.md says what it needs. Default: on.");
   app.add_option("--config", config_, "Read FILE instead of the usual configuration file.")
       ->type_name("FILE");
 }

@@ -98,6 +98,7 @@ std::string serialise(const Settings& settings) {
   if (!settings.benign_faults) out += ";benign_faults=0";
   if (settings.strict) out += ";strict=1";
   if (!settings.fast) out += ";fast=0";
+  if (settings.fast && settings.unwatched) out += ";fast=unwatched";
   if (settings.front != engine::FrontDoor::Auto)
     out += fmt::format(";front={}", engine::name_of(settings.front));
   if (!settings.stats.empty()) out += ";stats=" + escape(settings.stats);
@@ -157,8 +158,9 @@ std::optional<Settings> parse_settings(std::string_view text) {
   }
 
   if (const auto fast = take(*fields, "fast")) {
-    if (*fast != "0" && *fast != "1") return std::nullopt;
-    settings.fast = *fast == "1";
+    if (*fast != "0" && *fast != "1" && *fast != "unwatched") return std::nullopt;
+    settings.fast = *fast != "0";
+    settings.unwatched = *fast == "unwatched";
   }
 
   if (const auto name = take(*fields, "front")) {

@@ -45,6 +45,7 @@ struct Settings {
   bool benign_faults = true;  // page faults that the kernel resolves happen, and EXITINFO tells of them
   bool strict = false;        // enclave code runs an instruction at a time
   bool fast = true;           // enclaves are entered and left without traps where that can be done
+  bool unwatched = false;     // even if enclave code could read what the engine has changed for that
   engine::FrontDoor front = engine::FrontDoor::Auto;
   std::string stats;                 // the counters' file, /proc/PID/fd/N; empty: nothing is counted
   std::string inject;                // as engine/inject/plan.h has it; empty: nothing

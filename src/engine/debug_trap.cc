@@ -6,6 +6,7 @@
 
 #include "arch/enclu/debug.h"
 #include "engine/decode/decoder.h"
+#include "engine/fast/read_watch.h"
 #include "engine/sgx.h"
 #include "engine/signals/announce.h"
 #include "engine/signals/context.h"
@@ -135,6 +136,9 @@ bool Sgx::enclave_software_trap(Interruption& it, CpuState& cpu, DebugTrap trap,
 
 bool Sgx::enclave_debug_trap(Interruption& it, CpuState& cpu, DebugTrap trap, siginfo_t& report) {
   arch::LogicalProcessor& lp = it.block.lp;
+  if (trap == DebugTrap::PerfEvent && is_read_watch(it.info)) {
+    return enclave_read_jump(it, cpu, report);
+  }
   if (trap == DebugTrap::Breakpoint || trap == DebugTrap::Icebp) {
     return enclave_software_trap(it, cpu, trap, report);
   }

@@ -241,6 +241,9 @@ bool Sgx::step_on_page(Interruption& it, CpuState& cpu, siginfo_t& report, const
   if (instruction && instruction->cls == decode::InstructionClass::Enclu) {
     return run_enclu(it, cpu, report);
   }
+  if (native_.has_watches()) {
+    keep_jumps_from(it.block, cpu);
+  }
   const auto elsewhere = instruction ? place_out_of_line({code, size}, *instruction, cpu.rip, it.block.slot)
                                      : std::optional<OutOfLine>{};
   if (!elsewhere) {

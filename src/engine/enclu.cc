@@ -48,6 +48,7 @@ void Sgx::enter(ThreadBlock& block, UContext& uc, bool resumed) {
   if (kernel::Enclave* enclave = enclaves_.find(number_of_enclave(block.lp.secs)); enclave != nullptr) {
     native_.sync(*enclave);
   }
+  native_.join_watch(block);
   remember_entry(block, kernel_, {arch::tcs_of(block.lp.tcs).aep, uc.mcontext.rsp, resumed});
 }
 

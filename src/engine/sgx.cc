@@ -101,6 +101,10 @@ Pkru enclave_pkru(Pkru pkru) {
 
 /// Writes the registers back and says in which mode the handler returns.
 void Sgx::finish(Interruption& it, CpuState& cpu) {
+  if (it.block.lp.enclave_mode && (cpu.rflags & arch::rflags::kTf) != 0 && !it.block.step.armed &&
+      native_.has_watches()) {
+    keep_jumps_from(it.block, cpu);
+  }
   store_state(it.uc, cpu, it.plan);
   it.plan.enclave = it.block.lp.enclave_mode ? 1 : 0;
 }

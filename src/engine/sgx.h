@@ -99,6 +99,9 @@ class Sgx {
   bool undefined(Interruption& it, arch::CpuState& cpu, siginfo_t& report,
                  const decode::Instruction* instruction);
   bool go_on(Interruption& it, arch::CpuState& cpu, siginfo_t& report);
+  class JumpMemory;
+  bool enclave_read_jump(Interruption& it, arch::CpuState& cpu, siginfo_t& report);
+  void keep_jumps_from(const ThreadBlock& block, const arch::CpuState& cpu);
   class OwnMemory;
   bool go_ahead(Interruption& it, arch::CpuState& cpu, LinearAddress enclu);
   bool strict_step(Interruption& it, arch::CpuState& cpu, siginfo_t& report);
@@ -142,6 +145,7 @@ class Sgx {
   std::atomic<bool> icebp_stays_{false};  ///< INT1's #DB was seen with RIP at the instruction
   bool strict_ = false;
   bool joins_leaves_ = false;
+  std::atomic<bool> told_of_lost_read_{false};
   kernel::MmContext mm_;
   kernel::VmaTable vmas_;
   kernel::EnclaveTable enclaves_;

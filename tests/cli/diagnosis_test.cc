@@ -20,7 +20,8 @@ MachineFacts perfect_machine() {
   facts.kernel_release = "6.12.0";
   facts.kernel = {6, 12};
   facts.sgx_device = facts.sgx_vdso = facts.fsgsbase = true;
-  facts.protection_keys = facts.cpuid_faulting = facts.user_dispatch = facts.executable_memfd = true;
+  facts.protection_keys = facts.cpuid_faulting = facts.user_dispatch = facts.read_watch =
+      facts.executable_memfd = true;
   facts.min_signal_stack = 3632;
   facts.max_map_count = 65530;
   facts.overcommit_memory = 0;
@@ -74,6 +75,8 @@ INSTANTIATE_TEST_SUITE_P(
         Defect{"protection-keys", [](MachineFacts& m) { m.protection_keys = false; }, Presence::kNo,
                "host code can read"},
         Defect{"cpuid-faulting", [](MachineFacts& m) { m.cpuid_faulting = false; }, Presence::kNo, "JIT"},
+        Defect{"data-breakpoints", [](MachineFacts& m) { m.protection_keys = m.read_watch = false; },
+               Presence::kNo, "EEXIT"},
         Defect{"syscall-user-dispatch", [](MachineFacts& m) { m.user_dispatch = false; }, Presence::kNo,
                "SYSCALL"},
         Defect{"kernel",
@@ -145,9 +148,9 @@ TEST(Diagnosis, JsonHasAFixedShape) {
     }
   }
   EXPECT_EQ(ids, (std::set<std::string>{"processor", "sgx", "protection-keys", "fsgsbase", "cpuid-faulting",
-                                        "syscall-user-dispatch", "kernel", "executable-memfd",
-                                        "max-map-count", "overcommit", "xsave", "crypto-instructions",
-                                        "glibc", "ptrace", "perf", "engine"}));
+                                        "data-breakpoints", "syscall-user-dispatch", "kernel",
+                                        "executable-memfd", "max-map-count", "overcommit", "xsave",
+                                        "crypto-instructions", "glibc", "ptrace", "perf", "engine"}));
 }
 
 TEST(DiagnosisText, HasColoursOnlyOnRequest) {

@@ -50,7 +50,9 @@ TEST(SettingsText, SurvivesTheRoundTrip) {
   settings.front = engine::FrontDoor::Raw;
   settings.debug = true;
   settings.strict = true;
-  settings.fast = false;
+  settings.unwatched = true;
+  EXPECT_EQ(parse_settings(serialise(settings)), settings);
+  settings.fast = settings.unwatched = false;
   settings.trace_instructions = true;
   for (const auto design : kernel::kExceptionDesigns) {
     settings.fixup = design;

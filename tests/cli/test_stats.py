@@ -125,7 +125,8 @@ class DirectPaths(StatsTest):
             self.needs_direct_paths(figures)
             self.assertGreater(figures["direct"]["eenter"], 5395 * threads)
             self.assertGreater(figures["direct"]["eresume"], 195 * threads)
-            self.assertGreater(figures["direct"]["eexit"], 5395 * threads)
+            # Without protection keys 64 are trapped before the place is watched.
+            self.assertGreater(figures["direct"]["eexit"], 5395 * threads - 64)
             self.assertEqual(figures["trapped"]["entries"]["new_thread"], threads)
             self.assertEqual(figures["trapped"]["sites"], [])
 

@@ -79,6 +79,22 @@ Finding cpuid_faulting(const MachineFacts& facts) {
   return finding;
 }
 
+Finding data_breakpoints(const MachineFacts& facts) {
+  Finding finding{.id = "data-breakpoints", .title = "data breakpoints", .presence = Presence::kYes};
+  finding.detail = "a thread is told of its reads by perf_event_open";
+  if (facts.read_watch) return finding;
+  finding.detail = "perf_event_open gives no breakpoint event";
+  // Keys keep enclave code from reading what the breakpoints would tell of.
+  if (facts.protection_keys) return finding;
+  finding.presence = Presence::kNo;
+  finding.made_up_for_by = "a trap for each EEXIT";
+  finding.less_faithful =
+      "only speed; or, with --fast=unwatched, an enclave that reads its EEXIT sees a jump";
+  finding.what_to_do =
+      "sysctl kernel.perf_event_paranoid=2; in a container, allow perf_event_open; use a kernel since 5.13";
+  return finding;
+}
+
 Finding user_dispatch(const MachineFacts& facts) {
   Finding finding{
       .id = "syscall-user-dispatch", .title = "syscall user dispatch", .presence = Presence::kYes};
@@ -233,9 +249,9 @@ Diagnosis diagnose(const MachineFacts& facts) {
   auto& findings = diagnosis.findings;
   findings.push_back(
       {.id = "processor", .title = "processor", .presence = Presence::kYes, .detail = facts.processor});
-  for (const auto examine :
-       {sgx, protection_keys, fsgsbase, cpuid_faulting, user_dispatch, kernel, executable_memory, map_count,
-        overcommit, vector_state, crypto_instructions, glibc, debugging, profiling, engine}) {
+  for (const auto examine : {sgx, protection_keys, fsgsbase, cpuid_faulting, data_breakpoints, user_dispatch,
+                             kernel, executable_memory, map_count, overcommit, vector_state,
+                             crypto_instructions, glibc, debugging, profiling, engine}) {
     findings.push_back(examine(facts));
   }
   return diagnosis;

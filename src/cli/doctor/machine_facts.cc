@@ -115,6 +115,7 @@ MachineFacts gather_facts() {
   facts.cpuid_faulting = cpuid_faulting_works();
   facts.user_dispatch = user_dispatch_works();
   if (facts.user_dispatch) facts.raw_call_costs = raw_call_costs();
+  facts.read_watch = read_watch_works();
   facts.executable_memfd = executable_memfd_works();
   gather_userland(facts);
   return facts;

@@ -39,6 +39,7 @@ struct MachineFacts {
   bool cpuid_faulting = false;   // CPUID faults after ARCH_SET_CPUID
   bool user_dispatch = false;    // a blocked system call gives SIGSYS
   std::optional<RawCallCosts> raw_call_costs;
+  bool read_watch = false;  // a breakpoint event tells of a read
   bool executable_memfd = false;
 
   // Settings under /proc/sys; nothing if the kernel has no such file.
@@ -55,7 +56,7 @@ struct MachineFacts {
   bool runs_emulated = false;  // this very process has the engine in it
 };
 
-// Signal context: unsafe. Forks four times.
+// Signal context: unsafe. Forks for each of them.
 [[nodiscard]] MachineFacts gather_facts();
 
 }  // namespace enclume::cli

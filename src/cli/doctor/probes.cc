@@ -4,6 +4,8 @@
 #include <asm/prctl.h>
 #include <cpuid.h>
 #include <fcntl.h>
+#include <linux/hw_breakpoint.h>
+#include <linux/perf_event.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -14,6 +16,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstdint>
 
 #include "cli/file_descriptor.h"
 
@@ -27,6 +30,8 @@ constexpr unsigned char kSelectorAllow = 0;
 constexpr unsigned char kSelectorBlock = 1;
 // <bits/siginfo-consts.h>: the fault was a protection key's.
 constexpr int kSegvPkuerr = 4;
+// A breakpoint event has fired.
+constexpr int kTrapPerf = 6;
 
 constexpr long kPage = 4096;
 constexpr int kYes = 0;
@@ -79,6 +84,22 @@ void try_user_dispatch() {
   selector = kSelectorBlock;
   ::syscall(SYS_getpid);
   selector = kSelectorAllow;
+}
+
+void try_read_watch() {
+  static volatile std::uint64_t word = 0;
+  on_signal(SIGTRAP, [](int, siginfo_t* info, void*) { ::_exit(info->si_code == kTrapPerf ? kYes : kNo); });
+  perf_event_attr attr{};
+  attr.type = PERF_TYPE_BREAKPOINT;
+  attr.size = sizeof(attr);
+  attr.bp_type = HW_BREAKPOINT_RW;
+  attr.bp_addr = reinterpret_cast<std::uint64_t>(&word);
+  attr.bp_len = HW_BREAKPOINT_LEN_8;
+  attr.sample_period = 1;
+  attr.exclude_kernel = attr.exclude_hv = 1;
+  attr.sigtrap = attr.remove_on_exec = 1;
+  if (::syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC) < 0) return;
+  static_cast<void>(word);
 }
 
 // Nanoseconds for one of many, in the best of a few rounds.
@@ -147,6 +168,10 @@ bool cpuid_faulting_works() {
 
 bool user_dispatch_works() {
   return succeeds_in_child(try_user_dispatch);
+}
+
+bool read_watch_works() {
+  return succeeds_in_child(try_read_watch);
 }
 
 bool executable_memfd_works() {

@@ -16,6 +16,9 @@ namespace enclume::cli {
 // A system call raises SIGSYS while the selector byte blocks it.
 [[nodiscard]] bool user_dispatch_works();
 
+// A thread gets a SIGTRAP behind its own read of a word, by a breakpoint event.
+[[nodiscard]] bool read_watch_works();
+
 // What system calls cost that don't come from libc, in nanoseconds; the best of several attempts.
 struct RawCallCosts {
   double plain = 0;       // a short call as it is

@@ -46,9 +46,11 @@ constexpr Name kPages[] = {{Count::PagesAdded, "added", "added (EADD)"},
                            {Count::PagesOut, "out", "evicted (EWB)"},
                            {Count::PagesIn, "in", "loaded (ELDU)"},
                            {Count::PagesRemoved, "removed", "removed"}};
-constexpr Name kEngine[] = {{Count::Signals, "signals", "signals, its own traps among them"},
-                            {Count::RawCalls, "raw_calls", "system calls without libc"},
-                            {Count::Ioctls, "ioctls", "ioctls"}};
+constexpr Name kEngine[] = {
+    {Count::Signals, "signals", "signals, its own traps among them"},
+    {Count::RawCalls, "raw_calls", "system calls without libc"},
+    {Count::Ioctls, "ioctls", "ioctls"},
+    {Count::ReadsLost, "reads_lost", "reads by an enclave that saw a jump of the engine's"}};
 
 struct Reason {
   Slow why;
@@ -86,6 +88,7 @@ constexpr Reason kReasons[] = {
     {Slow::NewSite, "new_site", "first one from there"},
     {Slow::NewSelector, "new_selector", "a thread's first ones"},
     {Slow::NoSelectors, "no_selectors", "no modify_ldt here, or a seccomp filter"},
+    {Slow::Unwatched, "unwatched", "no protection keys, and no perf_event_open here"},
     {Slow::TooManyThreads, "too_many_threads", "more threads than the LDT has room for"},
     {Slow::NoLoad, "no_load", "no `mov $4, %eax` in front of it"},
     {Slow::Undecided, "undecided", "what is in front of it may be a part of another instruction"},
@@ -95,6 +98,9 @@ constexpr Reason kReasons[] = {
     {Slow::TooManySites, "too_many_sites", "too many in its page or its process"},
     {Slow::NoRoom, "no_room", "no memory near the enclave"},
     {Slow::LaidTooOften, "laid_too_often", "its page has changed too often"},
+    {Slow::NoDebugRegister, "no_debug_register",
+     "no debug register to watch it with, or a debugger is there"},
+    {Slow::Read, "read", "the enclave has read it"},
 };
 static_assert(std::size(kReasons) == static_cast<std::size_t>(Slow::kNumber));
 

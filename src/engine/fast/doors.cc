@@ -213,11 +213,8 @@ bool entered_by_vdso(const kernel::Kernel& kernel, const TrappedEntry& entry) {
 
 /// Whether the vDSO function still comes to enter.S, and that finds no breakpoint on the ENCLU at `aep`.
 bool way_in_is_open(std::uint64_t aep) {
-  std::uint64_t slot = 0;
   std::array<std::byte, kernel::kEncluBytes.size()> code{};
-  return enclume_guarded_copy(&slot, reinterpret_cast<const void*>(enclume_debugger.direct_slot),
-                              sizeof(slot)) == 0 &&
-         slot == reinterpret_cast<std::uint64_t>(enter_places().begin) &&
+  return !debugger_has_way_in() &&
          enclume_guarded_copy(code.data(), reinterpret_cast<const void*>(aep), code.size()) == 0 &&
          code == kernel::kEncluBytes;
 }
@@ -316,6 +313,14 @@ bool remember(ThreadBlock& block, FastDoor& door, const kernel::Kernel& kernel, 
 }
 
 }  // namespace
+
+bool debugger_has_way_in() {
+  std::uint64_t slot = 0;
+  return enclume_debugger.direct_slot != 0 &&
+         (enclume_guarded_copy(&slot, reinterpret_cast<const void*>(enclume_debugger.direct_slot),
+                               sizeof(slot)) != 0 ||
+          slot != reinterpret_cast<std::uint64_t>(enter_places().begin));
+}
 
 void keep_blocks_at(const void* thread_local_pointer, std::uint64_t fs_base) {
   enclume_thread_offset = reinterpret_cast<std::uint64_t>(thread_local_pointer) - fs_base;

@@ -26,6 +26,9 @@ void turn_off_direct_paths(Slow why);
 /// Why they are off, if they are.
 [[nodiscard]] Slow direct_paths_off_because();
 
+/// Whether a debugger has taken the vDSO function's way to the direct entry.
+[[nodiscard]] bool debugger_has_way_in();
+
 /// Where threads keep the pointer to their block: its place in the calling thread's libc TLS, by whose FS
 /// base it is found in any other. Once, at start.
 void keep_blocks_at(const void* thread_local_pointer, std::uint64_t fs_base);

@@ -111,14 +111,37 @@ bool in_reach(std::uint64_t from, std::uint64_t to) {
 
 std::array<std::byte, 5> ExitSite::jump() const {
   std::array<std::byte, 5> bytes{std::byte{0xe9}};
-  put32(bytes.data() + 1, trampoline - (load + bytes.size()));
+  put32(bytes.data() + 1, trampoline - (jump_at + bytes.size()));
   return bytes;
 }
 
-ExitSite* ExitSites::find(std::uint64_t load) {
+void ExitSite::place_jump(std::span<const std::byte> code) {
+  std::size_t fewest = watched.size() + 1;
+  // `mov $4, %rax` has a REX prefix, which may stay in front of a jump: it has no meaning there.
+  for (std::uint64_t at = load; at + original.size() <= load + code.size() && at <= load + 1; ++at) {
+    ExitSite site = *this;
+    site.jump_at = at;
+    std::memcpy(site.original.data(), code.data() + (at - load), original.size());
+    site.watched = {};
+    std::size_t words = 0;
+    const auto bytes = site.jump();
+    for (std::size_t i = 0; i < bytes.size(); ++i) {
+      const std::uint64_t word = align_down(at + i, 8);
+      if (bytes[i] != site.original[i] && (words == 0 || site.watched[words - 1] != word)) {
+        site.watched[words++] = word;
+      }
+    }
+    if (words < fewest) {
+      fewest = words;
+      *this = site;
+    }
+  }
+}
+
+ExitSite* ExitSites::find(std::uint64_t load, std::uint64_t enclu) {
   const std::size_t count = count_.load(std::memory_order_acquire);
   for (std::size_t i = 0; i < count; ++i) {
-    if (sites_[i].load == load) {
+    if (sites_[i].load == load && sites_[i].enclu == enclu) {
       return &sites_[i];
     }
   }
@@ -161,7 +184,8 @@ std::uint64_t ExitSites::place_near(std::uint64_t load, LinearRange elrange) {
   return 0;
 }
 
-std::expected<ExitSite*, Slow> ExitSites::add(std::uint64_t load, std::uint64_t enclu, LinearRange elrange) {
+std::expected<ExitSite*, Slow> ExitSites::add(std::uint64_t load, std::uint64_t enclu, LinearRange elrange,
+                                              std::span<const std::byte> code) {
   const std::size_t count = count_.load(std::memory_order_relaxed);
   const std::uint32_t table = make_table();
   if (table == 0) {
@@ -170,7 +194,10 @@ std::expected<ExitSite*, Slow> ExitSites::add(std::uint64_t load, std::uint64_t 
   if (count == kMaxSites) {
     return std::unexpected(Slow::TooManySites);
   }
-  ExitSite site{load, enclu, place_near(load, elrange), 0};
+  ExitSite site;
+  site.load = load;
+  site.enclu = enclu;
+  site.trampoline = place_near(load, elrange);
   if (site.trampoline == 0) {
     return std::unexpected(Slow::NoRoom);
   }
@@ -179,6 +206,7 @@ std::expected<ExitSite*, Slow> ExitSites::add(std::uint64_t load, std::uint64_t 
   if (!sys::call(__NR_mprotect, page, kPageSize, PROT_READ | PROT_WRITE | PROT_EXEC)) {
     return std::unexpected(Slow::NoRoom);
   }
+  site.place_jump(code);
   write_trampoline(reinterpret_cast<std::byte*>(site.trampoline), site, table);
   if (!sys::call(__NR_mprotect, page, kPageSize, PROT_READ | PROT_EXEC)) {
     return std::unexpected(Slow::NoRoom);

@@ -15,9 +15,11 @@
 #include <cstdint>
 #include <expected>
 #include <optional>
+#include <span>
 #include <type_traits>
 
 #include "base/types.h"
+#include "engine/fast/read_watch.h"
 #include "engine/signals/frame.h"
 #include "engine/stats/slow.h"
 #include "engine/threads/thread_block.h"
@@ -28,10 +30,30 @@ struct ExitSite {
   std::uint64_t load = 0;        ///< address of the instruction that loads 4, at which the jump is
   std::uint64_t enclu = 0;       ///< address of the ENCLU behind it
   std::uint64_t trampoline = 0;  ///< the jump's target
-  std::uint32_t laid = 0;        ///< how often the page's copy has been laid with it
+  std::uint64_t jump_at = 0;     ///< address of the jump's opcode, behind `load`'s prefix if that stays
+  std::array<std::byte, 5> original{};  ///< what is at `jump_at`
+  WatchedWords watched{};               ///< all that differs from it
+  std::uint32_t laid = 0;               ///< how often the page's copy has been laid with it
+  std::uint32_t trapped = 0;            ///< exits that were not direct though they could be
+  std::uint32_t too_few = 64;           ///< of them to be watched
+  std::uint64_t watched_since = 0;      ///< by NativeProtection's count
+  Slow why_unwatched = Slow::NewSite;   ///< the last time that was tried
+  bool is_watched = false;              ///< `watched` is, for its sake
+  bool read = false;                    ///< the enclave has read it
 
-  /// The jump, as it stands at `load`.
+  /// Another enclave may be there from now on.
+  void forget_history() {
+    laid = 0;
+    trapped = 0;
+    too_few = ExitSite{}.too_few;
+    why_unwatched = Slow::NewSite;
+    read = false;
+  }
+
+  /// The jump, as it stands at `jump_at`.
   [[nodiscard]] std::array<std::byte, 5> jump() const;
+  /// Where it is, and which words it changes: as few as can be. `code` is what stands at `load`.
+  void place_jump(std::span<const std::byte> code);
 };
 
 /// Sites are never removed, nor is a trampoline changed: a thread may always be in one. Additions need a
@@ -40,11 +62,19 @@ class ExitSites {
  public:
   static constexpr std::size_t kMaxSites = 512;
 
-  [[nodiscard]] ExitSite* find(std::uint64_t load);
+  [[nodiscard]] ExitSite* find(std::uint64_t load, std::uint64_t enclu);
   /// A site with its trampoline within a jump's reach of it, outside `elrange`; or why there is none. Signal
   /// context: safe under NativeProtection's lock.
+  /// `code` are the bytes from `load` to `enclu`.
   [[nodiscard]] std::expected<ExitSite*, Slow> add(std::uint64_t load, std::uint64_t enclu,
-                                                   LinearRange elrange);
+                                                   LinearRange elrange, std::span<const std::byte> code);
+  /// Calls f(ExitSite&) for each.
+  template <typename F>
+  void for_each(F&& f) {
+    for (std::size_t i = 0; i < count_.load(std::memory_order_acquire); ++i) {
+      f(sites_[i]);
+    }
+  }
   /// The site in whose trampoline RIP is, and how far in. Lock-free. Signal context: safe.
   struct Inside {
     const ExitSite* site;

@@ -16,6 +16,8 @@
 #include "engine/front/signal_waits.h"
 #include "engine/front/signals.h"
 #include "engine/raw/signal_calls.h"
+#include "engine/sgx.h"
+#include "engine/signals/mask.h"
 
 namespace enclume::engine {
 
@@ -102,6 +104,8 @@ std::optional<SysResult<long>> answer(const Call& call) {
       // A breakpoint may be on an ENCLU or an AEP, which a direct entry does not execute.
       if (std::uint32_t type = 0; read_user(type, call.argument[0]) && type == kPerfTypeBreakpoint) {
         turn_off_direct_paths(Slow::PerfEvent);
+        const AllBlocked blocked;
+        engine().sgx->native().withdraw_exits(sys::gettid());
       }
       return std::nullopt;
     default:

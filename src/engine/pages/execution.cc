@@ -75,7 +75,9 @@ bool NativeProtection::allow_fetch(const kernel::Vma& vma, LinearAddress page,
     } else {
       set_or_clear(vma, range, frozen);
     }
-    patched_.erase(page);
+    if (entry != nullptr) {
+      erase(*entry);
+    }
     entry = nullptr;
   }
   if (entry != nullptr && !entry->shadowed) {
@@ -106,7 +108,7 @@ PatchedPage* NativeProtection::remember(LinearAddress page, const PageOffsets& s
     if (const auto vma = kernel_.vmas.find(other); vma && victim->shadowed) {
       show_original(*vma, *victim, kernel::kProtNone);
     }
-    patched_.erase(other);
+    erase(*victim);
     entry = patched_.insert(page, sites);
   }
   return entry;
@@ -120,7 +122,7 @@ bool NativeProtection::show_patched(const kernel::Vma& vma, PatchedPage& entry) 
     if (exit != nullptr) {
       ++exit->laid;
       const auto jump = exit->jump();
-      std::memcpy(copy.data() + LinearAddress(exit->load).page_offset(), jump.data(), jump.size());
+      std::memcpy(copy.data() + LinearAddress(exit->jump_at).page_offset(), jump.data(), jump.size());
     }
   }
   const Features& features = engine().features;
@@ -156,9 +158,10 @@ Slow NativeProtection::leave_directly(const kernel::Vma& vma, LinearAddress encl
     return load.error();
   }
   const std::uint64_t address = page.value() + *load;
-  ExitSite* site = exits_.find(address);
+  ExitSite* site = exits_.find(address, enclu.value());
   if (site == nullptr) {
-    const auto added = exits_.add(address, enclu.value(), enclave.elrange());
+    const auto added = exits_.add(address, enclu.value(), enclave.elrange(),
+                                  std::span(text).subspan(*load, enclu.page_offset() - *load));
     if (!added) {
       return added.error();
     }
@@ -170,6 +173,10 @@ Slow NativeProtection::leave_directly(const kernel::Vma& vma, LinearAddress encl
   if (site->laid >= kMostOften) {
     return Slow::LaidTooOften;
   }
+  if (const Slow why = watch_exit(*site); why != Slow::Disturbed) {
+    return why;
+  }
+  entry = patched_.find(page);  // room for the watch may have been made by taking off what was here
   if (entry == nullptr) {
     entry = remember(page, PageOffsets{});
   }
@@ -180,19 +187,45 @@ Slow NativeProtection::leave_directly(const kernel::Vma& vma, LinearAddress encl
     exit = site;
     if (!show_patched(vma, *entry)) {
       exit = nullptr;
+      release_watch(*site);
       return Slow::NoRoom;
     }
     return Slow::NewSite;
   }
+  release_watch(*site);
   return Slow::TooManySites;
 }
 
 /// Takes the exits off that have been laid too often, for good.
 void NativeProtection::give_up_exits(PatchedPage& entry) {
-  const auto end = std::remove_if(entry.exits.begin(), entry.exits.end(), [](const ExitSite* exit) {
-    return exit != nullptr && exit->laid >= kMostOften;
-  });
+  const auto too_often = [](const ExitSite* exit) { return exit != nullptr && exit->laid >= kMostOften; };
+  for (ExitSite* exit : entry.exits) {
+    if (too_often(exit)) {
+      release_watch(*exit);
+    }
+  }
+  const auto end = std::remove_if(entry.exits.begin(), entry.exits.end(), too_often);
   std::fill(end, entry.exits.end(), nullptr);
+}
+
+void NativeProtection::release_watch(ExitSite& site) {
+  if (site.is_watched) {
+    site.is_watched = false;
+    watches_.release(site.watched);
+  }
+}
+
+void NativeProtection::release_watches(const PatchedPage& entry) {
+  for (ExitSite* exit : entry.exits) {
+    if (exit != nullptr) {
+      release_watch(*exit);
+    }
+  }
+}
+
+void NativeProtection::erase(PatchedPage& entry) {
+  release_watches(entry);
+  patched_.erase(entry.address);
 }
 
 /// Whether the page may be executed wherever its code begins.

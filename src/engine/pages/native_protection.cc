@@ -29,7 +29,10 @@ void NativeProtection::clear(const kernel::Vma& vma) {
   const LinearRange inside{vma.range.begin > elrange.begin ? vma.range.begin : elrange.begin,
                            vma.range.end < elrange.end ? vma.range.end : elrange.end};
   bool had_copies = false;
-  patched_.take(inside, [&](const PatchedPage& entry) { had_copies = had_copies || entry.shadowed; });
+  patched_.take(inside, [&](const PatchedPage& entry) {
+    had_copies = had_copies || entry.shadowed;
+    release_watches(entry);
+  });
   ENCLUME_CHECK((!had_copies || lay_original(*vma.enclave, inside, PROT_NONE, native_key(vma))) &&
                     protect_native(vma.range, PROT_NONE, native_key(vma)),
                 {"vma", vma.range.begin.value()}, {"size", vma.range.size()});
@@ -88,6 +91,7 @@ void NativeProtection::apply_vma(const kernel::Vma& vma, std::uint64_t first_pag
     if (entry.shadowed) {
       show_original(vma, entry, kernel::kProtNone);
     }
+    release_watches(entry);
   });
   kernel::ProtectionRuns runs(enclave, first_page, end_page, vma.prot);
   while (const auto run = runs.next()) {
@@ -191,7 +195,13 @@ void NativeProtection::withdraw(const kernel::Vma& vma) {
 
 void NativeProtection::forget(LinearRange range) {
   const OwnerLockGuard guard(lock_, engine().handler_thread_id());
-  patched_.take(range, [](const PatchedPage&) {});
+  patched_.take(range, [&](const PatchedPage& entry) { release_watches(entry); });
+  watches_.close(range);
+  exits_.for_each([&](ExitSite& site) {
+    if (range.contains(LinearAddress(site.load))) {
+      site.forget_history();
+    }
+  });
   for (auto vma = kernel_.vmas.find_from(range.begin); vma && vma->range.begin < range.end;
        vma = kernel_.vmas.find_from(vma->range.end)) {
     const LinearRange elrange = vma->enclave->elrange();
@@ -266,8 +276,8 @@ void NativeProtection::allow_data(const kernel::Vma& vma, LinearAddress page) {
   } else {
     set_or_clear(vma, alike_around(vma, page, effective), data_view(effective));
   }
-  if (effective.writable()) {
-    patched_.erase(page);
+  if (effective.writable() && entry != nullptr) {
+    erase(*entry);
   }
 }
 
@@ -281,8 +291,8 @@ void NativeProtection::allow_all(const kernel::Vma& vma, LinearAddress page) {
   } else {
     set_or_clear(vma, {page, page + kPageSize}, effective);
   }
-  if (effective.writable()) {
-    patched_.erase(page);
+  if (effective.writable() && entry != nullptr) {
+    erase(*entry);
   }
 }
 

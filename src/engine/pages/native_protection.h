@@ -84,7 +84,35 @@ class NativeProtection {
   Slow leave_directly(const kernel::Vma& vma, LinearAddress enclu, int tid);
   [[nodiscard]] const ExitSites& exits() const { return exits_; }
 
-  void after_fork_in_child() { lock_.reset_in_child(); }
+  // -- What reads the jumps, where nothing keeps it from them
+  /// From now on no jump is laid that the enclave could read unnoticed. Once, at start.
+  void watch_reads() { guarded_ = true; }
+  /// The calling thread, which is about to be in an enclave, watches what has to be watched. Where it can't,
+  /// there is nothing to be watched afterwards.
+  void join_watch(ThreadBlock& block);
+  /// Exits that have to be watched are trapped from here on, for a time, and nothing is watched: a debugger
+  /// wants the registers.
+  void withdraw_exits(int tid);
+  /// What there was to see: the bytes that differ from the page's own.
+  struct Jumps {
+    struct Jump {
+      std::uint64_t at;
+      std::array<std::byte, 5> bytes, original;
+    };
+    std::array<Jump, ReadWatches::kMost + 1> jump;
+    std::size_t count = 0;
+  };
+  /// A watched word has been read: the page shows its own bytes there, for good.
+  [[nodiscard]] Jumps give_up_read(std::uint64_t word, int tid);
+  /// Whether a jump is in reach of an access of `size` bytes at `address`; it is given up then, as if it had
+  /// been read already. For instructions under TF, whose trap hides the watch's.
+  void give_up_before_read(std::uint64_t address, std::uint64_t size, int tid);
+  [[nodiscard]] bool has_watches() const { return watches_.in_use(); }
+
+  void after_fork_in_child() {
+    lock_.reset_in_child();
+    watches_.after_fork_in_child();
+  }
 
  private:
   /// Pages that get their permissions together, if they may have the same.
@@ -116,7 +144,15 @@ class NativeProtection {
   [[nodiscard]] bool harmless(const kernel::Vma& vma, std::uint64_t page, kernel::Protection effective);
   void allow_fetch_around(const kernel::Vma& vma, std::uint64_t page, kernel::Protection effective);
   bool show_patched(const kernel::Vma& vma, PatchedPage& entry);
-  static void give_up_exits(PatchedPage& entry);
+  void give_up_exits(PatchedPage& entry);
+  /// The page has lost its jumps, or will have when this call is over.
+  void release_watches(const PatchedPage& entry);
+  void release_watch(ExitSite& site);
+  void erase(PatchedPage& entry);
+  [[nodiscard]] Slow watch_exit(ExitSite& site);
+  bool take_exit_off(ExitSite& site);
+  void make_room(const ExitSite& site);
+  void withdraw_exits_locked();
   [[nodiscard]] PatchedPage* remember(LinearAddress page, const PageOffsets& sites);
 
   int boundaries_ = 0;  ///< places where neighbouring pages differ natively, about
@@ -125,6 +161,10 @@ class NativeProtection {
   decode::BranchRule branches_ = decode::BranchRule::Intel;
   OwnerLock lock_;
   ExitSites exits_;
+  bool guarded_ = false;                ///< jumps are watched
+  std::atomic<bool> unwatched_{false};  ///< they can't be
+  ReadWatches watches_;
+  std::uint64_t times_watched_ = 0;
   PatchedPages patched_;  // last, since it is large and seldom used
 };
 

@@ -10,6 +10,7 @@
 #include "engine/debug_trap.h"
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
+#include "engine/fast/read_watch.h"
 #include "engine/fast/recover.h"
 #include "engine/raw/clone.h"
 #include "engine/raw/signal_calls.h"
@@ -163,7 +164,7 @@ void on_nested(int signo, const siginfo_t& info, UContext& uc, ThreadBlock& bloc
   if (!raised) {
     leave_call_to_program(uc.mcontext);
   }
-  if (is_debug_trap_of_engine(signo, info, uc)) {
+  if (is_debug_trap_of_engine(signo, info, uc) || is_read_watch(info)) {
     // Nobody's.
   } else if (debugger_mark(info) == DebuggerMark::Leave) {
     block.deferred.fetch_or(kDeferredLeave, std::memory_order_relaxed);
@@ -252,6 +253,9 @@ void handle(int signo, siginfo_t* info, UContext* uc, ThreadBlock* block, const 
     sys::raw(__NR_rt_sigprocmask, SIG_UNBLOCK, sys::arg(&kOwnedSet), 0, sizeof(kOwnedSet));
   }
   plan->flags = 0x202 | (uc->mcontext.flags & (arch::rflags::kId | arch::rflags::kNt));
+  if (facts->enclave == 0 && is_read_watch(*info)) {
+    return;  // host code may read what it likes
+  }
   Interruption it{*block, *uc, *info, *facts, *plan, e.sgx->kernel().shared.evictions.load()};
   switch (finish_clone(signo, it)) {
     case CloneEnd::NotThere:

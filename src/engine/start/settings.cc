@@ -167,10 +167,11 @@ std::expected<void, std::string_view> parse_settings(std::string_view text, Sett
         s.strict = value == "1";
       } else if (key == "fast") {
         which = kFast;
-        if (value != "0" && value != "1") {
-          return Error("ENCLUME_SETTINGS: fast is neither 0 nor 1");
+        if (value != "0" && value != "1" && value != "unwatched") {
+          return Error("ENCLUME_SETTINGS: fast is neither 0 nor 1 nor unwatched");
         }
-        s.fast = value == "1";
+        s.fast = value != "0";
+        s.unwatched = value == "unwatched";
       } else if (key == "trace_insn") {
         which = kTraceInsn;
         if (value != "0" && value != "1") {

@@ -29,6 +29,7 @@ class Settings {
   FrontDoor front = FrontDoor::Auto;
   bool benign_faults = true;  ///< the first touch of a page is a fault, and EXITINFO tells of those resolved
   bool fast = true;           ///< enclaves are entered and left without traps where that can be done
+  bool unwatched = false;     ///< even if enclave code could read the jumps
   bool strict = false;        ///< enclave code runs an instruction at a time
   std::string_view trace = "";        ///< path or "-", empty: none; paths end with a NUL that does not count
   bool trace_json = false;            ///< the trace is for tools, not for people

@@ -32,6 +32,7 @@ enum class Count : std::uint8_t {
   Ioctls,       ///< of SGX
   RawCalls,     ///< system calls that came in by SIGSYS
   Signals,      ///< that the engine's handler has run for, its own traps among them
+  ReadsLost,    ///< by enclave code, of a direct exit's jump in place of its own bytes
   TicksInside,  ///< of the time-stamp counter, from entry to exit
   TicksEngine,  ///< in the engine's signal handler
   kNumber

@@ -36,19 +36,22 @@ enum class Slow : std::uint8_t {
   Disturbed,  ///< all would have been well: a signal came, or the TCS was in use; exits: or ES was lost
 
   // Exits.
-  NoDoor,          ///< entered in a way that can't be left directly
-  NewSite,         ///< the first one from there, or since the page has changed
-  NewSelector,     ///< the thread has no selector yet
-  NoSelectors,     ///< no modify_ldt(2), a seccomp filter, no memory below 2 GiB
-  TooManyThreads,  ///< for the LDT
-  NoLoad,          ///< no `mov $4` in front of the ENCLU
-  Undecided,       ///< it may be a part of another instruction
-  BranchedInto,    ///< a branch may lead into it
-  Writable,        ///< the page is
-  NotWatched,      ///< pages are executed as they are, or this one is not the enclave's any more
-  TooManySites,    ///< of one page, or of the process
-  NoRoom,          ///< for a trampoline near the enclave, or for the patched page
-  LaidTooOften,    ///< the page has lost its jump again and again
+  NoDoor,           ///< entered in a way that can't be left directly
+  NewSite,          ///< the first one from there, or since the page has changed
+  NewSelector,      ///< the thread has no selector yet
+  NoSelectors,      ///< no modify_ldt(2), a seccomp filter, no memory below 2 GiB
+  Unwatched,        ///< nothing would tell that the enclave reads its code: no keys, no perf_event_open(2)
+  TooManyThreads,   ///< for the LDT
+  NoLoad,           ///< no `mov $4` in front of the ENCLU
+  Undecided,        ///< it may be a part of another instruction
+  BranchedInto,     ///< a branch may lead into it
+  Writable,         ///< the page is
+  NotWatched,       ///< pages are executed as they are, or this one is not the enclave's any more
+  TooManySites,     ///< of one page, or of the process
+  NoRoom,           ///< for a trampoline near the enclave, or for the patched page
+  LaidTooOften,     ///< the page has lost its jump again and again
+  NoDebugRegister,  ///< to watch it with
+  Read,             ///< the enclave has read it
   kNumber
 };
 

@@ -17,7 +17,6 @@ namespace enclume::engine {
 
 namespace {
 
-constexpr std::uint32_t kMaxSlots = 32768;
 constexpr std::uint32_t kMinSlots = 16;
 constexpr int kMaxTid = 1 << 22;  // PID_MAX_LIMIT
 constexpr std::uint32_t kNoSlot = ~0U;

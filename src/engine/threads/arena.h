@@ -18,6 +18,8 @@ class ThreadArena {
   };
 
  public:
+  static constexpr std::uint32_t kMaxSlots = 32768;
+
   /// Reserves the range. False if the address space is too small for even a few threads.
   /// Signal context: unsafe (once, at start).
   bool init();

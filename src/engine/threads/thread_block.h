@@ -127,6 +127,8 @@ struct alignas(64) ThreadBlock {
   std::uint64_t instructions;  ///< strict mode: of enclave code, executed by this thread, as --inject counts
   std::uint64_t traced;  ///< strict mode: the last instruction in the trace, if it has not been executed yet
   TrappedSite site;
+  std::atomic<bool> may_be_inside;  ///< it has entered an enclave once; see ReadWatches
+  std::uint32_t watches_seen;       ///< ReadWatches' version that it has joined
   AheadOdds ahead;
 };
 static_assert(offsetof(ThreadBlock, selector) == BLOCK_SELECTOR);
