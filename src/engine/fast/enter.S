@@ -51,6 +51,7 @@
         .type   VARIANT(enclume_fast_enter), @function
 place enclume_fast_enter
         .cfi_startproc simple
+        /* part: saved registers, TF, leaf, switch. The paths need five registers, and a stepped entry has to trap */
         /* The frame of the vDSO function. */
         .cfi_def_cfa rbp, 16
         .cfi_offset rip, -8
@@ -74,6 +75,7 @@ place enclume_enter_saved
         cmpb    $0, enclume_fast_on(%rip)
         je      .Lback
 
+        /* part: whose thread: variable, block, FS, stack, fork. This tells threads apart, so none of it can be kept */
         /* The thread: by the engine's thread-local variable, if FS is the one that this thread was met with. */
         movq    enclume_thread_offset(%rip), %rdx
         movq    %fs:(%rdx), %rdx
@@ -95,6 +97,7 @@ place enclume_enter_saved
         rdgsbase %rsi
         movq    %rsi, BLOCK_HOST_GS(%rdx)
 
+        /* part: the door, a breakpoint on the ENCLU. The door is the TCS's; a debugger may come at any time */
         movq    %rbx, %rsi
         shrq    $12, %rsi
         imull   $DOOR_HASH, %esi, %esi
@@ -115,6 +118,7 @@ place enclume_enter_saved
         cmpb    $0xd7, 2(%rcx)
         jne     .Lback
 
+        /* part: claim and count, two locked. Else two could be inside by one TCS, or EWB take a page in use */
         /* The claims come before the checks, as in arch/enclu/tcs_claim.cc: who takes a page away looks for them
          * after he has said so. */
         movq    DOOR_SECS(%rsi), %rdi
@@ -146,6 +150,7 @@ place enclume_enter_counted
         movl    %eax, BLOCK_FAST + FAST_EPOCH(%rdx)
 
 .Lcheck:
+        /* part: the 14 checks. Each stands for one of the leaf's; loads of lines that are in the cache */
         movq    enclume_vmas_version(%rip), %rdi
         unless_same (%rdi), DOOR_VMAS(%rsi)
         movq    DOOR_PROTECTION_AT(%rsi), %rdi
@@ -163,6 +168,7 @@ place enclume_enter_counted
         unless_same TCS_OENTRY(%rdi), DOOR_OENTRY(%rsi)
         unless_same TCS_OFSBASE(%rdi), DOOR_OFSBASE(%rsi)
         unless_same TCS_OGSBASE(%rdi), DOOR_OGSBASE(%rsi)
+        /* part: selector, frame, counted? The exit needs the door and ES; which frame it is only the TCS says */
         movq    %rsi, BLOCK_FAST + FAST_DOOR(%rdx)
         movl    BLOCK_FAST + FAST_ES(%rdx), %r8d
         movl    %es, %eax
@@ -179,6 +185,7 @@ place enclume_enter_counted
         jnz     .Lcount_entry
 
 place enclume_enter_commit
+        /* part: AEP, URSP, URBP, owner, mode, SYSCALL. An AEX, the reclaimer and the kernel's dispatch read them */
         movq    %rcx, TCS_AEP(%rdi)
         movq    DOOR_GPR(%rsi), %rdi
         leaq    ENTER_SIZE(%rsp), %r8
@@ -192,6 +199,7 @@ place enclume_enter_commit
         movb    $1, BLOCK_FAST + FAST_STALE(%rdx)
         movb    $1, BLOCK_ENCLAVE(%rdx)         /* before the bases: who finds it set puts them back */
         movb    $SELECTOR_BLOCK, BLOCK_SELECTOR(%rdx)
+        /* part: WRFSBASE and WRGSBASE. The architecture loads both, and the enclave uses them */
         movq    DOOR_FS(%rsi), %rdi
         wrfsbase %rdi
         movq    DOOR_GS(%rsi), %rdi
@@ -209,6 +217,7 @@ place enclume_enter_fence
         wrpkru                                  /* RDPKRU has cleared EDX */
         movq    %rdi, %rcx
 #endif
+        /* part: registers back, POPF, jump. What the enclave has to find in them */
         movl    DOOR_CSSA(%rsi), %eax
         leaq    3(%rcx), %rcx
         movq    ENTER_R8(%rsp), %r8

@@ -20,6 +20,7 @@
 place enclume_fast_exit
         .cfi_startproc simple
         .cfi_undefined rip
+        /* part: flags, door, GS base, canonical target, counted? EEXIT changes no flag, and faults on a bad target */
         movq    %rcx, BLOCK_FAST + FAST_TAIL(%rax)
 place enclume_leave_tail
         movq    %rax, %rcx
@@ -74,10 +75,12 @@ place enclume_leave_fence
         movq    BLOCK_FAST + FAST_RSI(%rcx), %rsi
 #endif
 place enclume_leave_fenced
+        /* part: WRFSBASE and WRGSBASE. The host's are loaded, as the architecture does */
         movq    BLOCK_HOST_FS(%rcx), %rax
         wrfsbase %rax
         movq    BLOCK_HOST_GS(%rcx), %rax
         wrgsbase %rax
+        /* part: SYSCALL, mode, AEP for RCX, owner. What the entry has set, taken back; EEXIT gives RCX the AEP */
         movzbl  enclume_host_selector(%rip), %eax
         movb    %al, BLOCK_SELECTOR(%rcx)
         movb    $0, BLOCK_ENCLAVE(%rcx)
@@ -90,6 +93,7 @@ place enclume_leave_fenced
         movl    $0, EPCM_OWNER(%rax)
         movq    DOOR_PAGE(%rdx), %rax
 place enclume_leave_state
+        /* part: TCS free, one locked operation. The line may be another processor's a moment later */
         movq    $0, TCS_STATE(%rax)             /* from here on the TCS may be another's */
 place enclume_leave_freed
         movq    DOOR_TRACKING(%rdx), %rax
@@ -100,6 +104,7 @@ place enclume_leave_counted
         movq    $0, BLOCK_INSIDE(%rcx)
         movq    $0, BLOCK_FAST + FAST_DOOR(%rcx)
         incl    BLOCK_EXITS(%rcx)
+        /* part: registers and flags back, jump. They are the enclave's to leave behind */
         movq    BLOCK_FAST + FAST_RDX(%rcx), %rdx
         movq    BLOCK_FAST + FAST_FLAGS(%rcx), %rax
         addb    $127, %al                       /* OF */
