@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@
 #include <thread>
 #include <vector>
 
+#include "conformance/debug_support.h"
 #include "conformance/readers.h"
 #include "conformance/support.h"
 
@@ -339,6 +341,59 @@ TEST_F(OwnCodeLaterTest, ClosingAllDescriptorsMakesNoDifference) {
     if (!before.contains(fd)) close(fd);
   }
   expect_own_bytes(probe);
+}
+
+// What the engine needs a descriptor for, it can't have: then there must be nothing that needs it.
+class NoDescriptorsTest : public OwnCodeLaterTest {
+ protected:
+  static void use_up_descriptors() {
+    const int lowest = dup(0);
+    close(lowest);
+    const rlimit limit{static_cast<rlim_t>(lowest), 1024};
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    ASSERT_LT(dup(0), 0);
+  }
+  void TearDown() override {
+    const rlimit limit{1024, 1024};
+    setrlimit(RLIMIT_NOFILE, &limit);
+  }
+};
+
+TEST_F(NoDescriptorsTest, BeforeTheFirstExit) {
+  const ProbeEnclave probe(options_with_readers(2));
+  use_up_descriptors();
+  leave_often(probe);
+  expect_own_bytes(probe);
+}
+
+TEST_F(NoDescriptorsTest, BeforeAThreadEnters) {
+  const ProbeEnclave probe(options_with_readers(2));
+  leave_often(probe);
+  use_up_descriptors();
+  std::thread([&] { expect_own_bytes(probe, 1); }).join();
+  expect_own_bytes(probe);
+}
+
+// What is executed under TF raises one trap for all its reasons.
+TEST_F(OwnCodeLaterTest, AnEnclaveThatIsSteppedReadsThem) {
+  std::uint64_t own = 0;
+  std::memcpy(&own, probe_code().data() + exit_offset(), sizeof own);
+  for (int n = 0; n < 2; ++n) {
+    const DebuggedProbe probe(false);
+    const std::uint64_t code = probe.base() + exit_offset();
+    leave_often(probe);
+    probe.set_opt_in(true);
+    CallResult result;
+    std::array<std::uint8_t, 8> copy{};
+    const auto steps = step_through([&] {
+      result = n == 0 ? probe.call(PROBE_OP_READ, {code})
+                      : probe.call(PROBE_OP_COPY, {address_of(copy.data()), code, copy.size()});
+    });
+    EXPECT_GT(steps.size(), 50u);
+    ASSERT_TRUE(result.exited());
+    if (n == 1) std::memcpy(&result.args.out[0], copy.data(), copy.size());
+    EXPECT_EQ(result.args.out[0], own) << std::hex << result.args.out[0] << " " << own;
+  }
 }
 
 std::atomic<int> g_traps{0};
