@@ -12,6 +12,7 @@
 
 #include "base/syscall.h"
 #include "engine/engine.h"
+#include "engine/entry/entry.h"
 
 namespace enclume::engine {
 
@@ -29,6 +30,9 @@ constinit const char mark = 0;
 /// the slot; these stay until somebody unmaps them.
 using Events = std::array<std::uint64_t, ReadWatches::kMost>;
 constinit std::array<Events, ThreadArena::kMaxSlots> events{};
+
+/// Reads of the engine's own that have been told of.
+constinit std::atomic<std::uint32_t> own_reads{0};
 
 void end_event(std::uint64_t& event) {
   if (event != 0) {
@@ -60,6 +64,10 @@ bool is_read_watch(const siginfo_t& info) {
   std::memcpy(&type, reinterpret_cast<const std::byte*>(&info) + kTypeOffset, sizeof(type));
   return info.si_signo == SIGTRAP && info.si_code == kTrapPerf && type == PERF_TYPE_BREAKPOINT &&
          data == reinterpret_cast<std::uint64_t>(&mark);
+}
+
+void count_own_read() {
+  own_reads.fetch_add(1, std::memory_order_relaxed);
 }
 
 std::uint64_t watched_word(const siginfo_t& info) {
@@ -112,6 +120,18 @@ std::expected<void, Slow> ReadWatches::open_in(const ThreadBlock& block, std::si
   return {};
 }
 
+/// Some hypervisors give debug registers that do nothing: the calling thread tries it, once.
+bool ReadWatches::fires(std::size_t n) {
+  if (!has_fired_) {
+    const std::uint32_t before = own_reads.load(std::memory_order_relaxed);
+    std::byte byte;
+    const bool read = enclume_guarded_copy(&byte, reinterpret_cast<const void*>(words_[n].address), 1) == 0;
+    has_fired_ = own_reads.load(std::memory_order_relaxed) != before;
+    return has_fired_ || !read;
+  }
+  return true;
+}
+
 void ReadWatches::close_word(std::size_t n) {
   words_[n] = {};
   in_use_.fetch_sub(1, std::memory_order_relaxed);
@@ -145,6 +165,9 @@ std::expected<void, Slow> ReadWatches::watch_word(std::uint64_t address) {
       result = open_in(block, n);
     }
   });
+  if (result && !fires(n)) {
+    result = std::unexpected(Slow::Unwatched);
+  }
   if (!result) {
     close_word(n);
   }

@@ -66,10 +66,12 @@ class ReadWatches {
   void release_word(std::uint64_t address);
   void close_word(std::size_t n);
   [[nodiscard]] std::expected<void, Slow> open_in(const ThreadBlock& block, std::size_t n);
+  [[nodiscard]] bool fires(std::size_t n);
 
   std::array<Word, kMost> words_{};
   std::atomic<std::uint32_t> version_{0};  ///< moves with `words_`; 0: nothing has ever been watched
   std::atomic<std::uint32_t> in_use_{0};   ///< of `words_`
+  bool has_fired_ = false;                 ///< this machine's do
   std::uint32_t slots_ = 0;                ///< of the arena's, those from here on have no event
 };
 
@@ -78,6 +80,8 @@ class ReadWatches {
 
 /// Whether the signal is one of these breakpoints', late ones included. Signal context: safe.
 [[nodiscard]] bool is_read_watch(const siginfo_t& info);
+/// One that the engine itself has met. Signal context: safe.
+void count_own_read();
 /// The word that was read then.
 [[nodiscard]] std::uint64_t watched_word(const siginfo_t& info);
 

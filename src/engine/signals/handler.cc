@@ -164,7 +164,9 @@ void on_nested(int signo, const siginfo_t& info, UContext& uc, ThreadBlock& bloc
   if (!raised) {
     leave_call_to_program(uc.mcontext);
   }
-  if (is_debug_trap_of_engine(signo, info, uc) || is_read_watch(info)) {
+  if (is_read_watch(info)) {
+    count_own_read();
+  } else if (is_debug_trap_of_engine(signo, info, uc)) {
     // Nobody's.
   } else if (debugger_mark(info) == DebuggerMark::Leave) {
     block.deferred.fetch_or(kDeferredLeave, std::memory_order_relaxed);
