@@ -111,6 +111,9 @@ class Platform {
     Removed,    ///< EREMOVE, by the program's request
   };
   virtual void count_pages(PageEvent /*what*/, std::uint64_t /*pages*/) noexcept {}
+  /// The time, for whoever counts how much of it goes into evicting and loading pages; and how much has gone.
+  [[nodiscard]] virtual std::uint64_t paging_clock() noexcept { return 0; }
+  virtual void count_paging(std::uint64_t /*time*/) noexcept {}
 
   // -- Faults on demand (`enclume run --inject`) -----------------------------------------------------------
   /// What an EINIT that is about to be executed shall leave in RAX instead; nothing, as a rule.

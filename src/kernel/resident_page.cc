@@ -36,6 +36,7 @@ void drop_pcmd(const Kernel& kernel, Enclave& enclave, std::uint64_t page) noexc
 }
 
 SysResult<void> load_secs(const Kernel& kernel, Enclave& enclave, EpcReservation& epc) noexcept {
+  const PagingTime time(kernel);
   EnclavePage& secs = enclave.shared().secs;
   const std::uint64_t place = enclave.pages();
   if (secs.va_slot.load() == 0) {
@@ -59,6 +60,7 @@ SysResult<void> load_secs(const Kernel& kernel, Enclave& enclave, EpcReservation
 
 SysResult<void> load_page(const Kernel& kernel, Enclave& enclave, EpcReservation& epc,
                           std::uint64_t number) noexcept {
+  const PagingTime time(kernel);
   EnclavePage& page = enclave.page(number);
   if (page.va_slot.load() == 0) {
     return fail(Errno::Fault);  // lost, and taken back by the reclaimer since

@@ -60,6 +60,13 @@ class Figures(StatsTest):
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertGreater(figures["pages"]["out"], 300)
         self.assertGreater(figures["pages"]["in"], 0)
+        self.assertGreater(figures["seconds_paging"], 0)
+        self.assertLess(figures["seconds_paging"], figures["seconds"])
+
+    def test_no_time_for_pages_that_stay(self):
+        _, figures = self.figures(WATCHED, "1", "600")
+        self.assertEqual(figures["pages"]["out"], 0)
+        self.assertEqual(figures["seconds_paging"], 0)
 
     def test_time_in_enclaves(self):
         program = self.popen(WATCHED)

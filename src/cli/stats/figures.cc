@@ -230,6 +230,7 @@ Figures StatsCollection::figures() const {
   const double seconds_per_tick = figures.seconds / static_cast<double>(__rdtsc() - ticks_);
   figures.seconds_inside = static_cast<double>(figures.of(Count::TicksInside)) * seconds_per_tick;
   figures.seconds_in_engine = static_cast<double>(figures.of(Count::TicksEngine)) * seconds_per_tick;
+  figures.seconds_paging = static_cast<double>(figures.of(Count::TicksPaging)) * seconds_per_tick;
   return figures;
 }
 
@@ -264,6 +265,9 @@ std::string to_text(const Figures& figures) {
   }
   append(out, "faults", figures, kExceptions);
   append(out, "pages", figures, kPages);
+  if (figures.seconds_paging != 0) {
+    out += fmt::format("  {:<12} {:>14.3f}  s of evicting and loading\n", "", figures.seconds_paging);
+  }
   append(out, "engine", figures, kEngine);
   return out;
 }
@@ -284,6 +288,7 @@ nlohmann::json to_json(const Figures& figures) {
           {"seconds", figures.seconds},
           {"seconds_inside", figures.seconds_inside},
           {"seconds_in_engine", figures.seconds_in_engine},
+          {"seconds_paging", figures.seconds_paging},
           {"transitions", object(figures, kTransitions)},
           {"direct",
            {{"eenter", figures.direct_eenter},

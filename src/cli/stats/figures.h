@@ -36,6 +36,7 @@ struct Figures {
   double seconds = 0;           // from the start to the end of the program
   double seconds_inside = 0;    // of all threads together
   double seconds_in_engine = 0;
+  double seconds_paging = 0;  // in evicting pages and loading them
 
   [[nodiscard]] std::uint64_t of(engine::Count what) const {
     return counts.at(static_cast<std::size_t>(what));

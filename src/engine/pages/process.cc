@@ -288,6 +288,14 @@ void ProcessPlatform::count_pages(PageEvent what, std::uint64_t pages) noexcept 
   engine().stats.add(0, kCounts[static_cast<std::size_t>(what)], pages);
 }
 
+std::uint64_t ProcessPlatform::paging_clock() noexcept {
+  return engine().stats.now();
+}
+
+void ProcessPlatform::count_paging(std::uint64_t time) noexcept {
+  engine().stats.add(0, Count::TicksPaging, time);
+}
+
 std::optional<arch::LeafCode> ProcessPlatform::injected_einit_code() noexcept {
   std::optional<arch::LeafCode> code;
   engine().injector.at(Opportunity::Einit,

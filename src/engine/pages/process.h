@@ -36,6 +36,8 @@ class ProcessPlatform : public kernel::Platform {
   [[nodiscard]] bool signal_pending() noexcept override;
   [[nodiscard]] bool is_provision_device(int fd) noexcept override;
   void count_pages(PageEvent what, std::uint64_t pages) noexcept override;
+  [[nodiscard]] std::uint64_t paging_clock() noexcept override;
+  void count_paging(std::uint64_t time) noexcept override;
   [[nodiscard]] std::optional<arch::LeafCode> injected_einit_code() noexcept override;
   [[nodiscard]] bool injected_full_epc() noexcept override;
   [[nodiscard]] bool injected_full_backing() noexcept override;

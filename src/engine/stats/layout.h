@@ -35,6 +35,7 @@ enum class Count : std::uint8_t {
   ReadsLost,    ///< by enclave code, of a direct exit's jump in place of its own bytes
   TicksInside,  ///< of the time-stamp counter, from entry to exit
   TicksEngine,  ///< in the engine's signal handler
+  TicksPaging,  ///< in evicting pages and loading them
   kNumber
 };
 

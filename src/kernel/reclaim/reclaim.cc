@@ -31,6 +31,7 @@ bool take(KernelShared& shared) noexcept {
 
 unsigned reclaim_from(const Kernel& kernel, Enclave& enclave) noexcept {
   const EnclaveLock lock(kernel, enclave);
+  const PagingTime time(kernel);
   std::uint64_t victims[kReclaimBatch];
   const std::size_t n = choose_victims(kernel, enclave, victims);
   return evict_pages(kernel, enclave, {victims, n});

@@ -38,6 +38,20 @@ class EpcReservation {
   std::uint64_t available_ = 0;
 };
 
+/// Counts the time of its scope as paging.
+class PagingTime {
+ public:
+  explicit PagingTime(const Kernel& kernel) noexcept
+      : platform_(kernel.platform), began_(platform_.paging_clock()) {}
+  ~PagingTime() { platform_.count_paging(platform_.paging_clock() - began_); }
+  PagingTime(const PagingTime&) = delete;
+  PagingTime& operator=(const PagingTime&) = delete;
+
+ private:
+  Platform& platform_;
+  std::uint64_t began_;
+};
+
 /// An EPC page of the enclave became free.
 void give_back_epc_page(const Kernel&, Enclave&) noexcept;
 
