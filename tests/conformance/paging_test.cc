@@ -245,6 +245,30 @@ TEST_F(EvictedHeapTest, IsTheForkedChildsAsWell) {
   expect_contents();
 }
 
+// Each process takes pages from the other, whose permissions and guards are its own.
+TEST(PagingTest, ParentAndChildPageTheSameEnclaveAtOnce) {
+  constexpr std::uint64_t kHalf = 300;
+  const ProbeEnclave probe(with_heap(2 * kHalf, 2));
+  const auto use = [&](unsigned who) {
+    const std::uint64_t part = probe.heap() + who * kHalf * kPage;
+    for (std::uint64_t round = 0; round < 4; ++round) {
+      if (!probe.call(PROBE_OP_FILL, {part, kHalf * kWords, who * 10 + round}, who).exited() ||
+          differing(probe, part, kHalf * kWords, who * 10 + round, who) != 0) {
+        return false;
+      }
+    }
+    return true;
+  };
+  ASSERT_TRUE(use(0));
+  bool parent = false;
+  std::thread other([&] { parent = use(0); });
+  const int child = in_child([&] { return use(1) ? 0 : 1; });
+  other.join();
+  EXPECT_EQ(child, 0);
+  EXPECT_TRUE(parent);
+  EXPECT_EQ(differing(probe, probe.heap() + kHalf * kPage, kHalf * kWords, 13), 0u);
+}
+
 // What a page in use costs: the reclaimer's work is not to be seen in the number of mappings, of which a
 // process can't have many.
 TEST_F(EvictedHeapTest, NeedsFewMappings) {
