@@ -177,7 +177,8 @@ void Engine::adopt_thread(ThreadBlock& block, bool is_thread) {
 }
 
 void Engine::watch_enclave_calls(ThreadBlock& block) {
-  if (!block.sud_armed) {
+  // A child of vfork has its parent's block, and a dispatch of its own in the kernel.
+  if (!block.sud_armed && features.user_dispatch && !in_vfork_child()) {
     arm_user_dispatch(block);
   }
 }
