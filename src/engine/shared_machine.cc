@@ -6,6 +6,7 @@
 #include <sys/shm.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cstddef>
 
 #include "base/lock.h"
@@ -82,6 +83,10 @@ bool attach_existing(KernelShared& shared, std::int64_t segment, std::uint64_t i
 
 /// A new segment, which nobody has to remove: it goes with the last process that has it. 0 if there is none.
 std::int64_t make_segment(KernelShared& shared) {
+  constexpr int kNone = -1;
+  if (sys::raw(__NR_shmctl, kNone, IPC_RMID, 0) != -EINVAL) {
+    return 0;  // a filter that would let none be removed
+  }
   const auto id = sys::call(__NR_shmget, IPC_PRIVATE, kSize, IPC_CREAT | 0600);
   if (!id) {
     return 0;

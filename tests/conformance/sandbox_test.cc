@@ -15,7 +15,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -76,6 +78,35 @@ TEST(SandboxTest, EnclaveWorksUnderAFilterThatAllowsLittle) {
     bool good = true;
     for (int i = 0; i < 100; ++i) good = good && works(probe) && faults(probe);
     _exit(good ? 0 : 4);  // to unmap is not allowed
+  });
+  EXPECT_EQ(status, 0);
+}
+
+// Of a machine under Enclume, processes share memory that goes with the last of them, however that one ends.
+TEST(SandboxTest, NothingIsLeftBehindWhereAFilterLetsNoSharedMemoryBeRemoved) {
+  const int status = in_child([] {
+    std::vector<sock_filter> filter = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+                                       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_shmctl, 0, 1),
+                                       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+                                       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+    sock_fprog program{static_cast<unsigned short>(filter.size()), filter.data()};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
+      return 1;
+    }
+    const ProbeEnclave probe;
+    if (!works(probe)) return 2;
+    std::ifstream segments("/proc/sysvipc/shm");  // key shmid perms size cpid ...
+    std::string line;
+    std::getline(segments, line);
+    while (std::getline(segments, line)) {
+      std::istringstream fields(line);
+      std::string key, number, permissions, size;
+      long creator = 0;
+      fields >> key >> number >> permissions >> size >> creator;
+      if (creator == getpid()) return 3;
+    }
+    return 0;
   });
   EXPECT_EQ(status, 0);
 }
