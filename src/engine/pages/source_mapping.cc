@@ -20,7 +20,9 @@ namespace {
 constexpr long kStNoExec = 0x8;  // ST_NOEXEC in f_flags
 
 constinit OwnerLock cache_lock;
-constinit kernel::SourceMapping cached{};
+// A loader takes its pages from two or three places, in turns.
+constinit std::array<kernel::SourceMapping, 4> cached{};
+constinit std::size_t oldest = 0;
 constinit std::uint64_t cached_generation = 0;
 constinit std::atomic<std::uint64_t> generation{1};
 
@@ -56,13 +58,19 @@ void forget_source_mapping() {
 std::optional<kernel::SourceMapping> find_source_mapping(LinearAddress address, int tid) {
   const OwnerLockGuard guard(cache_lock, tid);
   const std::uint64_t now = generation.load(std::memory_order_relaxed);
-  if (guard.clean() && cached_generation == now && cached.range.contains(address)) {
-    return cached;
+  if (!guard.clean() || cached_generation != now) {
+    cached = {};
+    cached_generation = now;
+  }
+  for (const kernel::SourceMapping& mapping : cached) {
+    if (mapping.range.contains(address)) {
+      return mapping;
+    }
   }
   const auto found = look_up(address);
   if (found) {
-    cached = *found;
-    cached_generation = now;
+    cached[oldest % cached.size()] = *found;
+    oldest = (oldest + 1) % cached.size();
   }
   return found;
 }

@@ -24,7 +24,9 @@ struct Incarnation {
 
   /// The EPC is gone: who sleeps for one of its threads needs not wait any longer.
   void lose() noexcept {
-    if (!is_lost.exchange(true)) events.wake_all();
+    if (is_lost.exchange(true)) return;
+    LoadedEnclave::forget_processor();
+    events.wake_all();
   }
 
   LoadedEnclave enclave;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <utility>
 #include <vector>
@@ -52,6 +53,24 @@ Platform ask_cpuid() {
   __cpuid_count(0x12, 1, a, b, c, d);
   if ((c | d) != 0) result.xfrm = c | std::uint64_t{d} << 32;
   return result;
+}
+
+// Of no mutex, since a fork may come at any time. Whoever sees half of two answers sees two that were true.
+std::atomic<bool> is_known = false;
+std::atomic<std::uint64_t> known_xfrm;
+std::atomic<std::uint32_t> known_miscselect;
+std::atomic<bool> known_sgx2, known_xinuse;
+
+// Asked once, since under a hypervisor each CPUID is a trap.
+Platform ask_once() {
+  if (is_known.load()) return {known_xfrm, known_miscselect, known_sgx2, known_xinuse};
+  const Platform answer = ask_cpuid();
+  known_xfrm = answer.xfrm;
+  known_miscselect = answer.miscselect;
+  known_sgx2 = answer.has_sgx2;
+  known_xinuse = answer.has_xinuse;
+  is_known = true;
+  return answer;
 }
 
 // Source for pages of zeros, again and again the same; never written, so it takes no memory.
@@ -142,6 +161,10 @@ std::vector<Area> areas_of(const Image& image, bool with_reserves) {
 
 }  // namespace
 
+void LoadedEnclave::forget_processor() noexcept {
+  is_known = false;
+}
+
 LoadedEnclave::LoadedEnclave(LoadedEnclave&& other) noexcept
     : fd_(std::exchange(other.fd_, -1)),
       base_(other.base_),
@@ -167,7 +190,7 @@ std::optional<LoadedEnclave> LoadedEnclave::load(const Image& image, std::span<c
     why = error;
     return std::nullopt;
   };
-  const Platform processor = ask_cpuid();
+  const Platform processor = ask_once();
   if ((image.config().xfrm & ~processor.xfrm) != 0) return fail(Error(Code::kWrongPlatform));
 
   LoadedEnclave enclave;

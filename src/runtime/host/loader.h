@@ -22,6 +22,8 @@ class LoadedEnclave {
   /// `sigstruct`: 1808 bytes. Nothing, and why.
   static std::optional<LoadedEnclave> load(const Image& image, std::span<const std::byte> sigstruct,
                                            bool debug, Error& error);
+  /// The EPC was lost, perhaps by a move to another machine.
+  static void forget_processor() noexcept;
 
   [[nodiscard]] std::uint64_t base() const noexcept { return base_; }
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
