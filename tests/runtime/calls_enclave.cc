@@ -2,6 +2,8 @@
 #include <atomic>
 #include <cstdlib>
 
+#include <cstring>
+
 #include "enclume/enclave/enclave.h"
 #include "runtime/calls.h"
 
@@ -156,6 +158,14 @@ void exhaust_stack() {
 double third() {
   volatile double one = 1, three = 3;
   return one / three;
+}
+
+std::uint64_t third_by_x87() {
+  volatile long double one = 1, three = 3;
+  const long double result = one / three;
+  std::uint64_t significand;
+  std::memcpy(&significand, &result, sizeof significand);
+  return significand;
 }
 
 std::uint64_t meet(std::uint32_t how_many) {

@@ -3,6 +3,7 @@
 // else.
 #include <fenv.h>
 
+#include <array>
 #include <atomic>
 #include <numeric>
 #include <stdexcept>
@@ -115,6 +116,28 @@ TEST(Ecall, ThreadLocalVariablesAreOfTheTcs) {
     const auto count = enclave.call<count_calls_of_thread>();
     EXPECT_TRUE(count == 101U || count == 103U);
   }).join();
+}
+
+// A host that leaves the register stack full and the precision low, and one that looks for what was computed.
+TEST(Ecall, X87StateCrossesInNoDirection) {
+  const auto enclave = load();
+  for (const bool dirty : {false, true, false, true}) {
+    constexpr std::uint16_t kSinglePrecision = 0x007f;
+    if (dirty) {
+      asm volatile(
+          "fninit\n\tfldpi\n\tfldpi\n\tfldpi\n\tfldpi\n\tfldpi\n\tfldpi\n\tfldpi\n\tfldpi\n\tfldcw %0"
+          :
+          : "m"(kSinglePrecision));
+    }
+    const auto third = enclave.call<third_by_x87>();
+    alignas(16) std::array<std::uint64_t, 64> state;
+    asm volatile("fxsave %0\n\tfninit" : "=m"(state));
+    EXPECT_EQ(third, 0xaaaaaaaaaaaaaaabU) << dirty;
+    for (std::size_t i = 0; i < 8; ++i) EXPECT_EQ(state[4 + 2 * i], 0U) << dirty << ", register " << i;
+    if (dirty) {
+      EXPECT_EQ(static_cast<std::uint16_t>(state[0]), kSinglePrecision);
+    }
+  }
 }
 
 TEST(Ecall, TheHostsRoundingModeStaysOutsideAndIsKept) {
