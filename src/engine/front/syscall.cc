@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // syscall(2): libc's way around its own wrappers leads to the same doors.
 #include <fcntl.h>
+#include <linux/prctl.h>
 
 #include <cstdarg>
 #include <optional>
@@ -79,8 +80,28 @@ SysResult<long> copy_pending(const Call& call) {
 }
 
 /// The calls about signals; the rest is own_answer()'s.
+/// A filter may kill for what a watch needs, and events that are disabled tell of nothing.
+void before_prctl(std::uint64_t option) {
+  if (!engine().active) {
+    return;
+  }
+  if (option == PR_SET_SECCOMP) {
+    engine().sgx->native().watch_no_more();
+  } else if (option == PR_TASK_PERF_EVENTS_DISABLE) {
+    engine().sgx->native().watch_no_more();
+    const AllBlocked blocked;
+    engine().sgx->native().withdraw_exits(sys::gettid());
+  }
+}
+
 std::optional<SysResult<long>> answer(const Call& call) {
   switch (call.number) {
+    case __NR_prctl:
+      before_prctl(call.argument[0]);
+      return std::nullopt;
+    case __NR_seccomp:
+      before_prctl(PR_SET_SECCOMP);
+      return std::nullopt;
     case __NR_rt_sigprocmask:
       return call.argument[3] == sizeof(SignalSet) ? std::optional(change_mask(call)) : std::nullopt;
     case __NR_rt_sigaction:
@@ -144,4 +165,17 @@ ENCLUME_EXPORT long syscall(long number, ...) noexcept {
     }
   }
   return enclume::engine::libc_result(enclume::sys::call(number, a[0], a[1], a[2], a[3], a[4], a[5]));
+}
+
+ENCLUME_EXPORT int prctl(int option, ...) noexcept {
+  std::uint64_t argument[4];
+  va_list arguments;
+  va_start(arguments, option);
+  for (std::uint64_t& value : argument) {
+    value = va_arg(arguments, std::uint64_t);
+  }
+  va_end(arguments);
+  enclume::engine::before_prctl(static_cast<std::uint64_t>(option));
+  static enclume::engine::Real<int(int, ...)> real{"prctl"};
+  return real(option, argument[0], argument[1], argument[2], argument[3]);
 }

@@ -87,6 +87,8 @@ class NativeProtection {
   // -- What reads the jumps, where nothing keeps it from them
   /// From now on no jump is laid that the enclave could read unnoticed. Once, at start.
   void watch_reads() { guarded_ = true; }
+  /// No further watch is set. No lock is needed.
+  void watch_no_more() { unwatched_.store(true, std::memory_order_relaxed); }
   /// The calling thread, which is about to be in an enclave, watches what has to be watched. Where it can't,
   /// there is nothing to be watched afterwards.
   void join_watch(ThreadBlock& block);
