@@ -35,7 +35,7 @@ SysResult<void> Enclave::map_parts(Platform& platform, std::uint64_t size) noexc
 }
 
 void Enclave::unmap_parts(Platform& platform) noexcept {
-  populated = {};
+  populated_ = {};
   mapped_.store(false, std::memory_order_release);
   const std::uint64_t size = layout_.pages * kPageSize;
   if (epc_ != nullptr) {
@@ -53,6 +53,21 @@ void Enclave::unmap_parts(Platform& platform) noexcept {
   page_table_ = nullptr;
   index_ = PageIndex();
   layout_ = MetadataLayout();
+}
+
+void Enclave::set_populated(PageWindow window) noexcept {
+  if (populated_.empty() && !window.empty()) {
+    shared_->windows.fetch_add(1);
+  } else if (!populated_.empty() && window.empty()) {
+    shared_->windows.fetch_sub(1);
+  }
+  populated_ = window;
+}
+
+bool Enclave::is_hole(std::uint64_t page) const noexcept {
+  const std::uint64_t ours = populated_.empty() ? 0 : 1;
+  return shared_->windows.load() == ours && page < layout_.pages && !index_.contains(page) &&
+         !populated_.contains(page);
 }
 
 arch::EpcPage Enclave::epc_page(std::uint64_t page) const noexcept {

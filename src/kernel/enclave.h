@@ -36,6 +36,7 @@ struct PageWindow {
   std::uint64_t begin = 0;
   std::uint64_t end = 0;
 
+  [[nodiscard]] constexpr bool empty() const noexcept { return begin >= end; }
   [[nodiscard]] constexpr bool contains(std::uint64_t page) const noexcept {
     return page >= begin && page < end;
   }
@@ -108,7 +109,13 @@ class Enclave {
   void use_file(FileHandle file) noexcept { file_ = file; }
 
   /// Pages that have memory although not all of them were added yet. For ioctls, which come one at a time.
-  PageWindow populated;
+  [[nodiscard]] PageWindow populated() const noexcept { return populated_; }
+  /// Nothing, once the memory of those that were not added is given back.
+  void set_populated(PageWindow window) noexcept;
+
+  /// Whether a page that is not present (index()) has no memory either, and so reads as zeros. With the lock
+  /// held, where it may be given any. False for good after a process has died that had read ahead.
+  [[nodiscard]] bool is_hole(std::uint64_t page) const noexcept;
 
   /// The protection_epoch up to which the platform has this process's native permissions in order.
   std::atomic<std::uint64_t> protection_seen{0};
@@ -143,6 +150,7 @@ class Enclave {
   arch::EpcmEntry* epcm_ = nullptr;
   EnclavePage* page_table_ = nullptr;
   PageIndex index_;
+  PageWindow populated_;
   IoctlScratch* scratch_ = nullptr;
 };
 

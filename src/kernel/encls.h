@@ -84,6 +84,7 @@ class Encls {
     return arch::eldu(machine_, space_, at(&p), at(page), va_slot(slot));
   }
   [[nodiscard]] arch::LeafResult eaug(std::uint64_t page) noexcept {
+    space_.set_hole(enclave_.is_hole(page) ? enclave_.epc_page(page).data : nullptr);
     alignas(arch::kPageinfoAlignment)
         const arch::Pageinfo p{enclave_.page_address(page).value(), 0, 0, secs()};
     return arch::eaug(machine_, space_, at(&p), at(enclave_.epc_page(page)));

@@ -78,6 +78,7 @@ struct EnclaveShared {
   std::atomic<std::uint64_t> evicting_hand;
   std::atomic<std::uint64_t> aging_lead;  ///< pages that the first is ahead of the second
   std::atomic<std::uint64_t> islands;     ///< pages that were touched first of their neighbours
+  std::atomic<std::uint64_t> windows;     ///< how often Enclave::populated() is not empty, or may be
   /// Moves before native permissions must shrink anywhere. A process whose last look is older calls
   /// ProtectionRuns over its VMAs of the enclave before it lets a thread in.
   std::atomic<std::uint64_t> protection_epoch;

@@ -1,17 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/spaces.h"
 
-#include <array>
-
 namespace enclume::kernel {
 
 using arch::Access;
 using arch::Fault;
 using arch::Operand;
-
-namespace {
-alignas(kPageSize) constexpr std::array<std::byte, kPageSize> kZeros{};
-}
 
 std::expected<Operand, Fault> KernelSpace::walk(LinearAddress address, Access /*access*/) noexcept {
   if (address == kDriverPage) {
@@ -20,7 +14,7 @@ std::expected<Operand, Fault> KernelSpace::walk(LinearAddress address, Access /*
   auto* data = reinterpret_cast<std::byte*>(address.value());
   arch::EpcPage page = enclave_.epc_page_of(data);
   if (hole_ != nullptr && page.data == hole_) {
-    page.data = const_cast<std::byte*>(kZeros.data());
+    page.data = const_cast<std::byte*>(arch::kZeroPage.data());
   }
   return Operand{data, page};
 }

@@ -62,7 +62,9 @@ LeafResult eaug(const Machine& machine, AddressSpace& space, LinearAddress pagei
     return raise(general_protection());
   }
 
-  std::memset(page->data, 0, kPageSize);
+  if (page->data != kZeroPage.data()) {
+    std::memset(page->data, 0, kPageSize);
+  }
   occupy(*page, {.r = true, .w = true, .pending = true, .type = PageType::Reg}, *secs_page, linear);
   return leaf_success();
 }

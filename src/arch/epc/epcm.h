@@ -2,6 +2,7 @@
 // The Enclave Page Cache Map: one entry for each EPC page, and what an access to the page may do.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -79,6 +80,10 @@ struct EpcPage {
 
   explicit operator bool() const { return epcm != nullptr; }
 };
+
+/// The contents of a page that has no memory yet, where an address space says so: zeros, which nobody may
+/// write to. EAUG finds its work done.
+alignas(kPageSize) inline constexpr std::array<std::byte, kPageSize> kZeroPage{};
 
 /// EpcmEntry::lock while a power transition takes the page.
 inline constexpr std::uint32_t kBeingLost = 3;

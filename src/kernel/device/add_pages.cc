@@ -191,14 +191,13 @@ class PageAdder {
   /// A page that the enclave has not got has no memory either, but for those that were read or asked for
   /// ahead. A TCS is never without: EADD writes to it.
   [[nodiscard]] bool has_no_memory(std::uint64_t number) const noexcept {
-    return secinfo_.type() == arch::PageType::Reg && number < enclave_.pages() &&
-           !enclave_.index().contains(number) && !enclave_.populated.contains(number);
+    return secinfo_.type() == arch::PageType::Reg && enclave_.is_hole(number);
   }
 
   /// Reads what can be read of the pages at once, into the EPC, or asks for the memory of those that come one
   /// by one instead of taking many faults; a page that follows the one before is taken for one of many.
   void read(std::uint64_t first, std::uint64_t count, std::uint64_t offset) noexcept {
-    PageWindow& window = enclave_.populated;
+    const PageWindow window = enclave_.populated();
     loaded_ = {};
     if (first >= window.begin && first + count <= window.end) {
       return;
@@ -211,6 +210,7 @@ class PageAdder {
       return;
     }
     drop_unused_pages(kernel_, enclave_);
+    enclave_.set_populated({first, end});  // before there is anything in it
     std::byte* where = enclave_.epc_page(first).data;
     const std::uint64_t place = kEpcOffset + first * kPageSize;
     if (count == 1) {
@@ -221,7 +221,7 @@ class PageAdder {
           enclave_.file(), place, where, source_.at(offset), (end - first) * kPageSize);
       loaded_ = {first, first + loaded / kPageSize};
     }
-    window = {first, end};
+    enclave_.set_populated({first, end});
   }
 
   [[nodiscard]] SysResult<void> add_one(std::uint64_t number, std::uint64_t offset,
@@ -286,8 +286,7 @@ class PageAdder {
 }  // namespace
 
 void drop_unused_pages(const Kernel& kernel, Enclave& enclave) noexcept {
-  const PageWindow window = enclave.populated;
-  enclave.populated = {};
+  const PageWindow window = enclave.populated();
   for (std::uint64_t page = window.begin; page < window.end;) {
     if (enclave.index().contains(page)) {
       ++page;
@@ -297,6 +296,7 @@ void drop_unused_pages(const Kernel& kernel, Enclave& enclave) noexcept {
     kernel.platform.discard(enclave.epc_page(page).data, (end - page) * kPageSize);
     page = end;
   }
+  enclave.set_populated({});
 }
 
 SysResult<long> ioctl_add_pages(const Kernel& kernel, Enclave& enclave, LinearAddress argument) noexcept {

@@ -2,6 +2,9 @@
 // Page faults of enclave code and of ENCLU: which are resolved, which become which signal.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstring>
+
 #include "kernel_world.h"
 
 namespace enclume::test {
@@ -138,6 +141,31 @@ TEST_F(PageFaultTest, FirstTouchAddsAPendingPage) {
   EXPECT_EQ(thread.accept(kNew + kPage, kPtReg | kR | kW | kPending), arch::leaf_success());
   EXPECT_EQ(thread.exits, exits + 1);
   w.expect_consistent();
+}
+
+// A page without memory is not given any before it is touched. What marks it here stands for nothing real: a
+// hole is zeros.
+TEST_F(PageFaultTest, AugmentingWritesNothingToAHole) {
+  Enclave& e = w.load(image);
+  constexpr std::uint64_t kNew = 0x80;
+  std::byte* const data = e.epc_page(kNew).data;
+  ASSERT_TRUE(e.is_hole(kNew));
+  *data = std::byte{0xff};
+  EXPECT_EQ(fault(kNew * kPage, pfec::kWrite), Outcome::Resolved);
+  EXPECT_EQ(*data, std::byte{0xff});
+  EXPECT_FALSE(e.is_hole(kNew));
+}
+
+// Another process of this enclave has read ahead what it has not added.
+TEST_F(PageFaultTest, AugmentingZeroesWhatMayBeNoHole) {
+  Enclave& e = w.load(image);
+  constexpr std::uint64_t kNew = 0x80;
+  e.shared().windows.fetch_add(1);
+  EXPECT_FALSE(e.is_hole(kNew));
+  std::byte* const data = e.epc_page(kNew).data;
+  std::memset(data, 0xff, kPage);
+  EXPECT_EQ(fault(kNew * kPage, pfec::kWrite), Outcome::Resolved);
+  EXPECT_TRUE(std::all_of(data, data + kPage, [](std::byte b) { return b == std::byte{0}; }));
 }
 
 TEST_F(PageFaultTest, AugmentingFindsTheInjectedFullEpc) {
