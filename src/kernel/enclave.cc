@@ -35,7 +35,7 @@ SysResult<void> Enclave::map_parts(Platform& platform, std::uint64_t size) noexc
 }
 
 void Enclave::unmap_parts(Platform& platform) noexcept {
-  populated_ = {};
+  populated_ = single = {};
   mapped_.store(false, std::memory_order_release);
   const std::uint64_t size = layout_.pages * kPageSize;
   if (epc_ != nullptr) {

@@ -116,6 +116,8 @@ class Enclave {
   /// Whether a page that is not present (index()) has no memory either, and so reads as zeros. With the lock
   /// held, where it may be given any. False for good after a process has died that had read ahead.
   [[nodiscard]] bool is_hole(std::uint64_t page) const noexcept;
+  /// The last page whose contents came alone; empty if they came with others.
+  PageWindow single;
 
   /// The protection_epoch up to which the platform has this process's native permissions in order.
   std::atomic<std::uint64_t> protection_seen{0};

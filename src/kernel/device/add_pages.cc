@@ -195,15 +195,17 @@ class PageAdder {
   }
 
   /// Reads what can be read of the pages at once, into the EPC, or asks for the memory of those that come one
-  /// by one instead of taking many faults; a page that follows the one before is taken for one of many.
+  /// by one instead of taking many faults. The second of two that came so is taken for one of many: what is
+  /// asked for in vain has to be cleared and given back.
   void read(std::uint64_t first, std::uint64_t count, std::uint64_t offset) noexcept {
     const PageWindow window = enclave_.populated();
     loaded_ = {};
+    const bool follows = first == enclave_.single.end && first != 0;
+    enclave_.single = count == 1 ? PageWindow{first, first + 1} : PageWindow{};
     if (first >= window.begin && first + count <= window.end) {
       return;
     }
     const std::uint64_t room = std::min(enclave_.pages(), enclave_.index().next(first));
-    const bool follows = first > 0 && enclave_.index().contains(first - 1);
     const std::uint64_t ahead = align_down(first + kPagesAhead, kPagesAhead);
     std::uint64_t end = std::min(count == 1 && follows ? ahead : first + count, room);
     if (end < first + 2) {

@@ -298,6 +298,33 @@ TEST(AddPagesAheadTest, MemoryThatWasAskedForAheadIsGivenBackByInit) {
   EXPECT_EQ(w.shared->epc_used, e.shared().epc_pages()) << "it never counted as EPC";
 }
 
+TEST_F(AddPagesTest, NoMemoryIsAskedForAheadBehindOnePageAlone) {
+  source[0].bytes[0] = source[1].bytes[0] = 1;
+  arg.length = 2 * kPage;
+  EXPECT_EQ(add(), 0);
+  arg.offset += 2 * kPage;
+  arg.length = kPage;
+  EXPECT_EQ(add(), 0);
+  EXPECT_TRUE(has_memory(e, 5));
+  EXPECT_FALSE(has_memory(e, 6)) << "it follows others, but they came together";
+  arg.offset += kPage;
+  EXPECT_EQ(add(), 0);
+  EXPECT_TRUE(has_memory(e, 7)) << "the second one in a row";
+}
+
+TEST_F(AddPagesTest, OneWordAnywhereMakesAPageNoPageOfZeros) {
+  arg.flags = 0;
+  // All places in what is looked at in one step, at the page's beginning and at its end.
+  for (std::uint64_t place = 0; place < 16; ++place) {
+    const std::uint64_t at = place < 8 ? place * 8 : kPage - 128 + place * 8;
+    source[0].bytes[at + 7] = 1;
+    EXPECT_EQ(add(), 0);
+    EXPECT_EQ(e.epc_page(arg.offset / kPage).data[at + 7], std::byte{1}) << at;
+    source[0].bytes[at + 7] = 0;
+    arg.offset += 2 * kPage;
+  }
+}
+
 TEST_F(AddPagesTest, PagesOfZerosTakeNoMemory) {
   source[2].bytes[4095] = 1;
   arg.length = 4 * kPage;
