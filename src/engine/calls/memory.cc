@@ -133,6 +133,19 @@ LinearRange pages_of(std::uint64_t address, std::uint64_t length) {
   return {LinearAddress(address), LinearAddress(address + align_up(length, kPageSize))};
 }
 
+/// The part of the mapping that has pages of the enclave behind it. What lies outside ELRANGE has none and
+/// stays an inaccessible reservation.
+LinearRange inside_elrange(const Vma& vma) {
+  const LinearRange elrange = vma.enclave->elrange();
+  return {std::max(vma.range.begin, elrange.begin), std::min(vma.range.end, elrange.end)};
+}
+
+void apply_protection(const Vma& vma) {
+  const LinearRange inside = inside_elrange(vma);
+  engine().sgx->native().apply(*vma.enclave, vma.enclave->page_number(inside.begin),
+                               inside.size() / kPageSize);
+}
+
 SysResult<long> map_enclave(std::uint64_t address, std::size_t length, int prot, int flags, int fd) {
   const SignalsBlocked blocked;
   const auto enclave = enclave_of(fd);
@@ -153,7 +166,8 @@ SysResult<long> map_enclave(std::uint64_t address, std::size_t length, int prot,
   Shootdown shootdown;
   VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
 
-  // The kernel finds the place: an inaccessible reservation, over which the file is laid.
+  // The kernel finds the place: an inaccessible reservation, over which the file is laid. Where the place is
+  // known and all of it has pages behind it, the file alone.
   const int placement =
       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_32BIT));
   const bool fixed = (flags & MAP_FIXED) != 0 && (flags & MAP_FIXED_NOREPLACE) == 0;
@@ -183,7 +197,12 @@ SysResult<long> map_enclave(std::uint64_t address, std::size_t length, int prot,
     }
     return fail(vma.error());
   }
-  if (fixed) {
+  const bool file_alone = fixed && (*enclave)->mapped() && inside_elrange(*vma) == range;
+  if (file_alone) {
+    if (const auto r = map_native(**enclave, range); !r) {
+      return fail(r.error());
+    }
+  } else if (fixed) {
     const auto place = sys::call(__NR_mmap, address, length, PROT_NONE, placement, -1, 0);
     if (!place) {
       return fail(place.error());
@@ -191,9 +210,16 @@ SysResult<long> map_enclave(std::uint64_t address, std::size_t length, int prot,
   }
   forget(writer, range, shootdown);
   if (const auto r = writer.insert(*vma); !r) {
+    if (file_alone) {  // no mapping of EPC that nobody knows of
+      sys::raw(__NR_mmap, static_cast<long>(address), static_cast<long>(length), PROT_NONE, placement, -1, 0);
+    }
     return fail(r.error());
   }
-  place_native(*vma);
+  if (file_alone) {
+    apply_protection(*vma);
+  } else {
+    place_native(*vma);
+  }
   return static_cast<long>(range.begin.value());
 }
 
@@ -253,15 +279,9 @@ void place_native(const Vma& vma) {
   if (!enclave.mapped()) {
     return;  // no SECS, no place in the file yet: CREATE calls again
   }
-  // What lies outside ELRANGE has no page behind it and stays an inaccessible reservation.
-  const LinearRange elrange = enclave.elrange();
-  const LinearRange inside{vma.range.begin > elrange.begin ? vma.range.begin : elrange.begin,
-                           vma.range.end < elrange.end ? vma.range.end : elrange.end};
-  if (inside.begin >= inside.end) {
-    return;
-  }
-  if (map_native(enclave, inside)) {
-    engine().sgx->native().apply(enclave, enclave.page_number(inside.begin), inside.size() / kPageSize);
+  const LinearRange inside = inside_elrange(vma);
+  if (inside.begin < inside.end && map_native(enclave, inside)) {
+    apply_protection(vma);
   }
 }
 
