@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <utility>
@@ -73,42 +74,25 @@ Platform ask_once() {
   return answer;
 }
 
-// Source for pages of zeros, again and again the same; never written, so it takes no memory.
-class Zeros {
- public:
-  // Few page faults on one side, few ioctls on the other.
-  static constexpr std::uint64_t kMost = std::uint64_t{256} << 10;
+// Source for pages of zeros, again and again the same; never written, so it takes no memory. Few page faults
+// on one side, few ioctls on the other.
+alignas(kPageSize) constinit std::array<std::byte, std::size_t{256} << 10> zeros{};
 
-  explicit Zeros(std::uint64_t bytes) : bytes_(std::min(bytes, kMost)) {
-    if (bytes_ != 0) {
-      pages_ =
-          mmap(nullptr, bytes_, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_POPULATE, -1, 0);
-    }
-  }
-  ~Zeros() {
-    if (pages_ != MAP_FAILED) munmap(pages_, bytes_);
-  }
-  Zeros(const Zeros&) = delete;
-  Zeros& operator=(const Zeros&) = delete;
-  [[nodiscard]] bool is_there() const { return bytes_ == 0 || pages_ != MAP_FAILED; }
-  [[nodiscard]] const void* pages() const { return pages_; }
-  [[nodiscard]] std::uint64_t size() const { return bytes_; }
-
- private:
-  std::uint64_t bytes_;
-  void* pages_ = MAP_FAILED;
-};
+// Asks for the page faults at once; Linux before 5.14 does not know how, and they come one by one.
+void expect_zeros(std::uint64_t bytes) {
+  if (bytes != 0) madvise(zeros.data(), std::min<std::uint64_t>(bytes, zeros.size()), MADV_POPULATE_READ);
+}
 
 // Errno, 0: none.
-int add_run(int fd, const PageRun& run, const Zeros& zeros) {
+int add_run(int fd, const PageRun& run) {
   const edge::Secinfo secinfo{.flags = run.secinfo_flags, .reserved = {}};
   // Linux may stop early when a signal comes in.
   for (std::uint64_t done = 0; done < run.length;) {
     sgx_enclave_add_pages add{};
     const std::uint64_t left = run.length - done;
-    add.src = run.bytes != nullptr ? address_of(run.bytes) + done : address_of(zeros.pages());
+    add.src = run.bytes != nullptr ? address_of(run.bytes) + done : address_of(zeros.data());
     add.offset = run.offset + done;
-    add.length = run.bytes != nullptr ? left : std::min(left, zeros.size());
+    add.length = run.bytes != nullptr ? left : std::min<std::uint64_t>(left, zeros.size());
     add.secinfo = address_of(&secinfo);
     add.flags = run.measured ? SGX_PAGE_MEASURE : 0;
     if (ioctl(fd, SGX_IOC_ENCLAVE_ADD_PAGES, &add) != 0 && errno != EINTR && errno != EAGAIN) return errno;
@@ -223,10 +207,9 @@ std::optional<LoadedEnclave> LoadedEnclave::load(const Image& image, std::span<c
   for (const PageRun& run : image.runs()) {
     if (run.bytes == nullptr) longest = std::max(longest, run.length);
   }
-  const Zeros zeros(longest);
-  if (!zeros.is_there()) return fail(Error(Code::kNoAddressSpace, errno));
+  expect_zeros(longest);
   for (const PageRun& run : image.runs()) {
-    if (const int error = add_run(enclave.fd_, run, zeros); error != 0) {
+    if (const int error = add_run(enclave.fd_, run); error != 0) {
       return fail(Error(Code::kAddPagesFailed, error));
     }
   }
