@@ -11,7 +11,7 @@ namespace enclume::engine {
 
 namespace {
 
-constinit std::array<char, 4096> file;
+constinit std::array<char, 4096> file{};
 constinit std::size_t length = 0;
 constinit bool known = false;
 
