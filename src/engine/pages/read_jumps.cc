@@ -27,7 +27,7 @@ void NativeProtection::make_room(const ExitSite& site) {
     constexpr std::uint32_t kLongest = 1U << 20;
     take_exit_off(*oldest);
     oldest->trapped = 0;
-    oldest->too_few = oldest->too_few < kLongest ? oldest->too_few * 4 : kLongest;
+    oldest->too_few = oldest->too_few < kLongest ? oldest->too_few * 64 : kLongest;
     oldest->why_unwatched = Slow::NoDebugRegister;
   }
 }

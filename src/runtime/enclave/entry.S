@@ -204,6 +204,7 @@ enclume_entry:
 	xor	%r9d, %r9d
 	xor	%r10d, %r10d
 	xor	%r11d, %r11d
+	.p2align 3
 	mov	$4, %eax
 	.byte	0x0f, 0x01, 0xd7		/* ENCLU[EEXIT] */
 	ud2
@@ -320,6 +321,7 @@ enclume_finish_exception:
 	xor	%r14d, %r14d
 	xor	%r15d, %r15d
 	xor	%edi, %edi
+	.p2align 3
 	mov	$4, %eax
 	.byte	0x0f, 0x01, 0xd7		/* ENCLU[EEXIT] */
 	ud2
