@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What instructions do with a memory operand that they read. Private to reader.cc.
+// What instructions do with a memory operand that they read. Private to undo*.cc.
 #pragma once
 
 #include <array>
@@ -30,7 +30,7 @@ enum class Use : char {
   MixedGpr = 'v',
   Lost = 'z',     // the same, and the result is always one of the operands
   String = 's',   // PCMPxSTRx: ECX, XMM0
-  Special = '?',  // see reader.cc
+  Special = '?',  // see undo.cc
 };
 
 // clang-format off
