@@ -88,7 +88,8 @@ void take_key() {
 void check_context(const ucontext_t& context) {
   const auto reg = [&](int number) { return static_cast<std::uint64_t>(context.uc_mcontext.gregs[number]); };
   const std::uint64_t rip = reg(REG_RIP);
-  if (rip >= g_page->engine_begin && rip < g_page->engine_end && !g_page->may_see_engine) {
+  const bool in_engine = rip >= g_page->engine_begin && rip < g_page->engine_end;
+  if (in_engine && !g_page->may_see_engine) {
     fail("a handler sees the engine's code at offset", rip - g_page->engine_begin, 0);
   }
   if (g_probe != nullptr) {
@@ -103,7 +104,7 @@ void check_context(const ucontext_t& context) {
     expect("RCX at the AEP", reg(REG_RCX), rip);
   }
   expect("TF in a handler's context", reg(REG_EFL) & 0x100, 0);
-  if (g_has_keys) {
+  if (g_has_keys && !in_engine) {
     // Its own, or another handler's, which is interrupted at its first instruction.
     const std::uint32_t pkru = pkru_of(reinterpret_cast<const std::uint8_t*>(context.uc_mcontext.fpregs));
     if (pkru != rdpkru()) expect("PKRU in a handler's context", pkru, g_rights);
