@@ -169,7 +169,8 @@ bool Sgx::enclave_fault(int signo, Interruption& it, siginfo_t& report) {
   ThreadBlock& block = it.block;
   SigContext& m = it.uc.mcontext;
   StepEnd step;
-  const bool debug_trap = signo == SIGTRAP && it.info.si_code == TRAP_TRACE;
+  const bool debug_trap =
+      (signo == SIGTRAP && it.info.si_code == TRAP_TRACE) || is_step_without_cause(signo, it);
   CpuState cpu = load_enclave_state(it.uc, it.facts.fs, it.facts.gs, block, debug_trap, step);
   ENCLUME_CHECK(block.lp.enclave_mode, {"rip", cpu.rip}, {"signal", static_cast<std::uint64_t>(signo)});
 

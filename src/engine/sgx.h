@@ -90,6 +90,8 @@ class Sgx {
              std::optional<kernel::FaultResolution> resolution, siginfo_t& report, std::uint64_t dr6 = 0);
   bool enclave_debug_trap(Interruption& it, arch::CpuState& cpu, DebugTrap trap, siginfo_t& report);
   bool enclave_software_trap(Interruption& it, arch::CpuState& cpu, DebugTrap trap, siginfo_t& report);
+  bool is_step_without_cause(int signo, const Interruption& it);
+  bool is_byte(const ThreadBlock& block, LinearAddress address, std::byte byte);
   bool enclave_page_fault(Interruption& it, arch::CpuState& cpu, siginfo_t& report);
   bool let_access(Interruption& it, arch::CpuState& cpu, siginfo_t& report, const kernel::Vma& vma,
                   LinearAddress address, arch::Access access);
