@@ -13,11 +13,12 @@
 
 #include "base/syscall.h"
 #include "engine/calls/devices.h"
+#include "engine/calls/mapping_change.h"
 #include "engine/calls/pkeys.h"
 #include "engine/control/ioctl.h"
 #include "engine/engine.h"
 #include "engine/pages/native_protection.h"
-#include "engine/pages/process.h"
+#include "engine/pages/source_mapping.h"
 #include "engine/sgx.h"
 #include "engine/signals/mask.h"
 #include "engine/trace/hooks.h"
@@ -25,7 +26,6 @@
 #include "kernel/device/ioctl.h"
 #include "kernel/enclave_table.h"
 #include "kernel/uapi/sgx.h"
-#include "kernel/vma/first_touch.h"
 #include "kernel/vma/may_map.h"
 #include "kernel/vma/vma_table.h"
 
@@ -57,78 +57,6 @@ bool denies_write_exec(int prot) {
   return policy > 0 && (policy & kRefuseExecGain) != 0;
 }
 
-/// Enclaves from whose pages rights were taken. Linux interrupts the processors that may have them in their
-/// TLB, so the threads that are inside leave once; here when the object goes, which is to be after the
-/// Writer.
-class Shootdown {
- public:
-  Shootdown() = default;
-  ~Shootdown() {
-    Kernel& kernel = kernel_half();
-    for (std::size_t i = 0; i < count_; ++i) {
-      kernel.enclaves.keep(numbers_[i], [](kernel::Enclave& enclave) {
-        if (enclave.mapped()) {
-          engine().sgx->process().interrupt(enclave);
-        }
-      });
-    }
-  }
-  Shootdown(const Shootdown&) = delete;
-  Shootdown& operator=(const Shootdown&) = delete;
-
-  void add(const kernel::Enclave& enclave) {
-    const auto end = numbers_.begin() + static_cast<std::ptrdiff_t>(count_);
-    // Where there are more, some go on with the rights that they had until something else interrupts them.
-    if (std::find(numbers_.begin(), end, enclave.number()) == end && count_ < numbers_.size()) {
-      numbers_[count_++] = enclave.number();
-    }
-  }
-  void add(LinearRange range) {
-    for (auto vma = kernel_half().vmas.find_from(range.begin); vma && vma->range.begin < range.end;
-         vma = kernel_half().vmas.find_from(vma->range.end)) {
-      add(*vma->enclave);
-    }
-  }
-
- private:
-  std::array<std::uint32_t, 16> numbers_{};
-  std::size_t count_ = 0;
-};
-
-/// Enclave mappings that the range covers cease to be.
-void forget(VmaTable::Writer& writer, LinearRange range, Shootdown& shootdown) {
-  forget_source_mapping();
-  if (kernel_half().vmas.overlaps(range)) {
-    shootdown.add(range);
-    kernel::unmap_touched(kernel_half(), range);
-    engine().sgx->native().forget(range);
-    (void)writer.remove(range);
-  }
-}
-
-/// The VMAs in a range, as they are now. Of very many only the first: they are needed where munmap(2) fails,
-/// that is, where it would have to split a mapping and the process has as many as it may have.
-class Pieces {
- public:
-  explicit Pieces(LinearRange range) {
-    for (auto vma = kernel_half().vmas.find_from(range.begin);
-         vma && vma->range.begin < range.end && count_ < pieces_.size();
-         vma = kernel_half().vmas.find_from(vma->range.end)) {
-      vma->range = {std::max(vma->range.begin, range.begin), std::min(vma->range.end, range.end)};
-      pieces_[count_++] = *vma;
-    }
-  }
-  void put_back(VmaTable::Writer& writer) const {
-    for (std::size_t i = 0; i < count_; ++i) {
-      (void)writer.insert(pieces_[i]);
-    }
-  }
-
- private:
-  std::array<Vma, 16> pieces_{};
-  std::size_t count_ = 0;
-};
-
 LinearRange pages_of(std::uint64_t address, std::uint64_t length) {
   return {LinearAddress(address), LinearAddress(address + align_up(length, kPageSize))};
 }
@@ -140,8 +68,33 @@ LinearRange inside_elrange(const Vma& vma) {
   return {std::max(vma.range.begin, elrange.begin), std::min(vma.range.end, elrange.end)};
 }
 
+/// Lays the enclave's file where the VMA has pages of the enclave. Without a SECS it has no place in the file
+/// yet: CREATE does this again.
+SysResult<void> map_file(const Vma& vma) {
+  if (!vma.enclave->mapped()) {
+    return {};
+  }
+  const LinearRange inside = inside_elrange(vma);
+  return inside.begin < inside.end ? map_native(*vma.enclave, inside) : SysResult<void>{};
+}
+
+/// After a mapping that could not be made.
+void give_back(LinearRange range, bool fixed) {
+  const auto begin = static_cast<long>(range.begin.value());
+  const auto size = static_cast<long>(range.size());
+  if (fixed) {
+    sys::raw(__NR_mmap, begin, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+             0);
+  } else {
+    sys::raw(__NR_munmap, begin, size);
+  }
+}
+
 void apply_protection(const Vma& vma) {
   const LinearRange inside = inside_elrange(vma);
+  if (!vma.enclave->mapped() || inside.begin >= inside.end) {
+    return;
+  }
   engine().sgx->native().apply(*vma.enclave, vma.enclave->page_number(inside.begin),
                                inside.size() / kPageSize);
 }
@@ -198,28 +151,32 @@ SysResult<long> map_enclave(std::uint64_t address, std::size_t length, int prot,
     return fail(vma.error());
   }
   const bool file_alone = fixed && (*enclave)->mapped() && inside_elrange(*vma) == range;
-  if (file_alone) {
-    if (const auto r = map_native(**enclave, range); !r) {
+  {
+    MappingChange change(writer, shootdown);
+    if (fixed && !file_alone) {
+      const auto place = sys::call(__NR_mmap, address, length, PROT_NONE, placement, -1, 0);
+      if (!place) {
+        return fail(place.error());
+      }
+    }
+    // The file is there before anybody finds the VMA, and gives permissions to what is there.
+    if (const auto r = map_file(*vma); !r) {
+      if (file_alone) {
+        return fail(r.error());
+      }
+      if (fixed && change.take_out(range)) {
+        change.forget(range);
+      }
+      give_back(range, fixed);
       return fail(r.error());
     }
-  } else if (fixed) {
-    const auto place = sys::call(__NR_mmap, address, length, PROT_NONE, placement, -1, 0);
-    if (!place) {
-      return fail(place.error());
+    if (const auto r = change.replace(*vma); !r) {
+      give_back(range, fixed);  // no mapping of EPC that nobody knows of
+      return fail(r.error());
     }
+    change.forget(range);
   }
-  forget(writer, range, shootdown);
-  if (const auto r = writer.insert(*vma); !r) {
-    if (file_alone) {  // no mapping of EPC that nobody knows of
-      sys::raw(__NR_mmap, static_cast<long>(address), static_cast<long>(length), PROT_NONE, placement, -1, 0);
-    }
-    return fail(r.error());
-  }
-  if (file_alone) {
-    apply_protection(*vma);
-  } else {
-    place_native(*vma);
-  }
+  apply_protection(*vma);
   return static_cast<long>(range.begin.value());
 }
 
@@ -274,17 +231,6 @@ SysResult<long> protect(std::uint64_t address, std::size_t length, int prot, int
 
 }  // namespace
 
-void place_native(const Vma& vma) {
-  kernel::Enclave& enclave = *vma.enclave;
-  if (!enclave.mapped()) {
-    return;  // no SECS, no place in the file yet: CREATE calls again
-  }
-  const LinearRange inside = inside_elrange(vma);
-  if (inside.begin < inside.end && map_native(enclave, inside)) {
-    apply_protection(vma);
-  }
-}
-
 bool enclave_memory_concerned(std::uint64_t address, std::size_t length) {
   return engine().active && any_enclave() && kernel_half().vmas.overlaps(pages_of(address, length));
 }
@@ -311,9 +257,11 @@ SysResult<long> front_mmap(void* address, std::size_t length, int prot, int flag
           const SignalsBlocked blocked;
           Shootdown shootdown;
           VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
+          MappingChange change(writer, shootdown);
           const auto r = sys::call(__NR_mmap, address, length, prot, flags, fd, offset);
-          if (r) {
-            forget(writer, pages_of(static_cast<std::uint64_t>(*r), length), shootdown);
+          const LinearRange range = pages_of(reinterpret_cast<std::uint64_t>(address), length);
+          if (r && change.take_out(range)) {
+            change.forget(range);
           }
           return r;
         });
@@ -334,16 +282,17 @@ SysResult<long> front_munmap(void* address, std::size_t length) {
     {
       Shootdown shootdown;
       VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
-      // From the table first: another thread could be given the place, and one that still found the VMA would
-      // change permissions there.
+      MappingChange change(writer, shootdown);
+      // From the table first: another thread could be given the place, and be told that it is an enclave's.
       const LinearRange range = pages_of(at, length);
-      const Pieces pieces(range);
-      forget(writer, range, shootdown);
-      engine().sgx->native().forget(range);  // takes its lock: whoever had found the VMA before is done
+      if (const auto taken = change.take_out(range); !taken) {
+        return SysResult<long>(fail(taken.error()));
+      }
       r = sys::call(__NR_munmap, address, length);
-      forget_source_mapping();
-      if (!r) {
-        pieces.put_back(writer);
+      if (r) {
+        change.forget(range);
+      } else {
+        change.undo();
       }
     }
     release_unused_enclaves();
@@ -366,18 +315,6 @@ SysResult<long> front_mprotect(void* address, std::size_t length, int prot, int 
 
 namespace {
 
-/// Makes one native mapping of what is one for the program: permissions come back through faults.
-void unify(LinearRange range) {
-  LinearAddress at = range.begin;
-  while (const auto vma = kernel_half().vmas.find_from(at)) {
-    if (vma->range.begin >= range.end) {
-      return;
-    }
-    engine().sgx->native().withdraw(*vma);
-    at = vma->range.end;
-  }
-}
-
 SysResult<long> move_mapping(void* address, std::size_t old_size, std::size_t new_size, int flags, void* to,
                              bool source) {
   const auto from = reinterpret_cast<std::uint64_t>(address);
@@ -392,40 +329,52 @@ SysResult<long> move_mapping(void* address, std::size_t old_size, std::size_t ne
   }
   Shootdown shootdown;
   VmaTable::Writer writer(kernel_half().vmas, sys::gettid());
-  if (source) {
-    unify(pages_of(from, old_size));
-  }
-  const auto r = sys::call(__NR_mremap, address, old_size, new_size, flags, to);
-  if (!r) {
-    return r;
-  }
-  const LinearRange new_range = pages_of(static_cast<std::uint64_t>(*r), new_size);
+  const bool fixed = (flags & MREMAP_FIXED) != 0;
   const LinearRange old_range = pages_of(from, old_size);
-  if (new_range.begin != old_range.begin) {
-    forget(writer, new_range, shootdown);
-  }
-  if (source) {
-    const LinearRange rest{old_range.begin + new_range.size(), old_range.end};
-    if (rest.begin < rest.end) {
-      forget(writer, rest, shootdown);
-    }
-    if (new_range.begin != old_range.begin) {
-      shootdown.add(old_range);
-      (void)writer.move({old_range.begin, old_range.begin + new_range.size()}, new_range.begin);
-      // The page of an address is the one at that address now.
-      for (LinearAddress at = new_range.begin; at < new_range.end;) {
-        const auto vma = kernel_half().vmas.find_from(at);
-        if (!vma || vma->range.begin >= new_range.end) {
-          break;
+  const LinearRange new_range = pages_of(fixed ? reinterpret_cast<std::uint64_t>(to) : from, new_size);
+  const LinearRange target = fixed ? new_range : LinearRange{};
+  std::optional<Vma> moved;
+  {
+    MappingChange change(writer, shootdown);
+    // From the table first, as for munmap(). An enclave's mapping doesn't grow: it shrinks where it is or is
+    // moved.
+    LinearRange leaving{};
+    if (source) {
+      leaving = {fixed ? old_range.begin : old_range.begin + new_range.size(), old_range.end};
+      if (fixed) {
+        const LinearRange part{old_range.begin, old_range.begin + new_range.size()};
+        moved = kernel_half().vmas.find(part.begin);
+        if (moved && moved->range.end < part.end) {
+          return fail(Errno::Fault);  // more than one mapping
         }
-        sys::raw(__NR_mmap, static_cast<long>(vma->range.begin.value()), static_cast<long>(vma->range.size()),
-                 PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-        place_native(*vma);
-        at = vma->range.end;
+        change.unify(old_range);
+      }
+      if (const auto r = change.take_out(leaving); !r) {
+        return fail(r.error());
       }
     }
+    const auto r = sys::call(__NR_mremap, address, old_size, new_size, flags, to);
+    if (!r) {
+      change.undo();
+      return r;
+    }
+    change.forget(leaving);
+    if (!moved) {
+      if (fixed && change.take_out(target)) {
+        change.forget(target);
+      }
+      return r;
+    }
+    // The page of an address is the one at that address now.
+    moved->range = target;
+    give_back(target, true);
+    (void)map_file(*moved);
+    if (change.replace(*moved)) {
+      change.forget(target);
+    }
   }
-  return r;
+  apply_protection(*moved);
+  return static_cast<long>(target.begin.value());
 }
 
 SysResult<long> ioctl_on_enclave(int fd, kernel::FileIdentity file, unsigned cmd, std::uint64_t argument) {
@@ -461,8 +410,8 @@ SysResult<long> ioctl_on_enclave(int fd, kernel::FileIdentity file, unsigned cmd
     VmaTable::Writer writer(kernel_half().vmas, tid);
     LinearAddress at;
     while (const auto vma = kernel_half().vmas.find_from(at)) {
-      if (vma->enclave == *enclave) {
-        place_native(*vma);
+      if (vma->enclave == *enclave && map_file(*vma)) {
+        apply_protection(*vma);
       }
       at = vma->range.end;
     }

@@ -6,9 +6,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "base/errno.h"
-#include "kernel/vma/vma_table.h"
 
 namespace enclume::engine {
 
@@ -21,9 +21,6 @@ SysResult<long> front_mremap(void* address, std::size_t old_size, std::size_t ne
 /// An SGX ioctl on a descriptor of the enclave device.
 /// Nothing if it is not for a device of ours.
 std::optional<SysResult<long>> front_ioctl(int fd, unsigned long command, std::uint64_t argument);
-
-/// Lays the enclave's file under a VMA, as far as it lies in ELRANGE, with the permissions of now.
-void place_native(const kernel::Vma& vma);
 
 /// Whether the range touches a mapping of an enclave.
 bool enclave_memory_concerned(std::uint64_t address, std::size_t length);

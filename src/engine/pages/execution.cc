@@ -49,9 +49,14 @@ void NativeProtection::read_text(const kernel::Vma& vma, std::uint64_t page, Pag
   }
 }
 
-bool NativeProtection::allow_fetch(const kernel::Vma& vma, LinearAddress page,
+bool NativeProtection::allow_fetch(const kernel::Vma& found_vma, LinearAddress page,
                                    std::optional<std::uint16_t> start) {
   const OwnerLockGuard guard(lock_, engine().handler_thread_id());
+  const auto now = as_it_is_now(found_vma, page);
+  if (!now) {
+    return true;
+  }
+  const kernel::Vma& vma = *now;
   const kernel::Enclave& enclave = *vma.enclave;
   const std::uint64_t number = enclave.page_number(page);
   const LinearRange range{page, page + kPageSize};
@@ -135,8 +140,13 @@ bool NativeProtection::show_patched(const kernel::Vma& vma, PatchedPage& entry) 
   return entry.shadowed;
 }
 
-Slow NativeProtection::leave_directly(const kernel::Vma& vma, LinearAddress enclu, int tid) {
+Slow NativeProtection::leave_directly(const kernel::Vma& found, LinearAddress enclu, int tid) {
   const OwnerLockGuard guard(lock_, tid);
+  const auto now = as_it_is_now(found, enclu);
+  if (!now) {
+    return Slow::NotWatched;
+  }
+  const kernel::Vma& vma = *now;
   const kernel::Enclave& enclave = *vma.enclave;
   const LinearAddress page = enclu.page();
   const std::uint64_t number = enclave.page_number(page);
@@ -255,7 +265,7 @@ void NativeProtection::allow_fetch_around(const kernel::Vma& vma, std::uint64_t 
   set_or_clear(vma, {vma.enclave->page_address(first), vma.enclave->page_address(end)}, effective);
 }
 
-bool NativeProtection::withdraw_sites(const kernel::Vma& vma, LinearRange instruction) {
+bool NativeProtection::withdraw_sites(const kernel::Vma& found, LinearRange instruction) {
   const OwnerLockGuard guard(lock_, engine().handler_thread_id());
   bool withdrawn = false;
   for (LinearAddress at = instruction.begin; at < instruction.end; at = at + 1) {
@@ -264,8 +274,8 @@ bool NativeProtection::withdraw_sites(const kernel::Vma& vma, LinearRange instru
       continue;
     }
     entry->sites.remove(at.page_offset());
-    if (entry->shadowed) {
-      show_original(vma, *entry, kernel::kProtNone);  // the next fetch or access asks
+    if (const auto vma = as_it_is_now(found, at); vma && entry->shadowed) {
+      show_original(*vma, *entry, kernel::kProtNone);  // the next fetch or access asks
     }
     withdrawn = true;
   }

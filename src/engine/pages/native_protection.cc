@@ -186,15 +186,13 @@ void NativeProtection::sync(kernel::Enclave& enclave) {
   }
 }
 
-void NativeProtection::withdraw(const kernel::Vma& vma) {
+void NativeProtection::clear_mapped(const kernel::Vma& vma) {
   if (vma.enclave->mapped() && vma.enclave->elrange().overlaps(vma.range)) {
-    const OwnerLockGuard guard(lock_, engine().handler_thread_id());
     clear(vma);
   }
 }
 
 void NativeProtection::forget(LinearRange range) {
-  const OwnerLockGuard guard(lock_, engine().handler_thread_id());
   patched_.take(range, [&](const PatchedPage& entry) { release_watches(entry); });
   watches_.close(range);
   exits_.for_each([&](ExitSite& site) {
@@ -202,16 +200,27 @@ void NativeProtection::forget(LinearRange range) {
       site.forget_history();
     }
   });
-  for (auto vma = kernel_.vmas.find_from(range.begin); vma && vma->range.begin < range.end;
-       vma = kernel_.vmas.find_from(vma->range.end)) {
-    const LinearRange elrange = vma->enclave->elrange();
-    const LinearAddress begin = std::max({range.begin, vma->range.begin, elrange.begin});
-    const LinearAddress end = std::min({range.end, vma->range.end, elrange.end});
-    if (vma->enclave->mapped() && begin < end) {
-      PageGuards(*vma->enclave)
-          .note_new_mapping(vma->enclave->page_number(begin), (end - begin) / kPageSize, kernel::kProtNone);
-    }
+}
+
+void NativeProtection::forget_guards(const kernel::Vma& vma) {
+  const LinearRange elrange = vma.enclave->elrange();
+  const LinearAddress begin = std::max(vma.range.begin, elrange.begin);
+  const LinearAddress end = std::min(vma.range.end, elrange.end);
+  if (vma.enclave->mapped() && begin < end) {
+    PageGuards(*vma.enclave)
+        .note_new_mapping(vma.enclave->page_number(begin), (end - begin) / kPageSize, kernel::kProtNone);
   }
+}
+
+/// Without this, a thread that was interrupted between its look at the table and the lock would give
+/// permissions to a mapping that has come in the place of the enclave's, or more than there are since.
+std::optional<kernel::Vma> NativeProtection::as_it_is_now(const kernel::Vma& found,
+                                                          LinearAddress page) const {
+  auto now = kernel_.vmas.find(page);
+  if (now && now->enclave != found.enclave) {
+    now.reset();
+  }
+  return now;
 }
 
 void NativeProtection::show_original(const kernel::Vma& vma, PatchedPage& entry, kernel::Protection prot) {
@@ -263,33 +272,41 @@ bool NativeProtection::lift_guard(const kernel::Vma& vma, LinearAddress page, ke
   return true;
 }
 
-void NativeProtection::allow_data(const kernel::Vma& vma, LinearAddress page) {
+void NativeProtection::allow_data(const kernel::Vma& found, LinearAddress page) {
   const OwnerLockGuard guard(lock_, engine().handler_thread_id());
+  const auto vma = as_it_is_now(found, page);
+  if (!vma) {
+    return;
+  }
   const kernel::Protection effective =
-      kernel::effective_protection(*vma.enclave, vma.enclave->page_number(page), vma.prot);
+      kernel::effective_protection(*vma->enclave, vma->enclave->page_number(page), vma->prot);
   PatchedPage* entry = patched_.find(page);
-  if (entry == nullptr && lift_guard(vma, page, data_view(effective))) {
+  if (entry == nullptr && lift_guard(*vma, page, data_view(effective))) {
     return;
   }
   if (entry != nullptr && entry->shadowed) {
-    show_original(vma, *entry, data_view(effective));
+    show_original(*vma, *entry, data_view(effective));
   } else {
-    set_or_clear(vma, alike_around(vma, page, effective), data_view(effective));
+    set_or_clear(*vma, alike_around(*vma, page, effective), data_view(effective));
   }
   if (effective.writable() && entry != nullptr) {
     erase(*entry);
   }
 }
 
-void NativeProtection::allow_all(const kernel::Vma& vma, LinearAddress page) {
+void NativeProtection::allow_all(const kernel::Vma& found, LinearAddress page) {
   const OwnerLockGuard guard(lock_, engine().handler_thread_id());
+  const auto vma = as_it_is_now(found, page);
+  if (!vma) {
+    return;
+  }
   const kernel::Protection effective =
-      kernel::effective_protection(*vma.enclave, vma.enclave->page_number(page), vma.prot);
+      kernel::effective_protection(*vma->enclave, vma->enclave->page_number(page), vma->prot);
   PatchedPage* entry = patched_.find(page);
   if (entry != nullptr && entry->shadowed) {
-    show_original(vma, *entry, effective);
+    show_original(*vma, *entry, effective);
   } else {
-    set_or_clear(vma, {page, page + kPageSize}, effective);
+    set_or_clear(*vma, {page, page + kPageSize}, effective);
   }
   if (effective.writable() && entry != nullptr) {
     erase(*entry);

@@ -48,10 +48,26 @@ class NativeProtection {
   void withhold(kernel::Enclave& enclave, std::span<const std::uint64_t> pages);
   /// Another process may have taken permissions away since this one looked.
   void sync(kernel::Enclave& enclave);
-  /// All permissions of the VMA, which is one native mapping then.
-  void withdraw(const kernel::Vma& vma);
-  /// The range is not mapped any more, or something else is there now.
-  void forget(LinearRange range);
+
+  /// While it lives nobody gives or takes permissions: for who changes what is mapped. Another thread that
+  /// has found a VMA waits, and looks again. Not for who calls anything else of NativeProtection.
+  class Standstill {
+   public:
+    Standstill(NativeProtection& native, int tid) : native_(native), guard_(native.lock_, tid) {}
+    /// All permissions of the VMA, which is one native mapping then.
+    void withdraw(const kernel::Vma& vma) { native_.clear_mapped(vma); }
+    /// The range is not mapped any more, or something else is there now.
+    void forget(LinearRange range) { native_.forget(range); }
+    /// This VMA, or part of one, was there.
+    void forget(const kernel::Vma& vma) { native_.forget_guards(vma); }
+
+   private:
+    NativeProtection& native_;
+    OwnerLockGuard guard_;
+  };
+
+  // Of the VMA that these are given, what counts is what it is by now; if another enclave is there, or none,
+  // they do nothing, and the access that they are for is to be repeated.
 
   /// For a page of `vma` that enclave code may read or write: lets it do so, as far as it is allowed.
   void allow_data(const kernel::Vma& vma, LinearAddress page);
@@ -130,7 +146,10 @@ class NativeProtection {
   [[nodiscard]] kernel::Protection data_view(kernel::Protection effective) const {
     return watches() ? kernel::Protection::of(effective.bits() & ~kernel::kProtExec.bits()) : effective;
   }
-  void forget_sites(kernel::Enclave& enclave, LinearRange range);
+  [[nodiscard]] std::optional<kernel::Vma> as_it_is_now(const kernel::Vma& found, LinearAddress page) const;
+  void clear_mapped(const kernel::Vma& vma);
+  void forget(LinearRange range);
+  static void forget_guards(const kernel::Vma& vma);
   void apply_vma(const kernel::Vma& vma, std::uint64_t first_page, std::uint64_t end_page);
   /// False if the permissions are gone instead, of this VMA or of all: they come back one by one.
   bool set_or_clear(const kernel::Vma& vma, LinearRange range, kernel::Protection prot);

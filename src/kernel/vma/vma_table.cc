@@ -210,6 +210,7 @@ Pieces cut(const Vma& v, LinearRange range) {
 SysResult<void> VmaTable::Writer::insert(const Vma& vma) noexcept {
   ENCLUME_CHECK(vma.range.begin < vma.range.end && !table_.overlaps(vma.range),
                 {"begin", vma.range.begin.value()}, {"end", vma.range.end.value()});
+  before_ = nullptr;
   Draft draft(table_, 1);
   if (!draft) {
     return fail(Errno::NoMemory);
@@ -225,11 +226,12 @@ SysResult<void> VmaTable::Writer::insert(const Vma& vma) noexcept {
   if (!placed) {
     draft.append(vma);
   }
-  draft.publish();
+  publish(draft);
   return {};
 }
 
 SysResult<void> VmaTable::Writer::remove(LinearRange range) noexcept {
+  before_ = nullptr;
   if (!table_.overlaps(range)) {
     return {};
   }
@@ -242,12 +244,13 @@ SysResult<void> VmaTable::Writer::remove(LinearRange range) noexcept {
     draft.append(p.before);
     draft.append(p.after);
   });
-  draft.publish();
+  publish(draft);
   return {};
 }
 
 SysResult<void> VmaTable::Writer::protect(LinearRange range, Protection prot,
                                           std::optional<unsigned> pkey) noexcept {
+  before_ = nullptr;
   if (!table_.overlaps(range)) {
     return {};
   }
@@ -267,32 +270,38 @@ SysResult<void> VmaTable::Writer::protect(LinearRange range, Protection prot,
     draft.append(p.within);
     draft.append(p.after);
   });
-  draft.publish();
+  publish(draft);
   return {};
 }
 
-SysResult<void> VmaTable::Writer::move(LinearRange range, LinearAddress to) noexcept {
-  if (!table_.overlaps(range)) {
-    return {};
-  }
+SysResult<void> VmaTable::Writer::replace(const Vma& vma) noexcept {
+  ENCLUME_CHECK(vma.range.begin < vma.range.end, {"begin", vma.range.begin.value()});
+  before_ = nullptr;
   Draft draft(table_, 2);
   if (!draft) {
     return fail(Errno::NoMemory);
   }
+  draft.append(vma);
   draft.for_each([&](const Vma& v) {
-    Pieces p = cut(v, range);
+    const Pieces p = cut(v, vma.range);
     draft.append(p.before);
-    if (p.within.range.begin < p.within.range.end) {
-      const std::uint64_t size = p.within.range.size();
-      p.within.range.begin = to + (p.within.range.begin - range.begin);
-      p.within.range.end = p.within.range.begin + size;
-      draft.append(p.within);
-    }
     draft.append(p.after);
   });
   draft.sort();
-  draft.publish();
+  publish(draft);
   return {};
+}
+
+void VmaTable::Writer::publish(Draft& draft) noexcept {
+  before_ = table_.current_.load(std::memory_order_relaxed);
+  draft.publish();
+}
+
+void VmaTable::Writer::undo() noexcept {
+  if (before_ != nullptr) {
+    table_.publish(*before_, before_->count.load(std::memory_order_relaxed));
+    before_ = nullptr;
+  }
 }
 
 }  // namespace enclume::kernel

@@ -55,35 +55,6 @@ class VmaTable {
   /// The word that holds it, for who can't call.
   [[nodiscard]] const std::atomic<std::uint64_t>& version_word() const noexcept { return version_; }
 
-  /// The right to change the table (Linux: mmap_lock held for writing). Held from the check to the change,
-  /// around the native system call between them.
-  class Writer {
-   public:
-    Writer(VmaTable& table, int thread) noexcept : table_(table), guard_(table.lock_, thread) {}
-
-    /// Adds a VMA over a range where the table has none (remove() first for MAP_FIXED).
-    /// Errors: NoMemory, and the table is unchanged.
-    [[nodiscard]] SysResult<void> insert(const Vma& vma) noexcept;
-    /// munmap, MAP_FIXED over it, the source of mremap: cuts the range out, splitting at its ends.
-    /// Errors: NoMemory (a split that finds no room), and the table is unchanged.
-    [[nodiscard]] SysResult<void> remove(LinearRange range) noexcept;
-    /// Sets `prot` on what the range covers, and the protection key if one is given, splitting at its ends.
-    /// Errors: as remove().
-    [[nodiscard]] SysResult<void> protect(LinearRange range, Protection prot,
-                                          std::optional<unsigned> pkey = {}) noexcept;
-    /// Moves what the range covers to `to` (mremap with an equal or smaller new size; remove the rest and the
-    /// destination first). Errors: as remove().
-    [[nodiscard]] SysResult<void> move(LinearRange range, LinearAddress to) noexcept;
-
-   private:
-    VmaTable& table_;
-    OwnerLockGuard guard_;
-  };
-
-  /// In the child after fork. A fork that holds a Writer in the parent copies a table that agrees with the
-  /// native mappings.
-  void after_fork_in_child() noexcept;
-
  private:
   struct Entry {
     std::atomic<std::uint64_t> begin;
@@ -103,6 +74,53 @@ class VmaTable {
   };
   class Draft;
 
+ public:
+  /// The right to change the table (Linux: mmap_lock held for writing). Held from the check to the change,
+  /// around the native system call between them.
+  class Writer {
+   public:
+    Writer(VmaTable& table, int thread) noexcept : table_(table), guard_(table.lock_, thread) {}
+
+    /// Adds a VMA over a range where the table has none (remove() first for MAP_FIXED).
+    /// Errors: NoMemory, and the table is unchanged.
+    [[nodiscard]] SysResult<void> insert(const Vma& vma) noexcept;
+    /// munmap, MAP_FIXED over it, the source of mremap: cuts the range out, splitting at its ends.
+    /// Errors: NoMemory (a split that finds no room), and the table is unchanged.
+    [[nodiscard]] SysResult<void> remove(LinearRange range) noexcept;
+    /// Both at once, for MAP_FIXED: who looks finds what was there or what is there. Errors: as remove().
+    [[nodiscard]] SysResult<void> replace(const Vma& vma) noexcept;
+    /// Sets `prot` on what the range covers, and the protection key if one is given, splitting at its ends.
+    /// Errors: as remove().
+    [[nodiscard]] SysResult<void> protect(LinearRange range, Protection prot,
+                                          std::optional<unsigned> pkey = {}) noexcept;
+    /// Makes the table what it was before this Writer's last change. Not twice in a row.
+    void undo() noexcept;
+    /// f(vma) for what the range covered before this Writer's last change; cut to the range.
+    template <typename F>
+    void for_each_before(LinearRange range, F&& f) const {
+      for (std::size_t i = 0; before_ != nullptr && i < before_->count.load(std::memory_order_relaxed); ++i) {
+        Vma vma = before_->entries[i].load();
+        vma.range = {vma.range.begin > range.begin ? vma.range.begin : range.begin,
+                     vma.range.end < range.end ? vma.range.end : range.end};
+        if (vma.range.begin < vma.range.end) {
+          f(vma);
+        }
+      }
+    }
+
+   private:
+    void publish(Draft& draft) noexcept;
+
+    VmaTable& table_;
+    Snapshot* before_ = nullptr;  ///< what the last change has made stale; the next one overwrites it
+    OwnerLockGuard guard_;
+  };
+
+  /// In the child after fork. A fork that holds a Writer in the parent copies a table that agrees with the
+  /// native mappings.
+  void after_fork_in_child() noexcept;
+
+ private:
   template <typename F>
   [[nodiscard]] auto read(F&& f) const noexcept;
   [[nodiscard]] Snapshot* spare_for(std::size_t count) noexcept;

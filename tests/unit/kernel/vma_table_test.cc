@@ -66,22 +66,9 @@ class Model {
       split(stop);
     }
   }
-  void move(std::uint64_t first, std::uint64_t end, std::uint64_t to) {
-    std::vector<ModelPage> moved(pages_.begin() + static_cast<long>(first),
-                                 pages_.begin() + static_cast<long>(end));
+  void replace(std::uint64_t first, std::uint64_t end, Protection prot, Enclave* e) {
     remove(first, end);
-    int before = 0;
-    for (const ModelPage& p : moved) {
-      if (p.vma != before) {
-        ++last_;
-        before = p.vma;
-      }
-      pages_[to] = p;
-      if (p.vma != 0) {
-        pages_[to].vma = last_;
-      }
-      ++to;
-    }
+    insert(first, end, prot, e);
   }
   [[nodiscard]] bool free(std::uint64_t first, std::uint64_t end) const {
     for (std::uint64_t p = first; p < end; ++p) {
@@ -132,6 +119,17 @@ std::vector<Vma> contents(const VmaTable& table) {
   return out;
 }
 
+std::vector<Vma> cut_to(std::vector<Vma> vmas, LinearRange range) {
+  std::vector<Vma> out;
+  for (Vma& vma : vmas) {
+    vma.range = {std::max(vma.range.begin, range.begin), std::min(vma.range.end, range.end)};
+    if (vma.range.begin < vma.range.end) {
+      out.push_back(vma);
+    }
+  }
+  return out;
+}
+
 class VmaTableProperty : public ::testing::TestWithParam<unsigned> {};
 
 TEST_P(VmaTableProperty, AgreesWithTheModelPageByPage) {
@@ -149,7 +147,7 @@ TEST_P(VmaTableProperty, AgreesWithTheModelPageByPage) {
     const Protection prot = Protection::of(static_cast<unsigned>(pick(8)));
     {
       VmaTable::Writer writer(table, platform.thread_id());
-      switch (pick(4)) {
+      switch (pick(5)) {
         case 0:
           if (model.free(first, end)) {
             Enclave* e = &enclaves[pick(2)];
@@ -165,13 +163,22 @@ TEST_P(VmaTableProperty, AgreesWithTheModelPageByPage) {
           ASSERT_TRUE(writer.protect(range, prot));
           model.protect(first, end, prot);
           break;
+        case 3: {
+          Enclave* e = &enclaves[pick(2)];
+          ASSERT_TRUE(writer.replace({range, prot, kernel::kProtAll, e}));
+          model.replace(first, end, prot, e);
+          break;
+        }
         default: {
-          const std::uint64_t to = pick(kPages - (end - first) + 1);
-          const bool apart = to >= end || to + (end - first) <= first;
-          if (apart && model.free(to, to + (end - first))) {
-            ASSERT_TRUE(writer.move(range, at(to)));
-            model.move(first, end, to);
+          const std::vector<Vma> before = contents(table);
+          ASSERT_TRUE(pick(2) == 0 ? writer.remove(range) : writer.protect(range, prot));
+          std::vector<Vma> gone;
+          writer.for_each_before(range, [&](const Vma& vma) { gone.push_back(vma); });
+          if (contents(table) != before) {
+            ASSERT_EQ(gone, cut_to(before, range));
           }
+          writer.undo();
+          ASSERT_EQ(contents(table), before);
         }
       }
     }
