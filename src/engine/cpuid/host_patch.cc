@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "base/syscall.h"
+#include "base/types.h"
 #include "engine/cpuid/site_cache.h"
 #include "engine/cpuid/text_residency.h"
 #include "engine/cpuid/text_writer.h"
@@ -51,6 +52,21 @@ int protection_of(const ObjectImage& image, std::uint64_t address) noexcept {
     }
   }
   return protection;
+}
+
+// The last byte of the sites that follow the first one so closely that their pages are better made writable
+// together. All lie in its segment.
+std::uint64_t end_of_cluster(std::span<const HostSite> sites, const ObjectImage& image) noexcept {
+  constexpr std::uint64_t kClose = 16 * kPageSize;
+  const auto segment = image.executable_around(sites.front().address);
+  std::uint64_t end = sites.front().last_byte();
+  for (const HostSite& site : sites.subspan(1)) {
+    if (site.last_byte() - end > kClose || !segment || site.last_byte() >= segment->end) {
+      break;
+    }
+    end = site.last_byte();
+  }
+  return end;
 }
 
 }  // namespace
@@ -206,7 +222,13 @@ void HostPatcher::patch_fresh(Session& session, const ObjectImage& image) noexce
       name.copy(session.report.caller.data(), session.report.caller.size() - 1);
     }
   }
-  for (const HostSite& site : session.fresh) {
+  const std::span<const HostSite> fresh = session.fresh.view();
+  for (std::size_t i = 0; i < fresh.size(); ++i) {
+    const HostSite& site = fresh[i];
+    if (config_.undisturbed && !session.writer.is_announced(site.last_byte())) {
+      session.writer.announce(site.last_byte(), end_of_cluster(fresh.subspan(i), image),
+                              protection_of(image, site.last_byte()));
+    }
     // A debugger may have changed the text since it was scanned.
     if (opcode_of(site) != site.opcode() || !session.sites.push_back(site)) {
       ++session.report.refused;

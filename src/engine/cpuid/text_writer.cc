@@ -20,7 +20,7 @@ std::atomic_ref<std::uint8_t> byte_at(std::uint64_t address) {
 }  // namespace
 
 TextWriter::~TextWriter() {
-  close_page();
+  close_pages();
   if (memory_ >= 0) {
     sys::raw(__NR_close, memory_);
   }
@@ -48,29 +48,30 @@ bool TextWriter::write_through_mprotect(std::uint64_t address, std::uint8_t valu
   return true;
 }
 
-void TextWriter::close_page() noexcept {
-  if (page_ != 0) {
-    sys::raw(__NR_mprotect, sys::arg(page_), kPageSize, page_protection_);
-    page_ = 0;
+void TextWriter::close_pages() noexcept {
+  if (open_ != open_end_) {
+    sys::raw(__NR_mprotect, sys::arg(open_), sys::arg(open_end_ - open_), protection_);
+    open_ = open_end_ = 0;
   }
 }
 
-bool TextWriter::write_undisturbed(std::uint64_t address, std::uint8_t value, int protection) noexcept {
-  const std::uint64_t page = align_down(address, kPageSize);
-  if (page != page_) {
-    close_page();
-    if (!sys::call(__NR_mprotect, page, kPageSize, PROT_READ | PROT_WRITE).has_value()) {
-      return false;
-    }
-    page_ = page;
-    page_protection_ = protection;
+void TextWriter::announce(std::uint64_t first, std::uint64_t last, int protection) noexcept {
+  close_pages();
+  const std::uint64_t begin = align_down(first, kPageSize);
+  const std::uint64_t end = align_down(last, kPageSize) + kPageSize;
+  if (undisturbed_ && sys::call(__NR_mprotect, begin, end - begin, PROT_READ | PROT_WRITE).has_value()) {
+    open_ = begin;
+    open_end_ = end;
+    protection_ = protection;
   }
-  byte_at(address).store(value, std::memory_order_relaxed);
-  return true;
 }
 
 bool TextWriter::write(std::uint64_t address, std::uint8_t value, int protection) noexcept {
-  if (undisturbed_ && write_undisturbed(address, value, protection)) {
+  if (undisturbed_ && !is_announced(address)) {
+    announce(address, address, protection);
+  }
+  if (is_announced(address)) {
+    byte_at(address).store(value, std::memory_order_relaxed);
     return true;
   }
   return write_through_proc(address, value) || write_through_mprotect(address, value, protection);

@@ -23,18 +23,25 @@ class TextWriter {
   /// is no moment at which the text is writable, and the mapping is not split. Refuses shared mappings.
   bool write(std::uint64_t address, std::uint8_t value, int protection) noexcept;
 
+  /// Where text is undisturbed: what is written from `first` to `last` next has this protection. The pages
+  /// become writable at once rather than one by one, each of which would split the mapping.
+  void announce(std::uint64_t first, std::uint64_t last, int protection) noexcept;
+  [[nodiscard]] bool is_announced(std::uint64_t address) const noexcept {
+    return address - open_ < open_end_ - open_;
+  }
+
   /// The two ways, for tests.
   bool write_through_proc(std::uint64_t address, std::uint8_t value) noexcept;
   /// Makes the page writable meanwhile, and keeps it executable: other threads may be running in it.
   static bool write_through_mprotect(std::uint64_t address, std::uint8_t value, int protection) noexcept;
 
  private:
-  bool write_undisturbed(std::uint64_t address, std::uint8_t value, int protection) noexcept;
-  void close_page() noexcept;
+  void close_pages() noexcept;
 
   const bool undisturbed_;
-  std::uint64_t page_ = 0;  ///< that is writable now; 0: none
-  int page_protection_ = 0;
+  std::uint64_t open_ = 0;  ///< the pages that are writable now
+  std::uint64_t open_end_ = 0;
+  int protection_ = 0;  ///< that these pages get back
   static constexpr long kNotOpened = -1;
   static constexpr long kUnavailable = -2;
   long memory_ = kNotOpened;

@@ -89,6 +89,29 @@ TEST_F(TextWriterTest, WhereNothingRunsPagesAreWritableMeanwhileAndThenAsTheyWer
   EXPECT_EQ(protection(), "r-xp");
 }
 
+TEST_F(TextWriterTest, WhatIsAnnouncedBecomesWritableAtOnceAndIsThenAsItWas) {
+  {
+    TextWriter writer(true);
+    writer.announce(address(1), address(4097), PROT_READ | PROT_EXEC);
+    EXPECT_EQ(protection(), "rw-p");
+    EXPECT_TRUE(writer.is_announced(address(0)));
+    EXPECT_TRUE(writer.is_announced(address(8191)));
+    EXPECT_FALSE(writer.is_announced(address(8192)));
+    for (const int offset : {1, 4097}) {
+      EXPECT_TRUE(writer.write(address(offset), 0x0b, PROT_READ | PROT_EXEC));
+      EXPECT_EQ(text_[offset], 0x0b);
+    }
+  }
+  EXPECT_EQ(protection(), "r-xp");
+}
+
+TEST_F(TextWriterTest, NothingIsWritableThatMayBeRunning) {
+  TextWriter writer;
+  writer.announce(address(1), address(4097), PROT_READ | PROT_EXEC);
+  EXPECT_EQ(protection(), "r-xp");
+  EXPECT_FALSE(writer.is_announced(address(1)));
+}
+
 TEST_F(TextWriterTest, SharedTextIsNotWrittenThroughProc) {
   map(MAP_SHARED);
   TextWriter writer;
