@@ -39,9 +39,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   engine::MappedArray<engine::HostSite> sites;
   engine::MappedArray<std::uint64_t> unproven;
   const auto counts = engine::scan_object(
-      object, {.traps_call = [](std::uint32_t number) { return number % 2 == 0; }}, sites, unproven);
+      object,
+      {.untrapped_max_leaf = 0x10, .traps_call = [](std::uint32_t number) { return number % 2 == 0; }}, sites,
+      unproven);
   if (counts.proven != sites.size() ||
-      counts.proven + counts.let_be + counts.interior + counts.unproven != counts.candidates) {
+      counts.proven + counts.let_be + counts.plain + counts.interior + counts.unproven != counts.candidates) {
     std::abort();
   }
   for (const engine::HostSite& site : sites.view()) {

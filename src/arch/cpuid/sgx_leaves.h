@@ -72,6 +72,14 @@ struct CpuidProfile {
 [[nodiscard]] CpuidResult sgx_cpuid(const CpuidProfile&, std::uint32_t leaf, std::uint32_t subleaf,
                                     const CpuidResult& raw) noexcept;
 
+/// Whether the answer to `leaf` may be another one than that of the machine, whose CPUID.0:EAX is
+/// `machine_max_basic_leaf`. Signal context: safe.
+[[nodiscard]] constexpr bool sgx_changes_leaf(std::uint32_t machine_max_basic_leaf,
+                                              std::uint32_t leaf) noexcept {
+  return leaf == cpuid::kLeafMaximum || leaf == cpuid::kLeafFeatures || leaf == cpuid::kLeafSgx ||
+         (leaf > machine_max_basic_leaf && leaf < cpuid::kFirstHypervisorLeaf);
+}
+
 /// The XFRM bits to offer to enclaves: what XCR0 enables and what the kernel saves in a signal frame (the
 /// `xfeatures` of its software-reserved bytes), for an asynchronous exit finds the enclave's registers there.
 /// Only x87, SSE, AVX, MPX, AVX-512 and PKRU are candidates, in combinations that XSETBV accepts: AMX needs

@@ -168,6 +168,7 @@ void HostPatcher::visit(Session& session, const ObjectImage& image) noexcept {
     ++session.report.objects_scanned;
     const ScanRequest request{.branches = config_.branches,
                               .cpuid = config_.cpuid,
+                              .untrapped_max_leaf = config_.untrapped_max_leaf,
                               .traps_call = is_part_of_libc(image) ? nullptr : config_.traps_call};
     const bool looks = request.cpuid || request.traps_call != nullptr;
     const std::optional<ScanCounts> kept =

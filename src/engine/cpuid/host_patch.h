@@ -30,6 +30,7 @@ struct HostPatchConfig {
   int (*iterate)(int (*callback)(dl_phdr_info*, std::size_t, void*), void* data) = nullptr;
   decode::BranchRule branches = decode::BranchRule::Intel;
   bool cpuid = true;                            ///< CPUID is to trap
+  std::uint32_t untrapped_max_leaf = 0;         ///< see ScanRequest
   bool (*traps_call)(std::uint32_t) = nullptr;  ///< see ScanRequest; libc's own calls never trap
   /// Objects that contain one of these addresses are left alone (0: none):
   ///  - the engine's own: it executes CPUID to answer the program's, and must not trap on it;

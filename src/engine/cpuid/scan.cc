@@ -6,8 +6,9 @@
 #include <bit>
 #include <optional>
 
-#include "engine/cpuid/call_number.h"
+#include "arch/cpuid/sgx_leaves.h"
 #include "engine/cpuid/code_map.h"
+#include "engine/cpuid/eax_constant.h"
 #include "engine/cpuid/function_bounds.h"
 #include "engine/cpuid/site_vote.h"
 
@@ -52,6 +53,7 @@ void for_each_candidate(std::span<const std::byte> text, std::byte one, std::byt
 enum class Verdict : std::uint8_t {
   Site,
   LetBe,
+  Plain,
   Interior,
   Unknown,
 };
@@ -95,14 +97,28 @@ class Judge {
       return {};  // a call that is made again is made from its last two bytes on
     }
     const HostSite site{.address = address, .length = in.length, .kind = kind};
-    return {.verdict = kind == SiteKind::Cpuid || is_trapped(placed->offset) ? Verdict::Site : Verdict::LetBe,
-            .site = site};
+    if (kind == SiteKind::Cpuid) {
+      return {.verdict = is_plain(placed->offset) ? Verdict::Plain : Verdict::Site, .site = site};
+    }
+    return {.verdict = is_trapped(placed->offset) ? Verdict::Site : Verdict::LetBe, .site = site};
   }
 
  private:
+  [[nodiscard]] std::optional<std::uint32_t> constant_in_eax(std::size_t offset) const noexcept {
+    return constant_in_eax_at(*map_, offset, JumpTables(*map_, image_, function_));
+  }
+
   [[nodiscard]] bool is_trapped(std::size_t offset) const noexcept {
-    const auto number = call_number_at(*map_, offset);
+    const auto number = constant_in_eax(offset);
     return !number || request_.traps_call(*number);
+  }
+
+  [[nodiscard]] bool is_plain(std::size_t offset) const noexcept {
+    if (request_.untrapped_max_leaf == 0) {
+      return false;
+    }
+    const auto leaf = constant_in_eax(offset);
+    return leaf && !arch::sgx_changes_leaf(request_.untrapped_max_leaf, *leaf);
   }
 
   // Where nothing describes the object (stripped, without unwind information), what the bytes around it say.
@@ -206,6 +222,8 @@ ScanCounts scan_object(const ObjectImage& image, const ScanRequest& request, Map
         ++counts.proven;
       } else if (verdict == Verdict::LetBe) {
         ++counts.let_be;
+      } else if (verdict == Verdict::Plain) {
+        ++counts.plain;
       } else if (verdict == Verdict::Interior) {
         ++counts.interior;
       } else {

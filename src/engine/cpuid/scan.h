@@ -42,6 +42,9 @@ struct HostSite {
 struct ScanRequest {
   decode::BranchRule branches = decode::BranchRule::Intel;
   bool cpuid = true;
+  /// CPUID.0:EAX of the machine, if its CPUID takes less time than a trap: one that asks for a leaf that SGX
+  /// has no part in is left alone then. 0: each is to be trapped.
+  std::uint32_t untrapped_max_leaf = 0;
   /// Whether a system call of this number is to be trapped; null: no SYSCALL is looked for. One whose number
   /// can't be told always is.
   bool (*traps_call)(std::uint32_t number) = nullptr;
@@ -51,6 +54,7 @@ struct ScanCounts {
   std::uint32_t candidates = 0;  // places with the bytes of one of the two
   std::uint32_t proven = 0;      // to be trapped
   std::uint32_t let_be = 0;      // SYSCALLs for numbers that need not be
+  std::uint32_t plain = 0;       // CPUIDs for leaves that need not be
   std::uint32_t interior = 0;    // inside other instructions
   std::uint32_t unproven = 0;    // data between functions, or code that nothing describes
 
@@ -58,6 +62,7 @@ struct ScanCounts {
     candidates += o.candidates;
     proven += o.proven;
     let_be += o.let_be;
+    plain += o.plain;
     interior += o.interior;
     unproven += o.unproven;
     return *this;

@@ -181,8 +181,8 @@ std::optional<std::uint64_t> SiteCache::key_of(const ObjectImage& image,
     return std::nullopt;
   }
   const std::uint64_t file = hash_of(id, hash_of(std::as_bytes(image.headers()), salt_));
-  return hash_with(request.branches,
-                   hash_with(request.cpuid, hash_with(request.traps_call != nullptr, file)));
+  const std::uint64_t machine = hash_with(request.untrapped_max_leaf, hash_with(request.branches, file));
+  return hash_with(request.cpuid, hash_with(request.traps_call != nullptr, machine));
 }
 
 }  // namespace enclume::engine

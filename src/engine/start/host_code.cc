@@ -135,6 +135,7 @@ bool start_host_code(const HostCodeRequest& request) {
   config.iterate = &for_each_object;
   config.branches = engine().features.amd ? decode::BranchRule::Amd : decode::BranchRule::Intel;
   config.cpuid = request.cpuid;
+  config.untrapped_max_leaf = request.untrapped_max_leaf;
   config.traps_call = request.calls ? &concerns_engine : nullptr;
   config.engine_address = reinterpret_cast<std::uint64_t>(&enclume_signal_entry);
   config.linker_address = request.linker_address;

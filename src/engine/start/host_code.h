@@ -19,6 +19,7 @@ struct HostCodeRequest {
   std::uint64_t vdso_address = 0;    ///< AT_SYSINFO_EHDR of the machine
   std::uint64_t image_address = 0;   ///< and ours
   bool cpuid = true;
+  std::uint32_t untrapped_max_leaf = 0;  ///< see ScanRequest
   bool calls = false;
   const SiteCache* cache = nullptr;  ///< for the objects that are there at the start; must stay
 };

@@ -18,6 +18,7 @@ struct ProcessorFacts {
   bool pkeys = false;          ///< CPUID.7.0:ECX.OSPKE: the kernel has turned protection keys on
   bool xsave = false;          ///< CPUID.1:ECX.OSXSAVE
   bool hypervisor = false;     ///< CPUID.1:ECX[31]: each CPUID is a trap of a hypervisor's
+  bool quick_cpuid = false;    ///< a CPUID takes less time than a signal
   bool xgetbv_in_use = false;  ///< CPUID.0DH.1:EAX[2]: XGETBV with ECX = 1
   arch::PageCipher page_cipher = arch::PageCipher::Portable;  ///< the fastest that it has everything for
   std::uint64_t xcr0 = 3;                                     ///< x87 and SSE without XSAVE

@@ -294,12 +294,14 @@ void start(char** environment) {
   // fault.
   const bool patches_cpuid = !e.features.cpuid_faulting || (!has_libc() && processor.hypervisor);
   if (patches_cpuid || finds_calls) {
-    start_host_code({.linker_address = auxiliary_value(environment, AT_BASE),
-                     .vdso_address = machine_vdso,
-                     .image_address = vdso_address(),
-                     .cpuid = patches_cpuid,
-                     .calls = finds_calls,
-                     .cache = &kept.sites});
+    start_host_code(
+        {.linker_address = auxiliary_value(environment, AT_BASE),
+         .vdso_address = machine_vdso,
+         .image_address = vdso_address(),
+         .cpuid = patches_cpuid,
+         .untrapped_max_leaf = processor.quick_cpuid && !e.features.cpuid_faulting ? processor.max_leaf : 0,
+         .calls = finds_calls,
+         .cache = &kept.sites});
   }
   e.debug = settings.debug;
   if (settings.debug) {

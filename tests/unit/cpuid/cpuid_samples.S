@@ -255,4 +255,85 @@ site_unknown:
         .cfi_endproc
         finish  call_immediate
 
+# A switch between a number and its SYSCALL, whose table leads elsewhere.
+        begin   call_beside_table
+        .cfi_startproc
+        mov     $39, %eax
+        mov     %rsi, %rdx
+        site    call_beside_table
+        syscall
+        lea     1f(%rip), %rdx
+        movslq  (%rdx, %rdi, 4), %rdi
+        add     %rdx, %rdi
+        jmp     *%rdi
+2:      xor     %eax, %eax
+3:      ret
+        .cfi_endproc
+        finish  call_beside_table
+        .section .rodata
+        .balign 4
+1:      .long   2b - 1b, 3b - 1b
+        .text
+
+# One whose table leads right there.
+        begin   call_in_table
+        .cfi_startproc
+        lea     1f(%rip), %rdx
+        movslq  (%rdx, %rdi, 4), %rdi
+        add     %rdx, %rdi
+        jmp     *%rdi
+2:      mov     $39, %eax
+3:
+        site    call_in_table
+        syscall
+        ret
+        .cfi_endproc
+        finish  call_in_table
+        .section .rodata
+        .balign 4
+1:      .long   2b - 1b, 3b - 1b
+        .text
+
+# Two jumps, and one table that is known.
+        begin   call_beside_two
+        .cfi_startproc
+        test    %esi, %esi
+        js      4f
+        lea     1f(%rip), %rdx
+        movslq  (%rdx, %rdi, 4), %rdi
+        add     %rdx, %rdi
+        jmp     *%rdi
+2:      mov     $39, %eax
+        site    call_beside_two
+        syscall
+3:      ret
+4:      jmp     *%rcx
+        .cfi_endproc
+        finish  call_beside_two
+        .section .rodata
+        .balign 4
+1:      .long   2b - 1b, 3b - 1b
+        .text
+
+# CPUIDs whose leaf can be told: one that says nothing of SGX, two that do, one that a processor may not have.
+        .macro  asks name, leaf
+        begin   \name
+        .cfi_startproc
+        push    %rbx
+        .cfi_adjust_cfa_offset 8
+        mov     $\leaf, %eax
+        xor     %ecx, %ecx
+        site    \name
+        cpuid
+        pop     %rbx
+        .cfi_adjust_cfa_offset -8
+        ret
+        .cfi_endproc
+        finish  \name
+        .endm
+        asks    leaf_plain, 0x80000006
+        asks    leaf_features, 7
+        asks    leaf_maximum, 0
+        asks    leaf_beyond, 0x19
+
 .section .note.GNU-stack, "", @progbits

@@ -18,7 +18,9 @@ extern const std::byte sample_plain[], site_plain[], sample_prefixed[], site_pre
     site_overlapping[], sample_symbol_only[], site_symbol_only[], site_unknown[], site_vector[],
     site_beside_overlap[], site_call_known[], site_call_copied[], site_call_copied_other[],
     site_call_trapped[], site_call_given[], site_call_shared[], site_call_overwritten[],
-    site_call_behind_table[], site_call_prefixed[], site_call_immediate[];
+    site_call_behind_table[], site_call_prefixed[], site_call_immediate[], site_call_beside_table[],
+    site_call_in_table[], site_call_beside_two[], site_leaf_plain[], site_leaf_features[],
+    site_leaf_maximum[], site_leaf_beyond[];
 }
 
 namespace enclume::engine {
@@ -187,6 +189,51 @@ TEST_F(ScanForCalls, TrapsWhatMayHaveAnyNumber) {
 TEST_F(ScanForCalls, ANumberIsNotKnownIfControlMayComeInBehindIt) {
   EXPECT_TRUE(traps(site_call_shared));
   EXPECT_TRUE(traps(site_call_behind_table));
+}
+
+TEST_F(ScanForCalls, ANumberIsKnownBesideASwitchThatLeadsElsewhere) {
+  EXPECT_FALSE(traps(site_call_beside_table));
+  EXPECT_FALSE(is_unproven(site_call_beside_table));
+}
+
+TEST_F(ScanForCalls, ANumberIsNotKnownIfASwitchLeadsBehindIt) {
+  EXPECT_TRUE(traps(site_call_in_table));
+}
+
+TEST_F(ScanForCalls, ANumberIsNotKnownBesideMoreJumpsThanTables) {
+  EXPECT_TRUE(traps(site_call_beside_two));
+}
+
+// Where a CPUID costs less than a trap, and the machine has leaves up to 10H.
+class ScanForChangedLeaves : public ScanOfThisProgram {
+ protected:
+  ScanForChangedLeaves() {
+    all_ = static_cast<std::uint32_t>(sites_.size());
+    sites_.clear();
+    counts_ = scan_object(object_.image(), {.untrapped_max_leaf = 0x10}, sites_, unproven_);
+  }
+  std::uint32_t all_;
+};
+
+TEST_F(ScanForChangedLeaves, OneThatSgxHasNoPartInIsLeftAlone) {
+  EXPECT_FALSE(proven(site_leaf_plain));
+  EXPECT_FALSE(is_unproven(site_leaf_plain));
+  EXPECT_GE(counts_.plain, 1u);
+  EXPECT_EQ(counts_.plain + counts_.proven, all_);
+}
+
+TEST_F(ScanForChangedLeaves, TheOthersAreTrapped) {
+  EXPECT_TRUE(proven(site_leaf_features));
+  EXPECT_TRUE(proven(site_leaf_maximum));
+  EXPECT_TRUE(proven(site_leaf_beyond));
+}
+
+TEST_F(ScanForChangedLeaves, SoIsOneWhoseLeafIsTheCallers) {
+  EXPECT_TRUE(proven(site_plain));
+}
+
+TEST_F(ScanOfThisProgram, TrapsEachLeafUnlessToldOtherwise) {
+  EXPECT_TRUE(proven(site_leaf_plain));
 }
 
 TEST_F(ScanForCalls, LeavesPrefixedOnesAndImmediatesAlone) {

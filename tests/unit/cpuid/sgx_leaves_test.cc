@@ -57,6 +57,25 @@ TEST(SgxCpuid, LeavesTheMachineHasPassThrough) {
   EXPECT_EQ(sgx_cpuid(profile(0x20), 0x21, 0, kRaw), kRaw);
 }
 
+// A CPUID for one that does not change may be executed as it is.
+TEST(SgxCpuid, EachLeafThatChangesIsSaidTo) {
+  for (const std::uint32_t maximum : {0xdu, 0x10u, 0x20u}) {
+    for (const std::uint32_t block : {0u, 0x3fff'ff00u, 0x4000'0000u, 0x8000'0000u, 0xffff'ff00u}) {
+      for (std::uint32_t leaf = block; leaf - block < 0x100; ++leaf) {
+        for (const std::uint32_t subleaf : {0u, 1u, 2u}) {
+          const CpuidResult raw{.eax = leaf == 0 ? maximum : 0x11, .ebx = 0x22, .ecx = 0x33, .edx = 0x44};
+          ASSERT_TRUE(sgx_changes_leaf(maximum, leaf) ||
+                      sgx_cpuid(profile(maximum), leaf, subleaf, raw) == raw)
+              << leaf;
+        }
+      }
+    }
+  }
+  for (const std::uint32_t leaf : {1u, 2u, 4u, 0xdu, 0x8000'0000u, 0x8000'001eu}) {
+    EXPECT_FALSE(sgx_changes_leaf(0x10, leaf)) << leaf;
+  }
+}
+
 TEST(SgxCpuid, FeatureLeafGainsSgxAndLaunchControlOnly) {
   const CpuidResult seen = sgx_cpuid(profile(), 7, 0, kRaw);
   EXPECT_EQ(

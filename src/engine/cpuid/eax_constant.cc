@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/cpuid/call_number.h"
+#include "engine/cpuid/eax_constant.h"
 
 namespace enclume::engine {
 namespace {
@@ -210,21 +210,21 @@ std::optional<std::uint32_t> constant_in(const CodeMap& map, unsigned reg) {
 }
 
 // Whether control may come to [first, last] otherwise than from the instruction before.
-bool may_be_entered(const CodeMap& map, std::size_t first, std::size_t last) {
+bool may_be_entered(const CodeMap& map, std::size_t first, std::size_t last, const JumpTables& jump_tables) {
   bool entered = false;
   map.for_each_instruction([&](const PlacedInstruction& placed) {
     const decode::Instruction& in = placed.instruction;
     const std::uint64_t target = placed.offset + in.length + static_cast<std::uint64_t>(in.immediate);
-    entered = in.cls == decode::InstructionClass::JmpIndirect ||
-              (decode::is_relative_branch(in.cls) && target >= first && target <= last);
+    entered = decode::is_relative_branch(in.cls) && target >= first && target <= last;
     return !entered;
   });
-  return entered;
+  return entered || jump_tables.may_lead_to(first, last);
 }
 
 }  // namespace
 
-std::optional<std::uint32_t> call_number_at(const CodeMap& map, std::size_t offset) noexcept {
+std::optional<std::uint32_t> constant_in_eax_at(const CodeMap& map, std::size_t offset,
+                                                const JumpTables& jump_tables) noexcept {
   std::size_t at = offset;
   for (int n = 0; n < kFarthest; ++n) {
     const auto before = map.instruction_before(at);
@@ -238,7 +238,7 @@ std::optional<std::uint32_t> call_number_at(const CodeMap& map, std::size_t offs
     if (effect.kind != Effect::Keeps) {
       const auto number =
           effect.kind == Effect::Loads ? std::optional(effect.value) : constant_in(map, effect.value);
-      return number && !may_be_entered(map, at, offset) ? number : std::nullopt;
+      return number && !may_be_entered(map, at, offset, jump_tables) ? number : std::nullopt;
     }
     at = before->offset;
   }
