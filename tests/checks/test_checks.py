@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import unittest
 
+import check_exports
 import check_format
 import check_includes
 import check_links
@@ -24,6 +25,15 @@ class Directory(unittest.TestCase):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         return path
+
+
+class Exports(unittest.TestCase):
+    def test_a_name_that_is_not_libcs_is_refused(self):
+        names = check_exports.exported(check_exports.libc())
+        self.assertEqual(check_exports.check(check_exports.libc(), names), [])
+        found = check_exports.check(check_exports.libc(), names - {"openat"})
+        self.assertEqual(len(found), 1)
+        self.assertIn("exports openat,", found[0])
 
 
 class Includes(Directory):

@@ -30,6 +30,7 @@
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -590,6 +591,13 @@ TEST(LibraryTest, LibraryLoadedLaterCanUseItsOwnEnclave) {
   ASSERT_NE(sum, nullptr);
   EXPECT_EQ(sum(30, 12), 42u);
   EXPECT_EQ(ours.call(PROBE_OP_SUM, {30, 13}).args.out[0], 43u);
+}
+
+// The emulator, which is loaded before it, must not have a function of its library's.
+TEST(LibraryTest, ExceptionsOfTheCppLibraryReachTheProgram) {
+  const std::vector<int> none;
+  EXPECT_THROW(static_cast<void>(none.at(none.size())), std::out_of_range);
+  EXPECT_THROW(static_cast<void>(std::string("x").substr(2)), std::out_of_range);
 }
 
 // ---- Ends and other odds ----
