@@ -593,6 +593,20 @@ TEST(LibraryTest, LibraryLoadedLaterCanUseItsOwnEnclave) {
   EXPECT_EQ(ours.call(PROBE_OP_SUM, {30, 13}).args.out[0], 43u);
 }
 
+// Its functions are looked for in its own dependencies first, and libc is one of them.
+TEST(LibraryTest, LibraryThatBindsDeeplyCanUseItsOwnEnclave) {
+  for (const int when : {RTLD_NOW, RTLD_LAZY}) {
+    const int status = in_child([&]() -> int {
+      void* library = dlopen(ENCLUME_TEST_ENCLAVE_LIBRARY, when | RTLD_LOCAL | RTLD_DEEPBIND);
+      if (library == nullptr) return 2;
+      const auto sum = reinterpret_cast<std::uint64_t (*)(std::uint64_t, std::uint64_t)>(
+          dlsym(library, "enclave_library_sum"));
+      return sum != nullptr && sum(30, 12) == 42 ? 0 : 3;
+    });
+    EXPECT_EQ(status, 0) << when;
+  }
+}
+
 // The emulator, which is loaded before it, must not have a function of its library's.
 TEST(LibraryTest, ExceptionsOfTheCppLibraryReachTheProgram) {
   const std::vector<int> none;

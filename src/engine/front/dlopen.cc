@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // dlopen("linux-vdso.so.1"): the loaded vDSO is ours. Every other name must reach libc's dlopen with the
-// caller's return address, which decides about namespaces, RUNPATH and $ORIGIN.
+// caller's return address, which decides about namespaces, RUNPATH and $ORIGIN. RTLD_DEEPBIND: see
+// deep_binding.h.
 #include <dlfcn.h>
 
 #include <cstring>
 
+#include "engine/front/deep_binding.h"
 #include "engine/front/real.h"
 #include "engine/start/vdso.h"
 
@@ -16,9 +18,12 @@ void* (*real_dlopen)(const char*, int) = nullptr;
 
 }  // namespace
 
-extern "C" __attribute__((visibility("hidden"))) void* enclume_dlopen_own(const char* path) {
+extern "C" __attribute__((visibility("hidden"))) void* enclume_dlopen_own(const char* path, int flags) {
   if (real_dlopen == nullptr) {
     real_dlopen = reinterpret_cast<void* (*)(const char*, int)>(dlsym(RTLD_NEXT, "dlopen"));
+  }
+  if ((flags & RTLD_DEEPBIND) != 0) {
+    expect_deep_binding();
   }
   return path != nullptr && std::strcmp(path, "linux-vdso.so.1") == 0 ? vdso_handle() : nullptr;
 }

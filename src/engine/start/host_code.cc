@@ -15,6 +15,7 @@
 #include "engine/decode/decoder.h"
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
+#include "engine/front/deep_binding.h"
 #include "engine/start/alone.h"
 
 namespace enclume::engine {
@@ -68,6 +69,7 @@ void refresh() {
 /// Called by the dynamic linker instead of its empty function for debuggers.
 void on_link_change() {
   if (_r_debug.r_state == r_debug::RT_CONSISTENT) {
+    bind_front_doors();
     refresh();
   }
 }
