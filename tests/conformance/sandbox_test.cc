@@ -5,9 +5,12 @@
 #include <gtest/gtest.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -132,6 +135,32 @@ TEST(SandboxTest, AHardLimitOnFileSizesIsAnErrorAndNoSignal) {
     if (setrlimit(RLIMIT_FSIZE, &limit) != 0) return 1;
     return open("/dev/sgx_enclave", O_RDWR) == -1 && errno == EFBIG ? 0 : 2;
   });
+  EXPECT_EQ(status, 0);
+}
+
+TEST(SandboxTest, EnclaveIsMadeWhereAllMemoryIsLocked) {
+  const int status = in_child([] {
+    if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0) return 77;
+    const ProbeEnclave probe;
+    return works(probe) && faults(probe) && works(probe) ? 0 : 1;
+  });
+  if (status == 77 << 8) GTEST_SKIP() << "RLIMIT_MEMLOCK is too small";
+  EXPECT_EQ(status, 0);
+}
+
+// vm.memfd_noexec of the process's namespace: files in memory may not be made without MFD_NOEXEC_SEAL.
+TEST(SandboxTest, EnclaveIsMadeWhereMemoryFilesAreNotExecutable) {
+  const int status = in_child([] {
+    if (unshare(CLONE_NEWPID) != 0) return 77;
+    const int inner = in_child([] {
+      std::ofstream setting("/proc/sys/vm/memfd_noexec");
+      if (!(setting << 2 << std::flush)) return 77;
+      const ProbeEnclave probe;
+      return works(probe) && faults(probe) && works(probe) ? 0 : 1;
+    });
+    return WIFEXITED(inner) ? WEXITSTATUS(inner) : 2;
+  });
+  if (status == 77 << 8) GTEST_SKIP() << "needs a namespace of its own, and Linux 6.3";
   EXPECT_EQ(status, 0);
 }
 
