@@ -16,6 +16,10 @@ bool thread_is_gone(std::uint32_t tid) {
   return sys::raw(__NR_tkill, static_cast<long>(tid), 0) == -ESRCH;
 }
 
+/// Looks at a lock that is held before a thread goes to sleep: a few microseconds. Most are held for less
+/// than a sleep and the waking take, and in a virtual machine whose processor has gone idle that is fifty.
+constexpr int kLooks = 200;
+
 }  // namespace
 
 bool OwnerLock::try_lock(int tid) noexcept {
@@ -27,6 +31,12 @@ bool OwnerLock::lock(int tid) noexcept {
   const auto me = static_cast<std::uint32_t>(tid);
   if (try_lock(tid)) {
     return true;
+  }
+  for (int looks = 0; looks < kLooks; ++looks) {
+    __builtin_ia32_pause();
+    if (word_.load(std::memory_order_relaxed) == 0 && try_lock(tid)) {
+      return true;
+    }
   }
   for (;;) {
     std::uint32_t seen = word_.load(std::memory_order_relaxed);

@@ -121,6 +121,17 @@ class Enclave {
 
   /// The protection_epoch up to which the platform has this process's native permissions in order.
   std::atomic<std::uint64_t> protection_seen{0};
+  /// The one that a thread of this process is just putting in order; 0: none.
+  std::atomic<std::uint64_t> protection_coming{0};
+  /// Whether a thread that is about to enter may leave the native permissions to others: all is in order, or
+  /// another thread of this process is at the last change. Who enters before that is done is as one who was
+  /// inside before: ETRACK, which comes after it, counts him.
+  [[nodiscard]] bool protection_settled() const noexcept {
+    const std::uint64_t epoch = shared_->protection_epoch.load(std::memory_order_acquire);
+    const std::uint64_t coming = protection_coming.load(std::memory_order_acquire);
+    const std::uint64_t seen = protection_seen.load(std::memory_order_acquire);
+    return seen >= epoch || (coming == epoch && seen + 1 == epoch);
+  }
 
   /// The platform's, private to this process: a byte for each page, or null. Goes with the mappings.
   std::uint8_t* guards = nullptr;

@@ -100,6 +100,8 @@ SysResult<Enclave*> EnclaveTable::attach(FileIdentity identity, FileHandle file)
     enclave.shared_ = nullptr;
     return fail(r.error());
   }
+  enclave.protection_seen.store(0);  // the place may have been another enclave's
+  enclave.protection_coming.store(0);
   slot->used.store(true, std::memory_order_release);
   return &enclave;
 }
@@ -160,6 +162,7 @@ void EnclaveTable::release(Enclave& enclave, FileIdentity identity) noexcept {
 void EnclaveTable::after_fork_in_child() noexcept {
   lock_.reset_in_child();
   for_each([this](Enclave& e) {
+    e.protection_coming.store(0);  // the thread that was at it is the parent's
     const OwnerLockGuard registry(shared_.lock, platform_.thread_id());
     // The tables are big enough that failure means a runaway program; its enclave goes on uncounted.
     if (EnclaveRecord* record =

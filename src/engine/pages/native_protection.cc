@@ -180,8 +180,7 @@ void NativeProtection::apply_all(kernel::Enclave& enclave) {
 }
 
 void NativeProtection::sync(kernel::Enclave& enclave) {
-  if (enclave.protection_seen.load(std::memory_order_relaxed) !=
-      enclave.shared().protection_epoch.load(std::memory_order_acquire)) {
+  if (!enclave.protection_settled()) {
     apply_all(enclave);
   }
 }

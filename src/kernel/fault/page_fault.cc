@@ -48,6 +48,7 @@ FaultResolution augment(const Kernel& kernel, Enclave& enclave, std::uint64_t nu
     return FaultResolution::Bus;
   }
   EpcReservation epc(kernel, enclave);
+  epc.prefer(1);  // else the lock has to be let go for it
   EnclaveLock lock(kernel, enclave);
   for (;;) {
     if (enclave.index().contains(number)) {
@@ -137,6 +138,9 @@ FaultResolution handle_enclave_fault(const Kernel& kernel, LinearAddress address
     return FaultResolution::Bus;
   }
   EpcReservation epc(kernel, enclave);
+  if (!is_resident(enclave, number)) {
+    epc.prefer(1);
+  }
   EnclaveLock lock(kernel, enclave);
   const bool evicted = !is_resident(enclave, number);
   if (!make_resident(kernel, enclave, lock, epc, number)) {

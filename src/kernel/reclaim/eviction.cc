@@ -79,12 +79,15 @@ void revoke_pages(const Kernel& kernel, Enclave& enclave, std::span<const std::u
   if (pages.empty()) {
     return;
   }
-  const std::uint64_t before = enclave.shared().protection_epoch.fetch_add(1);
+  std::atomic<std::uint64_t>& epoch = enclave.shared().protection_epoch;
+  enclave.protection_coming.store(epoch.load() + 1);  // the lock is ours, so nobody else moves it
+  const std::uint64_t before = epoch.fetch_add(1);
   kernel.platform.withhold(enclave, pages);
   // This process is in order then, and need not look through all its pages at the next entry, unless it was
   // behind.
   std::uint64_t seen = before;
   enclave.protection_seen.compare_exchange_strong(seen, before + 1);
+  enclave.protection_coming.store(0);
 }
 
 bool track_and_kick(const Kernel& kernel, Enclave& enclave) noexcept {

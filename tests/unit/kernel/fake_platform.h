@@ -51,6 +51,8 @@ class FakePlatform final : public kernel::Platform {
   int pid = getpid();
   /// Called by kick(), unless empty.
   std::function<void(kernel::Enclave&)> on_kick;
+  /// Called by revoke(), unless empty.
+  std::function<void(kernel::Enclave&)> on_revoke;
   /// Protection of the VMAs, for revoke(): how native permissions follow.
   std::function<kernel::Protection(LinearAddress)> vma_protection;
 
@@ -118,6 +120,9 @@ class FakePlatform final : public kernel::Platform {
   }
   void revoke(kernel::Enclave& enclave, std::uint64_t first, std::uint64_t count) noexcept override {
     ++revocations;
+    if (on_revoke) {
+      on_revoke(enclave);
+    }
     const std::lock_guard guard(native_lock);
     for (std::uint64_t page = first; page < first + count; ++page) {
       const auto it = native.find(enclave.page_address(page).value());

@@ -34,6 +34,19 @@ void release(KernelWorld& w, Enclave& e) {
   close(fd);
 }
 
+// The second enclave has the first one's place in the table, and must not have its history.
+TEST(LifetimeTest, NothingIsKnownOfPermissionsThatAnEarlierEnclaveHad) {
+  KernelWorld w(256);
+  Enclave& first = w.load(test_image());
+  first.protection_seen = 1000;
+  release(w, first);
+  Enclave& second = w.load(test_image());
+  ASSERT_EQ(&second, &first);
+  EXPECT_TRUE(second.protection_settled());
+  second.shared().protection_epoch.fetch_add(1);
+  EXPECT_FALSE(second.protection_settled());
+}
+
 TEST(LifetimeTest, ReleaseGivesTheEpcBack) {
   KernelWorld w;
   Enclave& e = w.load(test_image());

@@ -280,6 +280,31 @@ TEST(ReclaimTest, NativePermissionsNeverOutliveAnEviction) {
   EXPECT_GT(e.shared().protection_epoch, epoch);
 }
 
+// To look through all pages takes as long as hundreds of evictions.
+TEST(ReclaimTest, WhoEntersDuringARevocationLeavesThePermissionsToIt) {
+  KernelWorld w(64);
+  Enclave& e = w.load(test_image(0x100000, 30));
+  e.protection_seen = e.shared().protection_epoch.load();
+  int settled = 0;
+  int unsettled = 0;
+  w.platform.on_revoke = [&](Enclave& enclave) {
+    EXPECT_NE(enclave.protection_seen, enclave.shared().protection_epoch);
+    ++(enclave.protection_settled() ? settled : unsettled);
+  };
+  EXPECT_GT(reclaim_batch(w.kernel), 0);
+  EXPECT_GT(settled, 0);
+  EXPECT_EQ(unsettled, 0);
+  EXPECT_TRUE(e.protection_settled());
+
+  settled = 0;
+  e.shared().protection_epoch.fetch_add(1);  // another process, before that
+  EXPECT_FALSE(e.protection_settled());
+  EXPECT_GT(reclaim_batch(w.kernel), 0);
+  EXPECT_EQ(settled, 0);
+  EXPECT_GT(unsettled, 0);
+  EXPECT_FALSE(e.protection_settled());
+}
+
 TEST(ReclaimTest, BalanceKeepsPagesFree) {
   KernelWorld w(1024);
   w.load(test_image(0x400000, 900));
