@@ -47,14 +47,20 @@ void PageIndex::erase(std::uint64_t page) noexcept {
 }
 
 bool PageIndex::contains(std::uint64_t page) const noexcept {
-  // From the top, so that the answer for an empty stretch touches no memory of the lowest level.
-  for (unsigned level = kIndexLevels; level-- > 0;) {
-    const std::uint64_t position = page >> (6 * level);
-    if ((level_[level][position / 64].load(std::memory_order_acquire) & bit(position)) == 0) {
-      return false;
+  const std::atomic<std::uint64_t>& word = level_[0][page / 64];
+  const std::uint64_t memory = reinterpret_cast<std::uint64_t>(&word) / kPageSize;
+  const std::atomic_ref dense(dense_);
+  if (dense.load(std::memory_order_relaxed) != memory) {
+    // From the top, so that the answer for an empty stretch touches no memory of the lowest level.
+    for (unsigned level = kIndexLevels; --level > 0;) {
+      const std::uint64_t position = page >> (6 * level);
+      if ((level_[level][position / 64].load(std::memory_order_acquire) & bit(position)) == 0) {
+        return false;
+      }
     }
+    dense.store(memory, std::memory_order_relaxed);
   }
-  return true;
+  return (word.load(std::memory_order_acquire) & bit(page)) != 0;
 }
 
 std::uint64_t PageIndex::next(std::uint64_t page) const noexcept {

@@ -31,6 +31,9 @@ class PageIndex {
  private:
   std::atomic<std::uint64_t>* level_[kIndexLevels]{};
   std::uint64_t words_[kIndexLevels]{};
+  /// The page of the lowest level's memory that contains() has read last: it is there, so that reading it
+  /// once more, without a look at the summaries, allocates nothing. Private to the process, racy and a hint.
+  mutable std::uint64_t dense_ = kNone;
 };
 
 }  // namespace enclume::kernel

@@ -78,11 +78,22 @@ std::optional<Vma> VmaTable::find_from(LinearAddress address) const noexcept {
 }
 
 std::optional<Vma> VmaTable::find(LinearAddress address) const noexcept {
-  auto vma = find_from(address);
-  if (vma && !vma->range.contains(address)) {
-    vma.reset();
-  }
-  return vma;
+  std::atomic<std::uint32_t>& hint = hint_for(address);
+  return read([address, &hint](const Snapshot* s, std::size_t count) -> std::optional<Vma> {
+    const std::size_t before = hint.load(std::memory_order_relaxed);
+    if (before < count) {
+      if (const Vma v = s->entries[before].load(); v.range.contains(address)) {
+        return v;
+      }
+    }
+    const std::size_t i = count == 0 ? 0 : s->first_ending_after(address, count);
+    const Vma v = i < count ? s->entries[i].load() : Vma{};
+    if (!v.range.contains(address)) {
+      return std::nullopt;
+    }
+    hint.store(static_cast<std::uint32_t>(i), std::memory_order_relaxed);
+    return v;
+  });
 }
 
 bool VmaTable::overlaps(LinearRange range) const noexcept {
