@@ -196,6 +196,70 @@ TEST_F(AugmentTest, ManyPagesComeOnDemandAndAreAllKept) {
   for (std::uint64_t page = 0; page < 24; ++page) EXPECT_EQ(probe_.read(hole(page)), page * 3);
 }
 
+// What is done natively for the pages to come lets nobody at them.
+class AugmentInTurnTest : public Sgx2Test {
+ protected:
+  void touch_and_accept(std::uint64_t page) {
+    expect_fault(probe_.call(PROBE_OP_WRITE, {hole(page), 1}), 0x8007, hole(page));
+    ASSERT_EQ(accept(kNewRw, hole(page)), 0u);
+    probe_.write(hole(page), page * 3);
+  }
+  void touch_and_accept(std::uint64_t first, std::uint64_t end) {
+    for (std::uint64_t page = first; page < end; ++page) touch_and_accept(page);
+  }
+  void expect_contents(std::uint64_t pages) {
+    for (std::uint64_t page = 0; page < pages; ++page) EXPECT_EQ(probe_.read(hole(page)), page * 3);
+  }
+};
+
+TEST_F(AugmentInTurnTest, EachPageFaults) {
+  touch_and_accept(0, 24);
+  expect_contents(24);
+}
+
+TEST_F(AugmentInTurnTest, AnyOfThePagesToComeFaults) {
+  touch_and_accept(0, 4);
+  for (const std::uint64_t page : {9u, 15u, 16u, 5u, 6u}) touch_and_accept(page);
+  expect_fault(probe_.call(PROBE_OP_READ, {hole(4)}), 0x8005, hole(4));
+  expect_fault(probe_.call(PROBE_OP_READ, {hole(14)}), 0x8005, hole(14));
+  expect_contents(4);
+}
+
+TEST_F(AugmentInTurnTest, TheNextPageFaultsInAForkedChildAndIsThereForItsParent) {
+  touch_and_accept(0, 4);
+  const int status = in_child([&] {
+    touch_and_accept(4, 6);
+    return HasFailure() ? 1 : 0;
+  });
+  EXPECT_EQ(status, 0);
+  expect_contents(6);
+  touch_and_accept(6, 8);
+}
+
+TEST_F(AugmentInTurnTest, TheMappingsPermissionsGoAndComeBackMeanwhile) {
+  touch_and_accept(0, 4);
+  ASSERT_EQ(mprotect(pointer(hole()), 16 * kPage, PROT_NONE), 0);
+  ASSERT_TRUE(probe_.call(PROBE_OP_READ, {hole(4)}).faulted());
+  probe_.abandon();
+  ASSERT_EQ(mprotect(pointer(hole()), 16 * kPage, PROT_READ | PROT_WRITE), 0);
+  touch_and_accept(4, 8);
+  ASSERT_EQ(mprotect(pointer(hole(8)), kPage, PROT_READ), 0);
+  expect_fault(probe_.call(PROBE_OP_READ, {hole(8)}), 0x8005, hole(8));
+  ASSERT_EQ(mprotect(pointer(hole(8)), kPage, PROT_READ | PROT_WRITE), 0);
+  ASSERT_EQ(accept(kNewRw, hole(8)), 0u);
+  touch_and_accept(9, 18);
+}
+
+TEST_F(AugmentInTurnTest, ARemovedPageFaultsAgain) {
+  touch_and_accept(0, 4);
+  ASSERT_EQ(modify_page(hole(2), 4), 0);
+  ASSERT_EQ(accept(kPtTrim | kModified, hole(2)), 0u);
+  ASSERT_EQ(remove_page(hole(2)), 0);
+  touch_and_accept(2);
+  touch_and_accept(4);
+  expect_contents(5);
+}
+
 // Leaves that follow one another, with nothing but plain code between them.
 TEST_F(AugmentTest, LoopOfEacceptEndsAtThePageThatIsRefused) {
   ASSERT_EQ(accept(kNewRw, hole(17)), 0u);

@@ -65,7 +65,8 @@ void NativeProtection::count_boundaries(const kernel::Vma& vma, LinearRange rang
   count(range.end);
 }
 
-bool NativeProtection::set_or_clear(const kernel::Vma& vma, LinearRange range, kernel::Protection prot) {
+bool NativeProtection::set_or_clear(const kernel::Vma& vma, LinearRange range, kernel::Protection prot,
+                                    std::uint64_t guarded) {
   PageGuards guards(*vma.enclave);
   const std::uint64_t first = vma.enclave->page_number(range.begin);
   const std::uint64_t pages = range.size() / kPageSize;
@@ -80,7 +81,7 @@ bool NativeProtection::set_or_clear(const kernel::Vma& vma, LinearRange range, k
   }
   guards.note(first, pages, prot);
   if (!prot.none()) {
-    guards.remove(first, pages);
+    guards.remove(first, pages - guarded);
   }
   return true;
 }
@@ -256,6 +257,28 @@ LinearRange NativeProtection::alike_around(const kernel::Vma& vma, LinearAddress
   return range;
 }
 
+/// Where pages are added one behind the other, puts guards on those to come in `page`'s block, behind what is
+/// `alike`: how many. They may have its permissions then, and each needs but a guard lifted when it comes.
+std::uint64_t NativeProtection::guard_pages_to_come(const kernel::Vma& vma, LinearAddress page,
+                                                    LinearRange alike) {
+  kernel::Enclave& enclave = *vma.enclave;
+  const LinearAddress next = page + kPageSize;
+  const LinearAddress block_end(align_down(page.value(), kAround * kPageSize) + kAround * kPageSize);
+  const LinearAddress limit = std::min({block_end, vma.range.end, enclave.elrange().end});
+  // (A debugger can't read guarded pages.)
+  if (alike.begin == page || alike.end != next || !kernel_.config.sgx2 || !enclave.initialized() ||
+      enclume_debugger.announce != 0) {
+    return 0;
+  }
+  LinearAddress end = next;
+  while (end < limit && !enclave.index().contains(enclave.page_number(end)) &&
+         patched_.find(end) == nullptr) {
+    end = end + kPageSize;
+  }
+  const std::uint64_t count = (end - next) / kPageSize;
+  return count != 0 && PageGuards(enclave).install(enclave.page_number(next), count) ? count : 0;
+}
+
 /// A page of which nothing was taken but by a guard.
 bool NativeProtection::lift_guard(const kernel::Vma& vma, LinearAddress page, kernel::Protection prot) {
   PageGuards guards(*vma.enclave);
@@ -286,7 +309,9 @@ void NativeProtection::allow_data(const kernel::Vma& found, LinearAddress page) 
   if (entry != nullptr && entry->shadowed) {
     show_original(*vma, *entry, data_view(effective));
   } else {
-    set_or_clear(*vma, alike_around(*vma, page, effective), data_view(effective));
+    const LinearRange alike = alike_around(*vma, page, effective);
+    const std::uint64_t to_come = guard_pages_to_come(*vma, page, alike);
+    set_or_clear(*vma, {alike.begin, alike.end + to_come * kPageSize}, data_view(effective), to_come);
   }
   if (effective.writable() && entry != nullptr) {
     erase(*entry);

@@ -151,13 +151,17 @@ class NativeProtection {
   void forget(LinearRange range);
   static void forget_guards(const kernel::Vma& vma);
   void apply_vma(const kernel::Vma& vma, std::uint64_t first_page, std::uint64_t end_page);
-  /// False if the permissions are gone instead, of this VMA or of all: they come back one by one.
-  bool set_or_clear(const kernel::Vma& vma, LinearRange range, kernel::Protection prot);
+  /// False if the permissions are gone instead, of this VMA or of all: they come back one by one. `guarded`:
+  /// so many pages at the end keep their guards.
+  bool set_or_clear(const kernel::Vma& vma, LinearRange range, kernel::Protection prot,
+                    std::uint64_t guarded = 0);
   void count_boundaries(const kernel::Vma& vma, LinearRange range, kernel::Protection prot);
   void clear_all();
   void withhold_range(const kernel::Vma& vma, std::uint64_t first, std::uint64_t end);
   [[nodiscard]] LinearRange alike_around(const kernel::Vma& vma, LinearAddress page,
                                          kernel::Protection effective);
+  [[nodiscard]] std::uint64_t guard_pages_to_come(const kernel::Vma& vma, LinearAddress page,
+                                                  LinearRange alike);
   void show_original(const kernel::Vma& vma, PatchedPage& entry, kernel::Protection prot);
   [[nodiscard]] bool lift_guard(const kernel::Vma& vma, LinearAddress page, kernel::Protection prot);
   void clear(const kernel::Vma& vma);
