@@ -34,15 +34,32 @@ auto VmaTable::read(F&& f) const noexcept {
   }
 }
 
-Vma VmaTable::Entry::load() const noexcept {
-  Vma v;
-  v.range.begin = LinearAddress(begin.load(std::memory_order_acquire));
-  v.range.end = LinearAddress(end.load(std::memory_order_acquire));
-  v.enclave = enclave.load(std::memory_order_acquire);
-  const std::uint32_t bits = prots.load(std::memory_order_acquire);
+namespace {
+
+/// Word by word to where it stays: a copy of words just written, by wider loads, waits for them in the
+/// processor, and this is what the handler of a fault does most often.
+template <typename Entry>
+void load_into(Vma& v, const Entry& entry) noexcept {
+  v.range.begin = LinearAddress(entry.begin.load(std::memory_order_acquire));
+  v.range.end = LinearAddress(entry.end.load(std::memory_order_acquire));
+  v.enclave = entry.enclave.load(std::memory_order_acquire);
+  const std::uint32_t bits = entry.prots.load(std::memory_order_acquire);
   v.prot = Protection::of(bits);
   v.may_prot = Protection::of(bits >> 4);
   v.pkey = bits >> 8;
+}
+
+template <typename Entry>
+bool holds(const Entry& entry, LinearAddress address) noexcept {
+  return entry.begin.load(std::memory_order_acquire) <= address.value() &&
+         address.value() < entry.end.load(std::memory_order_acquire);
+}
+
+}  // namespace
+
+Vma VmaTable::Entry::load() const noexcept {
+  Vma v;
+  load_into(v, *this);
   return v;
 }
 
@@ -79,21 +96,27 @@ std::optional<Vma> VmaTable::find_from(LinearAddress address) const noexcept {
 
 std::optional<Vma> VmaTable::find(LinearAddress address) const noexcept {
   std::atomic<std::uint32_t>& hint = hint_for(address);
-  return read([address, &hint](const Snapshot* s, std::size_t count) -> std::optional<Vma> {
-    const std::size_t before = hint.load(std::memory_order_relaxed);
-    if (before < count) {
-      if (const Vma v = s->entries[before].load(); v.range.contains(address)) {
-        return v;
+  std::optional<Vma> found;
+  for (;;) {  // as read()
+    const std::uint64_t before = version_.load(std::memory_order_acquire);
+    const Snapshot* s = current_.load(std::memory_order_acquire);
+    const std::size_t count = s == nullptr ? 0 : s->count.load(std::memory_order_acquire);
+    std::size_t i = hint.load(std::memory_order_relaxed);
+    if (i >= count || !holds(s->entries[i], address)) {
+      i = count == 0 ? 0 : s->first_ending_after(address, count);
+      if (i < count) {
+        hint.store(static_cast<std::uint32_t>(i), std::memory_order_relaxed);
       }
     }
-    const std::size_t i = count == 0 ? 0 : s->first_ending_after(address, count);
-    const Vma v = i < count ? s->entries[i].load() : Vma{};
-    if (!v.range.contains(address)) {
-      return std::nullopt;
+    if (i < count && holds(s->entries[i], address)) {
+      load_into(found.emplace(), s->entries[i]);
+    } else {
+      found.reset();
     }
-    hint.store(static_cast<std::uint32_t>(i), std::memory_order_relaxed);
-    return v;
-  });
+    if (version_.load(std::memory_order_acquire) == before) {
+      return found;
+    }
+  }
 }
 
 bool VmaTable::overlaps(LinearRange range) const noexcept {
