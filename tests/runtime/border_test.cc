@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // A hostile host: it lies about addresses and sizes, changes memory under the enclave's eyes, enters out of
 // turn.
+#include <sys/mman.h>
+
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <thread>
+#include <vector>
 
 #include "runtime/calls_host.h"
+#include "runtime/edge/sgx.h"
+#include "runtime/host/image.h"
+#include "runtime/host/whole_file.h"
 #include "runtime/raw_entry.h"
 
 namespace {
@@ -14,7 +21,7 @@ using enclume::Code;
 using enclume::test::RawEnclave;
 namespace host = enclume::host;
 
-constexpr std::uint64_t kEexit = 4;
+constexpr std::uint64_t kEresume = 3, kEexit = 4;
 using Words = std::array<std::uint64_t, 16>;
 
 template <auto F>
@@ -226,7 +233,32 @@ class RawEntry : public testing::Test {
   static constexpr std::uint64_t kNotDone = 1000, kRefused = kNotDone + ENCLUME_EXIT_REFUSED;
   static std::uint64_t value(Code code) { return static_cast<std::uint64_t>(code); }
 
+  // The protection of the enclave's variables, and of the stack of TCS 0.
+  bool set_data(int protection) {
+    const enclume::host::Image image = parsed();
+    const auto data = std::ranges::find_if(image.runs(), [](const auto& run) {
+      return (run.secinfo_flags & enclume::edge::kWrite) != 0 && run.measured;
+    });
+    return protect(data->offset, data->length, protection);
+  }
+  bool set_stack(int protection) {
+    const enclume::host::Image image = parsed();
+    const auto thread = image.layout().thread(image.config(), image.tls_size(), 0);
+    return protect(thread.stack_end, thread.stack_top - thread.stack_end, protection);
+  }
+
   RawEnclave enclave_{ENCLUME_TEST_IMAGE};
+
+ private:
+  bool protect(std::uint64_t offset, std::uint64_t length, int protection) {
+    return mprotect(reinterpret_cast<void*>(enclave_.base() + offset), length, protection) == 0;
+  }
+  static enclume::host::Image parsed() {
+    std::vector<char> bytes;
+    EXPECT_EQ(enclume::host::read_whole_file(ENCLUME_TEST_IMAGE, bytes), 0);
+    enclume::Error error;
+    return *enclume::host::Image::parse(std::as_bytes(std::span(bytes)), error);
+  }
 };
 
 TEST_F(RawEntry, BeforeTheStartIsRefused) {
@@ -247,6 +279,57 @@ TEST_F(RawEntry, ReturnWithoutAnOcallIsRefused) {
 
 TEST_F(RawEntry, AnExceptionThatThereWasNotIsRefused) {
   ASSERT_EQ(enter(ENCLUME_COMMAND_START, Calls::kFingerprint), value(Code::kOk));
+  EXPECT_EQ(enter(ENCLUME_COMMAND_EXCEPTION, 0), kRefused);
+}
+
+// With the same registers it would skip the next instruction, say.
+TEST_F(RawEntry, AnExceptionThatWasLookedAtIsRefusedTheSecondTime) {
+  ASSERT_EQ(enter(ENCLUME_COMMAND_START, Calls::kFingerprint), value(Code::kOk));
+  Words words{1, 0};
+  enclave_.mailbox.words = reinterpret_cast<std::uint64_t>(words.data());
+  ASSERT_EQ(enclave_.enter(ENCLUME_COMMAND_CALL, mailbox(), kNumber<calls::divide>), kEresume);
+  EXPECT_EQ(enter(ENCLUME_COMMAND_EXCEPTION, 0), kNotDone + ENCLUME_EXIT_RESUME);
+  EXPECT_EQ(enter(ENCLUME_COMMAND_EXCEPTION, 0), kRefused);
+  EXPECT_EQ(enclave_.resume(), kEexit);
+  EXPECT_EQ(enclave_.mailbox.value, value(Code::kFault));
+}
+
+// The host takes pages away, so that an entry is interrupted before it has looked at where its mailbox is.
+TEST_F(RawEntry, AMailboxInsideIsNotWrittenWhenTheEntryFails) {
+  ASSERT_EQ(enter(ENCLUME_COMMAND_START, Calls::kFingerprint), value(Code::kOk));
+  Words words{};
+  enclave_.mailbox.words = reinterpret_cast<std::uint64_t>(words.data());
+  ASSERT_EQ(enter(ENCLUME_COMMAND_CALL, kNumber<calls::address_of_secret>), value(Code::kOk));
+  const std::uint64_t secret = words[0];
+  const auto read_secret = [&] {
+    words[0] = secret;
+    EXPECT_EQ(enter(ENCLUME_COMMAND_CALL, kNumber<calls::read_at>), value(Code::kOk));
+    return words[0];
+  };
+  const std::uint64_t before = read_secret();
+  ASSERT_TRUE(set_data(PROT_NONE));
+  const auto at = secret - offsetof(enclume::edge::Mailbox, exit);
+  ASSERT_EQ(enclave_.enter(ENCLUME_COMMAND_CALL, at, kNumber<calls::constructed>), kEresume);
+  ASSERT_TRUE(set_data(PROT_READ | PROT_WRITE));
+  ASSERT_EQ(enter(ENCLUME_COMMAND_EXCEPTION, 0), kNotDone + ENCLUME_EXIT_RESUME);
+  enclave_.mailbox.exit = ENCLUME_EXIT_REFUSED;
+  ASSERT_EQ(enclave_.resume(), kEexit);
+  EXPECT_EQ(enclave_.mailbox.exit, std::uint64_t{ENCLUME_EXIT_REFUSED});
+  EXPECT_EQ(read_secret(), before);
+}
+
+// The call that has left by an OCALL is not ended in place of one that has no frame yet.
+TEST_F(RawEntry, AnExceptionBeforeTheEntrysFrameEndsNothing) {
+  ASSERT_EQ(enter(ENCLUME_COMMAND_START, Calls::kFingerprint), value(Code::kOk));
+  Words words{reinterpret_cast<std::uint64_t>("text"), 4};
+  alignas(16) static std::array<std::byte, 4096> scratch;
+  enclave_.mailbox.words = reinterpret_cast<std::uint64_t>(words.data());
+  enclave_.mailbox.scratch = reinterpret_cast<std::uint64_t>(scratch.data());
+  enclave_.mailbox.scratch_size = scratch.size();
+  ASSERT_EQ(enter(ENCLUME_COMMAND_CALL, kNumber<calls::talk>), kNotDone + ENCLUME_EXIT_OCALL);
+  ASSERT_TRUE(set_stack(PROT_NONE));
+  ASSERT_EQ(enclave_.enter(ENCLUME_COMMAND_CALL, mailbox(), kNumber<calls::constructed>), kEresume);
+  ASSERT_TRUE(set_stack(PROT_READ | PROT_WRITE));
   EXPECT_EQ(enter(ENCLUME_COMMAND_EXCEPTION, 0), kRefused);
 }
 

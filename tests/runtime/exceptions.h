@@ -33,6 +33,7 @@ std::uint64_t handlers_left();
 bool fault_between_arguments();
 void fault_in_heap();
 bool free_twice();
+bool align_beyond_reason();
 
 // In the host.
 void say(std::string_view text);
@@ -47,5 +48,6 @@ using Exceptions = enclume::Interface<
                     exceptions::fault_in_handler, exceptions::fault_in_every_handler,
                     exceptions::overflow_the_handlers_stack, exceptions::guard_around_ocall,
                     exceptions::divide_by_zero, exceptions::handlers_left,
-                    exceptions::fault_between_arguments, exceptions::fault_in_heap, exceptions::free_twice>,
+                    exceptions::fault_between_arguments, exceptions::fault_in_heap, exceptions::free_twice,
+                    exceptions::align_beyond_reason>,
     enclume::Ocalls<exceptions::say, exceptions::say_both, exceptions::set_page>>;

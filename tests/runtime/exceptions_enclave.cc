@@ -190,4 +190,14 @@ bool free_twice() {
   return !again && again.error().vector == kInvalidOpcode && next != nullptr;
 }
 
+// Whether each alignment that no address of the enclave has is refused, and the heap is good afterwards.
+bool align_beyond_reason() {
+  for (unsigned bits = 33; bits < 64; ++bits) {
+    if (std::aligned_alloc(std::size_t{1} << bits, 16) != nullptr) return false;
+  }
+  void* const next = std::aligned_alloc(4096, 16);
+  std::free(next);
+  return next != nullptr;
+}
+
 }  // namespace exceptions

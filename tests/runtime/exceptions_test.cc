@@ -86,6 +86,22 @@ TEST(Handler, MayCallOutsideInTheMiddleOfAnotherCallOutside) {
   expect_usable(enclave);
 }
 
+TEST(Handler, HasStackForSoManyCallsWithinItsOwn) {
+  const auto enclave = load();
+  enclume::Error innermost;
+  int depth = 0;
+  meanwhile = [&] {
+    ++depth;
+    const auto result = enclave.call<guard_around_ocall>();
+    if (!result) innermost = result.error();
+  };
+  EXPECT_EQ(enclave.call<call_out_of_handler>(), "good");
+  meanwhile = nullptr;
+  EXPECT_EQ(innermost, enclume::Error(Code::kOutOfStack));
+  EXPECT_GT(depth, 2);
+  expect_usable(enclave);
+}
+
 TEST(Handler, OfAnExceptionInAHandlerIsTheNextOne) {
   const auto enclave = load();
   EXPECT_EQ(enclave.call<fault_in_handler>(), 25U);
@@ -190,6 +206,12 @@ TEST(Heap, ThatIsLeftLockedByAFaultEndsTheEnclave) {
 TEST(Heap, IsGoodAfterABlockWasFreedTwice) {
   const auto enclave = load();
   EXPECT_EQ(enclave.call<free_twice>(), true);
+  expect_usable(enclave);
+}
+
+TEST(Heap, RefusesAnAlignmentThatNoAddressHas) {
+  const auto enclave = load();
+  EXPECT_EQ(enclave.call<align_beyond_reason>(), true);
   expect_usable(enclave);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* void enclume_test_enter(rdi, rsi, rdx, registers, run, function): EENTER; what the enclave leaves in registers. */
+/* void enclume_test_enter(rdi, rsi, rdx, registers, run, function): EENTER, or what run->function says; what the enclave leaves in registers. */
 	.text
 	.globl	enclume_test_enter
 	.type	enclume_test_enter, @function
@@ -14,7 +14,7 @@ enclume_test_enter:
 	push	%rcx
 	mov	%r9, %rax
 	push	%r8			/* run; RSP is 16-byte aligned here */
-	mov	$2, %ecx
+	mov	8(%r8), %ecx		/* run->function: the leaf */
 	/* What must not come back by chance. */
 	pcmpeqd	%xmm0, %xmm0
 	movdqa	%xmm0, %xmm1

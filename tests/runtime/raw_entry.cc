@@ -18,6 +18,8 @@ extern "C" void enclume_test_enter(std::uint64_t rdi, std::uint64_t rsi, std::ui
 
 namespace enclume::test {
 
+constexpr std::uint32_t kEenter = 2, kEresume = 3;
+static_assert(offsetof(sgx_enclave_run, function) == 8);
 static_assert(offsetof(Registers, rdi) == 64 && offsetof(Registers, xmm) == 96);
 
 struct RawEnclave::State {
@@ -53,8 +55,17 @@ std::uint64_t RawEnclave::base() const {
 std::uint32_t RawEnclave::enter(std::uint64_t command, std::uint64_t at, std::uint64_t argument) {
   sgx_enclave_run run{};
   run.tcs = state_->tcs[0];
+  run.function = kEenter;
   mailbox.exit = ENCLUME_EXIT_REFUSED;
   enclume_test_enter(command, at, argument, &after, &run, state_->function);
+  return run.function;
+}
+
+std::uint32_t RawEnclave::resume() {
+  sgx_enclave_run run{};
+  run.tcs = state_->tcs[0];
+  run.function = kEresume;
+  enclume_test_enter(0, 0, 0, &after, &run, state_->function);
   return run.function;
 }
 
@@ -62,6 +73,7 @@ std::uint32_t RawEnclave::enter(std::uint32_t index, edge::Mailbox& box, std::ui
                                 std::uint64_t argument) {
   sgx_enclave_run run{};
   run.tcs = state_->tcs.at(index);
+  run.function = kEenter;
   box.exit = ENCLUME_EXIT_REFUSED;
   Registers registers;
   enclume_test_enter(command, reinterpret_cast<std::uint64_t>(&box), argument, &registers, &run,

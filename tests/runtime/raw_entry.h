@@ -29,6 +29,8 @@ class RawEnclave {
   std::uint32_t enter(std::uint64_t command, std::uint64_t mailbox, std::uint64_t argument);
   /// The same by TCS `index`, which other threads leave alone meanwhile.
   std::uint32_t enter(std::uint32_t index, edge::Mailbox& box, std::uint64_t command, std::uint64_t argument);
+  /// ERESUME of TCS 0; the leaf afterwards.
+  std::uint32_t resume();
   edge::Mailbox mailbox{};
   Registers after{};
 

@@ -96,6 +96,9 @@ enclume_entry:
 
 	/* An ECALL: below what this thread was doing when it left, if it was. */
 	mov	%fs:ENCLUME_TB_STACK_LIMIT, %r10
+	test	%rax, %rax
+	jnz	.Lbelow_handler
+.Lhave_limit:
 	add	$STACK_RESERVE, %r10
 	cmp	%r10, %r11
 	jb	.Lrefuse
@@ -115,6 +118,9 @@ enclume_entry:
 	movq	$0, ENCLUME_FRAME_CONTEXT(%rsp)
 	movq	$0, %fs:ENCLUME_TB_OUTSIDE
 	mov	%rsp, %fs:ENCLUME_TB_FRAME
+	.globl	enclume_entry_has_frame
+	.hidden	enclume_entry_has_frame
+enclume_entry_has_frame:
 	mov	%rdx, %r9
 	mov	%rax, %r8
 	clean_flags
@@ -126,6 +132,13 @@ enclume_entry:
 	/* enclume_serve(command, mailbox, argument, cssa) */
 	call	enclume_serve
 	jmp	enclume_finish
+
+	/* An ECALL from an OCALL of a handler: the rest of the alternate stack but the page for ending things. */
+.Lbelow_handler:
+	lea	__ehdr_start(%rip), %r10
+	add	%fs:ENCLUME_TB_SEED_ALT_END, %r10
+	add	$RESCUE_STACK_SIZE, %r10
+	jmp	.Lhave_limit
 
 	/* The first entry of all on this thread. Only its loader's seeds, which are measured, say where its stack is. */
 .Lfirst:

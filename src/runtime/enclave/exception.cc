@@ -16,6 +16,7 @@ extern "C" {
 [[gnu::visibility("hidden"), noreturn]] void enclume_finish_exception() noexcept;
 [[gnu::visibility("hidden")]] void enclume_guard_return() noexcept;
 [[gnu::visibility("hidden")]] extern const char enclume_entry[];
+[[gnu::visibility("hidden")]] extern const char enclume_entry_has_frame[];
 [[gnu::visibility("hidden")]] extern const char enclume_entry_end[];
 [[gnu::visibility("hidden")]] extern const char enclume_accept_instruction[];
 [[gnu::visibility("hidden")]] extern const char enclume_accept_end[];
@@ -40,7 +41,7 @@ struct SavedState {
 };
 static_assert(sizeof(SavedState) == 16 + 184 && offsetof(SavedState, exitinfo) == 16 + 160);
 
-constexpr std::uint32_t kTypeMask = 7 << 8, kTypeSoftware = 6 << 8;
+constexpr std::uint32_t kTypeMask = 7 << 8, kTypeSoftware = 6 << 8, kValid = 1U << 31;
 constexpr std::uint8_t kGeneralProtection = 13, kPageFault = 14;
 // Flags that code must not begin with: the arithmetic ones, TF, DF, NT, RF, AC.
 constexpr std::uint64_t kStrayFlags = 0x54dd5;
@@ -210,7 +211,9 @@ bool fail_accept(const Exception& exception) {
   return true;
 }
 
+// Nothing where the entry was interrupted before its mailbox was seen to be outside.
 void tell_host(std::uint64_t exit, std::uint64_t value) {
+  if (this_entry()->context == 0) return;
   const std::uint64_t words[2] = {exit, value};
   copy_out(this_entry()->mailbox + offsetof(edge::Mailbox, exit), words, sizeof words);
 }
@@ -280,10 +283,14 @@ bool handle_exception(std::uint64_t cssa, bool just_end) noexcept {
   const edge::ThreadBlock& thread = this_thread();
   const std::uint64_t interrupted = this_entry()->outer;
   Exception exception = exception_of(saved_at(cssa));
+  // Each is looked at once: a host that comes with it again would have the same verdict on other registers.
+  saved_at(cssa).exitinfo &= ~kValid;
   // The runtime's own, before anybody is asked.
   if (fail_accept(exception) || (!just_end && grow_stack(exception))) return true;
-  // In the middle of an entry that has no frame yet: there is nothing to end.
-  if (interrupted == 0) return false;
+  // In the middle of an entry that has no frame yet: there is nothing to end but what has called outside.
+  const std::uint64_t rip = exception.registers.rip;
+  const bool has_frame = rip < address_of(enclume_entry) || rip >= address_of(enclume_entry_has_frame);
+  if (interrupted == 0 || !has_frame) return false;
   const bool is_rescue = address_of(this_entry()) < base() + thread.seed_alt_end + edge::kRescueStackSize ||
                          cssa + 1 == enclume_config.frames;
   if (!just_end && !is_rescue && thread.reserved[0] != 0) {

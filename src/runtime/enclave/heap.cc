@@ -83,7 +83,7 @@ class Heap {
     if (alignment <= kAlign) return allocate(bytes);
     const std::size_t size = rounded(bytes);
     // Room in front for a block of its own, which is freed again.
-    if (size == 0 || size > SIZE_MAX / 4 || alignment > SIZE_MAX / 4) return nullptr;
+    if (size == 0 || alignment > edge::kMaxSize) return nullptr;
     const Lock lock(*this);
     Block* block = find_or_grow(size + alignment + Block::kHeader + kAlign);
     if (block == nullptr) return nullptr;

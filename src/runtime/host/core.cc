@@ -300,7 +300,13 @@ std::uint32_t next_step(Entry* entry) noexcept {
       // An exception that the enclave can't or won't look at leaves the TCS where it was interrupted, for
       // good.
       call.tcs_is_lost = call.handling != 0;
-      call.error = call.handling != 0 ? Error(Code::kFault, activation.fault) : Error(Code::kRefused);
+      if (call.handling != 0) {
+        call.error = Error(Code::kFault, activation.fault);
+      } else {
+        // It says why not, unless it has no stack to say it on.
+        const bool is_call = call.rdi == ENCLUME_COMMAND_CALL && activation.outer != nullptr;
+        call.error = is_call ? Error(Code::kOutOfStack) : Error(Code::kRefused);
+      }
       return 0;
   }
 }
@@ -472,8 +478,10 @@ void Core::report_dump(std::uint64_t base) const {
   if (!dump.levels.empty()) on_dump_(dump);
 }
 
-std::shared_ptr<Core> load(const char* path, const LoadOptions& options, const OcallTable& ocalls,
-                           Error& error) {
+namespace {
+
+std::shared_ptr<Core> load_file(const char* path, const LoadOptions& options, const OcallTable& ocalls,
+                                Error& error) {
   const auto fail = [&](const Error& why) {
     error = why;
     return nullptr;
@@ -492,6 +500,18 @@ std::shared_ptr<Core> load(const char* path, const LoadOptions& options, const O
   auto core = std::make_shared<Core>(std::move(*image), sigstruct, path, options, ocalls, function);
   error = core->build();
   return error.code == Code::kOk ? core : nullptr;
+}
+
+}  // namespace
+
+std::shared_ptr<Core> load(const char* path, const LoadOptions& options, const OcallTable& ocalls,
+                           Error& error) {
+  try {
+    return load_file(path, options, ocalls, error);
+  } catch (const std::bad_alloc&) {
+    error = Error(Code::kOutOfMemory);
+    return nullptr;
+  }
 }
 
 Error invoke(Core& core, Activation& activation, std::uint32_t number, std::uint64_t* words) {
