@@ -15,7 +15,7 @@
 #   SURVIVE_FAULTS  an exception that nobody handles ends its call alone; without it, the whole enclave
 #   DUMPS           what the enclave tells its host of such an exception though it is no debug enclave: where it was,
 #                   or with its registers, which may hold secrets; see docs/runtime.md
-#   KEY             an RSA-3072 key with exponent 3; without it one is made for this build, good for testing only
+#   KEY             an RSA-3072 key with exponent 3 in PEM, relative to the current source directory; without it one is made for this build, good for testing only
 #   PRODUCTION      the enclave can't be loaded as a debug enclave
 
 # What code inside an enclave is compiled with.
@@ -23,6 +23,8 @@ if(NOT TARGET enclume_enclave_flags)
   add_library(enclume_enclave_flags INTERFACE)
   target_compile_options(enclume_enclave_flags INTERFACE
     -fPIE -fvisibility=hidden -fstack-protector-strong -ftls-model=local-exec -U_FORTIFY_SOURCE
+    # A guard page stops what goes down page by page only.
+    -fstack-clash-protection
     -ffile-prefix-map=${CMAKE_SOURCE_DIR}=. -fno-asynchronous-unwind-tables -fcf-protection=none
     # Optimised in a debug build, too: without it, parts of the C++ library are left to its shared object.
     -ffunction-sections -fdata-sections -O2
@@ -130,6 +132,10 @@ function(enclume_add_enclave name)
   set_target_properties(${name} PROPERTIES
     RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR} SUFFIX .unsigned POSITION_INDEPENDENT_CODE ON)
 
+  # As SOURCES are, from where the CMakeLists.txt is.
+  if(ARG_KEY)
+    cmake_path(ABSOLUTE_PATH ARG_KEY BASE_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR} NORMALIZE)
+  endif()
   set(key ${ARG_KEY})
   set(key_dependency ${ARG_KEY})
   if(NOT key)
@@ -144,7 +150,7 @@ function(enclume_add_enclave name)
   if(NOT ARG_OUTPUT)
     set(ARG_OUTPUT ${name}.enclave)
   endif()
-  set(image ${CMAKE_CURRENT_BINARY_DIR}/${ARG_OUTPUT})
+  cmake_path(ABSOLUTE_PATH ARG_OUTPUT BASE_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR} NORMALIZE OUTPUT_VARIABLE image)
   set(options --key ${key} --product-id ${ARG_PROD_ID} --svn ${ARG_SVN})
   if(ARG_PRODUCTION)
     list(APPEND options --production)

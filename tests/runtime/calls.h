@@ -62,10 +62,12 @@ std::uint64_t read_at(std::uint64_t address);
 std::uint64_t divide(std::uint64_t a, std::uint64_t b);
 void give_up();
 void exhaust_stack();
+std::uint64_t take_from_stack(std::uint64_t bytes);
 double third();
 std::uint64_t third_by_x87();  // the significand
 std::uint64_t meet(std::uint32_t how_many);
 std::uint64_t address_of_secret();
+std::uint64_t add_and_clear(std::expected<std::span<std::uint32_t>, Refusal> numbers);
 std::uint64_t add_up(const std::vector<std::uint32_t>& numbers, const std::string& more);
 
 // In the host.
@@ -82,6 +84,6 @@ using Calls = enclume::Interface<
                     calls::squares, calls::describe, calls::at_least, calls::heap_bytes_free, calls::talk,
                     calls::descend, calls::ask_and_tell, calls::ask_outside, calls::constructed,
                     calls::count_calls_of_thread, calls::read_at, calls::divide, calls::give_up,
-                    calls::exhaust_stack, calls::third, calls::third_by_x87, calls::meet,
-                    calls::address_of_secret, calls::add_up>,
+                    calls::exhaust_stack, calls::take_from_stack, calls::third, calls::third_by_x87,
+                    calls::meet, calls::address_of_secret, calls::add_and_clear, calls::add_up>,
     enclume::Ocalls<calls::hear, calls::descend_further, calls::answer, calls::fail>>;

@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include <cstring>
+#include <utility>
 
 #include "enclume/enclave/enclave.h"
 #include "runtime/calls.h"
@@ -20,7 +21,15 @@ struct Counted {
 };
 const Counted counted;
 const char* const relocated = "a pointer in the image";
-thread_local std::uint32_t calls_of_thread = 100;
+// With a constructor, and a destructor that nobody ever calls.
+struct Counter {
+  Counter() : value(counted.value - 4611) {}
+  ~Counter() { value = 0; }
+  Counter(const Counter&) = delete;
+  Counter& operator=(const Counter&) = delete;
+  std::uint32_t value;
+};
+thread_local Counter calls_of_thread;
 std::atomic<std::uint32_t> met = 0;
 std::uint64_t secret = 0x5ec2e7;
 
@@ -124,7 +133,7 @@ std::uint32_t constructed() {
 }
 
 std::uint32_t count_calls_of_thread() {
-  return ++calls_of_thread;
+  return ++calls_of_thread.value;
 }
 
 std::uint64_t read_at(std::uint64_t address) {
@@ -155,6 +164,13 @@ void exhaust_stack() {
   depth = fill_stack(depth);
 }
 
+// At once, and touches the far end of it only.
+std::uint64_t take_from_stack(std::uint64_t bytes) {
+  auto* const block = static_cast<volatile char*>(__builtin_alloca(bytes));
+  block[0] = 1;
+  return static_cast<std::uint64_t>(block[0]);
+}
+
 double third() {
   volatile double one = 1, three = 3;
   return one / three;
@@ -172,6 +188,13 @@ std::uint64_t meet(std::uint32_t how_many) {
   ++met;
   while (met.load() < how_many) __builtin_ia32_pause();
   return met.load();
+}
+
+std::uint64_t add_and_clear(std::expected<std::span<std::uint32_t>, Refusal> numbers) {
+  if (!numbers) return static_cast<std::uint64_t>(numbers.error());
+  std::uint64_t sum = 0;
+  for (std::uint32_t& number : *numbers) sum += std::exchange(number, 0);
+  return sum;
 }
 
 std::uint64_t add_up(const std::vector<std::uint32_t>& numbers, const std::string& more) {

@@ -54,6 +54,14 @@ TEST(Ecall, AnOutSpanIsNotCopiedInAndComesBack) {
   EXPECT_EQ(bytes[40], std::byte{0});
 }
 
+TEST(Ecall, ASpanThatIsExpectedComesBack) {
+  const auto enclave = load();
+  std::vector<std::uint32_t> numbers{1, 2, 3};
+  EXPECT_EQ(enclave.call<add_and_clear>(std::span(numbers)), 6U);
+  EXPECT_EQ(numbers, (std::vector<std::uint32_t>{0, 0, 0}));
+  EXPECT_EQ(enclave.call<add_and_clear>(std::unexpected(Refusal::kTooSmall)), 7U);
+}
+
 TEST(Ecall, DataOfEveryLengthAndAlignmentAreCopiedExactly) {
   const auto enclave = load();
   std::array<std::byte, 96> buffer;
@@ -183,6 +191,30 @@ TEST(Nested, TooDeepIsAnErrorOfTheInnermostCall) {
   EXPECT_GT(*reached, 20U);
   EXPECT_LT(*reached, 10'000U);
   EXPECT_EQ(enclave.call<descend>(20U), 21U);
+}
+
+TEST(Handle, ThatWasMovedFromRefuses) {
+  auto enclave = load();
+  const auto moved = std::move(enclave);
+  EXPECT_EQ(moved.call<constructed>(), 4711U);
+  EXPECT_EQ(enclave.call<constructed>().error(), enclume::Error(Code::kRefused));  // NOLINT
+  EXPECT_EQ(enclave.rebuild().error(), enclume::Error(Code::kRefused));
+  EXPECT_EQ(enclave.base(), 0U);
+}
+
+TEST(Nested, TooDeepSaysSo) {
+  const auto enclave = load();
+  std::optional<enclume::Error> innermost;
+  std::uint32_t depth = 0;
+  waiting = [&] {
+    ++depth;
+    const auto result = enclave.call<talk>("deeper");
+    if (!innermost) innermost = result ? enclume::Error() : result.error();
+  };
+  EXPECT_TRUE(enclave.call<talk>("down"));
+  waiting = nullptr;
+  EXPECT_EQ(innermost, enclume::Error(Code::kOutOfStack));
+  EXPECT_GT(depth, 20U);
 }
 
 TEST(HostException, PassesThroughTheEnclave) {
@@ -319,6 +351,18 @@ TEST(Unhandled, AbortIsAnInvalidOpcode) {
   const auto result = load().call<give_up>();
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().fault.vector, 6);
+}
+
+// Behind the guard page are other threads, and the heap.
+TEST(Unhandled, NobodyGetsPastTheGuardAtOnce) {
+  const auto enclave = load();
+  EXPECT_EQ(enclave.call<take_from_stack>(std::uint64_t{40'000}), 1U);
+  for (const std::uint64_t bytes : {68'000UL, 80'000UL, 140'000UL, 1'000'000UL, 1UL << 40}) {
+    const auto result = enclave.call<take_from_stack>(bytes);
+    ASSERT_FALSE(result) << bytes;
+    EXPECT_EQ(result.error().fault.vector, 14) << bytes;
+  }
+  EXPECT_EQ(enclave.call<descend>(5U), 6U);
 }
 
 TEST(Unhandled, AUsedUpStackIsAPageFaultAtTheGuard) {

@@ -322,7 +322,9 @@ struct Codec<std::expected<T, E>> {
   using Good = Codec<T>;
   using Bad = Codec<E>;
   static constexpr bool kCrosses = Good::kCrosses, kOwns = Good::kOwns && Bad::kOwns;
-  static constexpr std::size_t kWords = 1 + std::max(Good::kWords, Bad::kWords), kBacks = 0;
+  // Only one of them is there.
+  static constexpr std::size_t kWords = 1 + std::max(Good::kWords, Bad::kWords);
+  static constexpr std::size_t kBacks = std::max(Good::kBacks, Bad::kBacks);
   static constexpr std::uint64_t kShape =
       mix(mix(static_cast<std::uint64_t>(Form::kExpected), Good::kShape), Bad::kShape);
   static void encode(const std::expected<T, E>& value, std::uint64_t* words, auto& port) {

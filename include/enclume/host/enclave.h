@@ -179,7 +179,8 @@ struct Outcome<std::expected<T, Error>> {
 }  // namespace host
 
 /// A loaded enclave, by which its functions are called. Copies are handles to the same enclave; the last one
-/// unloads it.
+/// unloads it, so as any object a handle must live as long as the calls by it. One that was moved from
+/// refuses calls: Code::kRefused. Calls take memory and locks, so signal handlers must not make any.
 template <typename I>
 class Enclave {
  public:
@@ -229,6 +230,7 @@ class Enclave {
       const std::expected<void, Error> result = restore(Enclave(core_));
       return result ? Error() : result.error();
     };
+    if (core_ == nullptr) return std::unexpected(Error(Code::kRefused));
     const Error error = host::rebuild(*core_, restore ? std::function<Error()>(run) : nullptr);
     if (error.code != Code::kOk) return std::unexpected(error);
     return {};
@@ -270,10 +272,10 @@ class Enclave {
     return result;
   }
 
-  /// ELRANGE's first address.
-  [[nodiscard]] std::uint64_t base() const noexcept { return host::base_of(*core_); }
-  /// ELRANGE's size in bytes, a power of two.
-  [[nodiscard]] std::uint64_t size() const noexcept { return host::size_of(*core_); }
+  /// ELRANGE's first address; 0 of a handle that was moved from.
+  [[nodiscard]] std::uint64_t base() const noexcept { return core_ == nullptr ? 0 : host::base_of(*core_); }
+  /// ELRANGE's size in bytes, a power of two; 0 as above.
+  [[nodiscard]] std::uint64_t size() const noexcept { return core_ == nullptr ? 0 : host::size_of(*core_); }
 
   /// In an OCALL: the enclave that made it, if it is one of this interface.
   static std::optional<Enclave> current() {
@@ -292,6 +294,7 @@ class Enclave {
   auto call_once(std::size_t number, const typename Call::Parameters& parameters, Port& port,
                  std::optional<std::chrono::steady_clock::time_point> deadline) const ->
       typename host::Outcome<typename Call::Result>::type {
+    if (core_ == nullptr) return std::unexpected(Error(Code::kRefused));
     std::array<std::uint64_t, Call::kWords> words;
     Call::In::encode(parameters, words.data(), port);
     host::Activation activation;

@@ -4,13 +4,23 @@
 #include <cstddef>
 #include <cstdint>
 
+namespace {
+
+// From here on the string instructions are faster than a loop. They go by words: where they do it in the slow
+// way (on AMD's processors while a debug register watches data, or where source and target are a little apart
+// but for the page) it is in an eighth of the steps.
+constexpr std::size_t kLong = 64;
+
+}  // namespace
+
 extern "C" {
 
 void* memcpy(void* to, const void* from, std::size_t bytes) {
   void* const result = to;
-  if (bytes >= 64) {
-    asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(bytes) : : "memory");
-    return result;
+  if (bytes >= kLong) {
+    std::size_t words = bytes / 8;
+    asm volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(words) : : "memory");
+    bytes %= 8;
   }
   auto* out = static_cast<unsigned char*>(to);
   const auto* in = static_cast<const unsigned char*>(from);
@@ -41,7 +51,16 @@ void* memmove(void* to, const void* from, std::size_t bytes) {
 
 void* memset(void* to, int value, std::size_t bytes) {
   void* const result = to;
-  asm volatile("rep stosb" : "+D"(to), "+c"(bytes) : "a"(value) : "memory");
+  const auto byte = static_cast<unsigned char>(value);
+  const std::uint64_t word = byte * std::uint64_t{0x0101'0101'0101'0101};
+  if (bytes >= kLong) {
+    std::size_t words = bytes / 8;
+    asm volatile("rep stosq" : "+D"(to), "+c"(words) : "a"(word) : "memory");
+    bytes %= 8;
+  }
+  auto* out = static_cast<unsigned char*>(to);
+  for (; bytes >= 8; bytes -= 8, out += 8) __builtin_memcpy(out, &word, 8);
+  while (bytes-- != 0) *out++ = byte;
   return result;
 }
 
@@ -120,6 +139,11 @@ char* strcat(char* to, const char* from) {
 
 // An enclave is never left for good by its own will, so nothing registered is ever run.
 int __cxa_atexit(void (*)(void*), void*, void*) {
+  return 0;
+}
+
+// Nor does a TCS ever end.
+int __cxa_thread_atexit(void (*)(void*), void*, void*) {
   return 0;
 }
 
