@@ -23,10 +23,12 @@ std::uint32_t sleepers();
 void release(bool all);
 /// By std::unique_lock and std::scoped_lock; whether try_lock tells the truth.
 bool standard_locks();
+/// The first one makes a static variable, waits in the middle of that until another thread wants it, and fails.
+std::uint64_t make_static();
 
 }  // namespace synchronised
 
 using Sync = enclume::Interface<
     enclume::Ecalls<synchronised::hammer, synchronised::counter, synchronised::produce, synchronised::consume,
                     synchronised::wait_for_release, synchronised::sleepers, synchronised::release,
-                    synchronised::standard_locks>>;
+                    synchronised::standard_locks, synchronised::make_static>>;

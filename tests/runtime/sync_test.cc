@@ -44,6 +44,18 @@ TEST(Mutex, WorksWithTheStandardsLocks) {
   EXPECT_EQ(load().call<standard_locks>(), true);
 }
 
+TEST(StaticVariable, WhoseThreadEndsTheEnclaveIsNotWaitedFor) {
+  const auto enclave = load();
+  std::atomic<int> faults = 0, crashes = 0;
+  on_threads(2, [&](std::uint32_t) {
+    const auto result = enclave.call<make_static>();
+    faults += !result && result.error().code == enclume::Code::kFault ? 1 : 0;
+    crashes += !result && result.error().code == enclume::Code::kCrashed ? 1 : 0;
+  });
+  EXPECT_EQ(faults, 1);
+  EXPECT_EQ(crashes, 1);
+}
+
 TEST(ConditionVariable, LosesNoNotification) {
   const auto enclave = load();
   constexpr std::uint64_t kItems = 20'000;

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What compiled C++ and the headers of libstdc++ call, without exceptions: what would be thrown ends the
 // call.
-#include <atomic>
 #include <cstddef>
-#include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <new>
@@ -146,16 +144,6 @@ bool _Sp_make_shared_tag::_S_eq(const type_info&) noexcept {
 }
 }  // namespace std
 
-namespace {
-// Itanium C++ ABI, 3.3.3: the first byte says whether the variable is ready; the second is ours: being made.
-std::atomic_ref<std::uint8_t> ready(std::uint64_t* guard) {
-  return std::atomic_ref(reinterpret_cast<std::uint8_t*>(guard)[0]);
-}
-std::atomic_ref<std::uint8_t> busy(std::uint64_t* guard) {
-  return std::atomic_ref(reinterpret_cast<std::uint8_t*>(guard)[1]);
-}
-}  // namespace
-
 extern "C" {
 
 [[gnu::noreturn]] void __cxa_pure_virtual() {
@@ -167,25 +155,4 @@ extern "C" {
 
 // glibc's, by which libstdc++ spares atomic instructions. An enclave does not know how many threads come.
 char __libc_single_threaded = 0;
-
-int __cxa_guard_acquire(std::uint64_t* guard) {
-  while (ready(guard).load(std::memory_order_acquire) == 0) {
-    if (busy(guard).exchange(1, std::memory_order_acquire) == 0) {
-      if (ready(guard).load(std::memory_order_acquire) == 0) return 1;
-      busy(guard).store(0, std::memory_order_release);
-      break;
-    }
-    __builtin_ia32_pause();
-  }
-  return 0;
-}
-
-void __cxa_guard_release(std::uint64_t* guard) {
-  ready(guard).store(1, std::memory_order_release);
-  busy(guard).store(0, std::memory_order_release);
-}
-
-void __cxa_guard_abort(std::uint64_t* guard) {
-  busy(guard).store(0, std::memory_order_release);
-}
 }
