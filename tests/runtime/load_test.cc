@@ -133,6 +133,47 @@ TEST(Image, ThatWantsGigabytesIsRefused) {
   EXPECT_EQ(error_of_parse, enclume::Error(Code::kBadImage, 3));
 }
 
+// The enclave would write outside of its variables as it starts, or leave something as it is.
+TEST(Image, WithAForeignRelocationIsRefused) {
+  const Bytes good = read(ENCLUME_TEST_IMAGE);
+  Elf64_Ehdr header;
+  std::memcpy(&header, good.data(), sizeof header);
+  Elf64_Rela first{};
+  std::size_t at = 0;
+  for (unsigned i = 0; i < header.e_phnum; ++i) {
+    Elf64_Phdr segment;
+    std::memcpy(&segment, good.data() + header.e_phoff + i * sizeof segment, sizeof segment);
+    if (segment.p_type != PT_DYNAMIC) continue;
+    for (std::size_t n = 0; n < segment.p_filesz; n += sizeof(Elf64_Dyn)) {
+      Elf64_Dyn entry;
+      std::memcpy(&entry, good.data() + segment.p_offset + n, sizeof entry);
+      if (entry.d_tag == DT_RELA) at = entry.d_un.d_ptr;  // in the first segment, at the same offset
+    }
+  }
+  ASSERT_NE(at, 0U);
+  std::memcpy(&first, good.data() + at, sizeof first);
+  ASSERT_EQ(ELF64_R_TYPE(first.r_info), R_X86_64_RELATIVE);
+  const auto with = [&](std::uint64_t offset, std::uint64_t info) {
+    Bytes bytes = good;
+    const Elf64_Rela bad{offset, info, first.r_addend};
+    std::memcpy(bytes.data() + at, &bad, sizeof bad);
+    return parse(bytes) ? enclume::Error() : error_of_parse;
+  };
+  const enclume::Error refused(Code::kBadImage,
+                               static_cast<std::int32_t>(enclume::ImageProblem::kRelocations));
+  EXPECT_EQ(with(first.r_offset, first.r_info), enclume::Error());
+  EXPECT_EQ(with(std::uint64_t{1} << 40, first.r_info), refused);
+  EXPECT_EQ(with(~std::uint64_t{0}, first.r_info), refused);
+  EXPECT_EQ(with(0x1000, first.r_info), refused);  // code
+  EXPECT_EQ(with(first.r_offset, ELF64_R_INFO(1, R_X86_64_GLOB_DAT)), refused);
+}
+
+TEST(Load, OfAFileWithoutEndSaysSo) {
+  const auto enclave = enclume::Enclave<Calls>::load("/dev/zero");
+  ASSERT_FALSE(enclave);
+  EXPECT_EQ(enclave.error(), enclume::Error(Code::kCannotRead, EFBIG));
+}
+
 TEST(Load, OfAFileThatIsNotThereSaysWhy) {
   const auto enclave = enclume::Enclave<Calls>::load("/nonexistent/file");
   ASSERT_FALSE(enclave);

@@ -13,7 +13,7 @@ enum class Code : std::uint32_t {
 
   // Loading.
   kCannotRead,      ///< The image file; `system` has errno.
-  kBadImage,        ///< No ELF file of the form that enclume_add_enclave() makes.
+  kBadImage,        ///< No ELF file of the form that enclume_add_enclave() makes; `system`: ImageProblem.
   kNotSigned,       ///< The image has room for a SIGSTRUCT, but none in it.
   kNoDevice,        ///< No /dev/sgx_enclave, or not for this user; `system` has errno.
   kNoVdso,          ///< The kernel's vDSO has no __vdso_sgx_enter_enclave.
@@ -63,6 +63,20 @@ enum class Code : std::uint32_t {
   kLast = kBadHandshake,
 };
 
+/// What is wrong with an image: Error::system with Code::kBadImage.
+enum class ImageProblem : std::int32_t {
+  kNoElf = 1,          ///< No 64-bit little-endian x86-64 position-independent executable.
+  kSegments = 2,       ///< Program headers outside the file, or too many.
+  kSegmentPlace = 3,   ///< A segment that is outside the file, out of order, not at a page, or far too big.
+  kSegmentRights = 4,  ///< A segment that is writable and executable.
+  kNoConfig = 5,       ///< No note of enclume_add_enclave(), or one with numbers that make no sense.
+  kNoSigstruct = 6,    ///< No room for the SIGSTRUCT.
+  kEntry = 7,          ///< The entry point is in no executable segment.
+  kTls = 8,            ///< Thread-local data of a strange size or alignment.
+  kTooBig = 9,         ///< More addresses than an enclave can have.
+  kRelocations = 10,   ///< A relocation of another kind than R_X86_64_RELATIVE, or outside of writable data.
+};
+
 /// An exception of the processor's, as the host saw it.
 struct Fault {
   std::uint16_t vector = 0;      ///< Of the exception: 0 #DE, 6 #UD, 13 #GP, 14 #PF…
@@ -71,7 +85,7 @@ struct Fault {
   bool operator==(const Fault&) const = default;  ///< Field by field.
 };
 
-/// A failure with what is known of it: 32 bytes, a value without resources.
+/// A failure with what is known of it: 24 bytes, a value without resources.
 struct Error {
   Code code = Code::kOk;    ///< Which kind.
   std::int32_t system = 0;  ///< errno, or what `code` says. 0: none.
@@ -180,6 +194,33 @@ struct Error {
       return "the message does not belong to this handshake";
   }
   return "unknown error";
+}
+
+/// The same of an image.
+[[nodiscard]] constexpr std::string_view describe(ImageProblem problem) {
+  switch (problem) {
+    case ImageProblem::kNoElf:
+      return "no 64-bit x86-64 ELF file that is position-independent";
+    case ImageProblem::kSegments:
+      return "its program headers are outside the file, or too many";
+    case ImageProblem::kSegmentPlace:
+      return "a segment is outside the file, overlaps another, is not at a page, or is far too big";
+    case ImageProblem::kSegmentRights:
+      return "a segment is writable and executable";
+    case ImageProblem::kNoConfig:
+      return "no note of enclume_add_enclave(), or numbers in it that make no sense";
+    case ImageProblem::kNoSigstruct:
+      return "no room for the SIGSTRUCT";
+    case ImageProblem::kEntry:
+      return "the entry point is not in executable code";
+    case ImageProblem::kTls:
+      return "thread-local data of a strange size or alignment";
+    case ImageProblem::kTooBig:
+      return "more addresses than an enclave can have";
+    case ImageProblem::kRelocations:
+      return "a relocation that an enclave cannot do itself, or outside of its writable data";
+  }
+  return "unknown problem";
 }
 
 }  // namespace enclume

@@ -30,9 +30,8 @@ Measured measure(std::string_view verb, const std::string& name, std::span<const
     if (!sigstruct.intel->image.mrenclave) fail(sigstruct.intel->image.problem);
     return {inspection.format, *sigstruct.intel->image.mrenclave, std::nullopt};
   }
-  fail(fmt::format(
-      "no image of enclume_add_enclave() (step {}), no SGXS stream and no signed Intel SDK enclave",
-      error.system));
+  fail(fmt::format("no image of enclume_add_enclave() ({}), no SGXS stream and no signed Intel SDK enclave",
+                   describe(static_cast<ImageProblem>(error.system))));
   return {};
 }
 

@@ -30,7 +30,7 @@ edge::Layout layout() noexcept {
 
 void relocate() noexcept {
   for (const Elf64_Rela* entry = enclume_rela_start; entry != enclume_rela_end; ++entry) {
-    // The link script and the signing tool let no other kind through.
+    // The signing tool and the loader let no other kind through.
     const std::uint64_t value = base() + static_cast<std::uint64_t>(entry->r_addend);
     std::memcpy(reinterpret_cast<void*>(base() + entry->r_offset), &value, sizeof value);
   }

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <new>
 #include <optional>
+#include <utility>
 
 #include "enclume/edge/abi.h"
 #include "runtime/edge/sgx.h"
@@ -18,18 +19,7 @@ namespace {
 using edge::kPageSize;
 using edge::page_up;
 
-// Error::system with Code::kBadImage.
-enum Step : std::int32_t {
-  kNoElf = 1,          // no 64-bit little-endian x86-64 position-independent executable
-  kSegments = 2,       // program headers outside the file, or too many
-  kSegmentPlace = 3,   // a segment that is outside the file, out of order or not at a page
-  kSegmentRights = 4,  // a segment that is writable and executable
-  kNoConfig = 5,       // no note of enclume_add_enclave(), or one with numbers that make no sense
-  kNoSigstruct = 6,    // no room for the SIGSTRUCT
-  kEntry = 7,          // the entry point is in no executable segment
-  kTls = 8,            // thread-local data of a strange size or alignment
-  kTooBig = 9,         // more addresses than an enclave can have
-};
+using enum ImageProblem;
 
 constexpr std::size_t kMaxSegments = 32;
 constexpr std::uint64_t kMaxImage = std::uint64_t{1} << 32;
@@ -86,6 +76,47 @@ std::uint64_t rights_of(const Elf64_Phdr& segment) {
          ((segment.p_flags & PF_X) != 0 ? edge::kExecute : 0);
 }
 
+// Whether the enclave can relocate itself: nothing but base + addend, and into its variables.
+bool has_good_relocations(const File& file, std::span<const Elf64_Phdr> segments) {
+  // Where the file has what is at this address, and how many bytes from there on.
+  const auto place = [&](std::uint64_t address) -> std::pair<std::uint64_t, std::uint64_t> {
+    for (const Elf64_Phdr& s : segments) {
+      if (s.p_type == PT_LOAD && rights_of(s) != 0 && address >= s.p_vaddr &&
+          address - s.p_vaddr < s.p_filesz) {
+        return {s.p_offset + (address - s.p_vaddr), s.p_filesz - (address - s.p_vaddr)};
+      }
+    }
+    return {0, 0};
+  };
+  const auto is_data = [&](std::uint64_t address) {
+    return std::ranges::any_of(segments, [&](const Elf64_Phdr& s) {
+      return s.p_type == PT_LOAD && (s.p_flags & PF_W) != 0 && address >= s.p_vaddr &&
+             s.p_memsz >= sizeof(std::uint64_t) && address - s.p_vaddr <= s.p_memsz - sizeof(std::uint64_t);
+    });
+  };
+  for (const Elf64_Phdr& segment : segments) {
+    if (segment.p_type != PT_DYNAMIC) continue;
+    std::uint64_t table = 0, size = 0;
+    for (std::uint64_t at = 0; at < segment.p_filesz; at += sizeof(Elf64_Dyn)) {
+      if (!file.has(segment.p_offset, at)) return false;
+      const auto entry = file.at<Elf64_Dyn>(segment.p_offset + at);
+      if (!entry) return false;
+      if (entry->d_tag == DT_NULL) break;
+      if (entry->d_tag == DT_RELA) table = entry->d_un.d_ptr;
+      if (entry->d_tag == DT_RELASZ) size = entry->d_un.d_val;
+      if (entry->d_tag == DT_REL || entry->d_tag == DT_JMPREL || entry->d_tag == DT_RELR) return false;
+    }
+    const auto [offset, room] = place(table);
+    if (size > room) return false;
+    for (std::uint64_t at = 0; at + sizeof(Elf64_Rela) <= size; at += sizeof(Elf64_Rela)) {
+      const auto entry = file.at<Elf64_Rela>(offset + at);
+      if (!entry || ELF64_R_TYPE(entry->r_info) != R_X86_64_RELATIVE || !is_data(entry->r_offset))
+        return false;
+    }
+  }
+  return true;
+}
+
 }  // namespace
 
 void Image::PagesDeleter::operator()(std::byte* pages) const noexcept {
@@ -101,8 +132,8 @@ std::byte* Image::new_pages(std::uint64_t bytes) {
 }
 
 std::optional<Image> Image::parse(std::span<const std::byte> bytes, Error& error) {
-  const auto fail = [&](Step step) {
-    error = Error(Code::kBadImage, step);
+  const auto fail = [&](ImageProblem problem) {
+    error = Error(Code::kBadImage, static_cast<std::int32_t>(problem));
     return std::nullopt;
   };
   const File file(bytes);
@@ -162,6 +193,7 @@ std::optional<Image> Image::parse(std::span<const std::byte> bytes, Error& error
                               header->e_entry - segment.p_vaddr < segment.p_memsz);
   }
   if (!has_entry) return fail(kEntry);
+  if (!has_good_relocations(file, segments)) return fail(kRelocations);
   image.layout_ = edge::Layout::of(image.config_, end, image.tls_size_);
   if (image.layout_.size > edge::kMaxSize) return fail(kTooBig);
   if (image.config_.heap != 0) {

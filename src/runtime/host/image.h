@@ -32,8 +32,8 @@ struct Reserve {
 
 class Image {
  public:
-  /// Reads an image; nothing, and why: Code::kBadImage, with the step in `system`, see the numbers in
-  /// image.cc. (No std::expected, which Clang 14 has for trivial types only: the fuzzers are built with it.)
+  /// Reads an image; nothing, and why: Code::kBadImage, with an ImageProblem in `system`.
+  /// (No std::expected, which Clang 14 has for trivial types only: the fuzzers are built with it.)
   static std::optional<Image> parse(std::span<const std::byte> file, Error& error);
 
   [[nodiscard]] const edge::EnclaveConfig& config() const noexcept { return config_; }

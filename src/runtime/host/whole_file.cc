@@ -26,6 +26,8 @@ struct OpenFile {
 
 int read_whole_file(const char* path, std::vector<char>& contents) {
   constexpr off_t kLeast = 4096, kMost = off_t{16} << 20;
+  // Some files have no end.
+  constexpr std::size_t kLimit = std::size_t{1} << 30;
   const OpenFile file(path);
   if (file.fd < 0) return errno;
   struct stat about {};
@@ -35,6 +37,10 @@ int read_whole_file(const char* path, std::vector<char>& contents) {
   std::size_t done = 0;
   int error = 0;
   for (;;) {
+    if (done >= kLimit) {
+      error = EFBIG;
+      break;
+    }
     if (done == contents.size()) contents.resize(2 * done);
     const ssize_t n = read(file.fd, contents.data() + done, contents.size() - done);
     if (n > 0) {
