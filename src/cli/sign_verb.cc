@@ -3,9 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <optional>
+#include <string_view>
 
 #include "cli/sign/certificate.h"
 #include "cli/sign/measure.h"
@@ -20,20 +24,42 @@ namespace {
   throw Failure(ExitStatus::kUsage, "sign: " + what);
 }
 
+// The number that all of the text is.
+std::optional<std::int64_t> number_in(std::string_view text) {
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size() || number < 0) return std::nullopt;
+  return number;
+}
+
+bool is_day(const std::string& digits) {
+  const auto number = number_in(digits);
+  if (digits.size() != 8 || !number) return false;
+  return std::chrono::year_month_day(std::chrono::year(static_cast<int>(*number / 10000)),
+                                     std::chrono::month(static_cast<unsigned>(*number / 100 % 100)),
+                                     std::chrono::day(static_cast<unsigned>(*number % 100)))
+      .ok();
+}
+
 // BCD yyyymmdd of a day, of SOURCE_DATE_EPOCH or of today, in UTC.
 std::uint32_t date_of(const std::string& text) {
   std::string digits = text;
   if (digits.empty()) {
+    std::time_t now = std::time(nullptr);
     const char* const epoch = std::getenv("SOURCE_DATE_EPOCH");
-    const std::time_t now =
-        epoch != nullptr ? static_cast<std::time_t>(std::strtoll(epoch, nullptr, 10)) : std::time(nullptr);
+    if (epoch != nullptr && *epoch != '\0') {
+      const auto seconds = number_in(epoch);
+      constexpr std::int64_t kYear10000 = 253'402'300'800;
+      if (!seconds || *seconds >= kYear10000) {
+        usage(fmt::format("SOURCE_DATE_EPOCH: {} is no number of seconds since 1970", epoch));
+      }
+      now = *seconds;
+    }
     std::tm day{};
     gmtime_r(&now, &day);
     digits = fmt::format("{:04}{:02}{:02}", day.tm_year + 1900, day.tm_mon + 1, day.tm_mday);
   }
-  if (digits.size() != 8 || !std::ranges::all_of(digits, [](char c) { return c >= '0' && c <= '9'; })) {
-    usage(fmt::format("--date: {} is no day of the form YYYYMMDD", text));
-  }
+  if (!is_day(digits)) usage(fmt::format("--date: {} is no day of the form YYYYMMDD", text));
   return static_cast<std::uint32_t>(std::stoul(digits, nullptr, 16));
 }
 

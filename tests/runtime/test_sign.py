@@ -86,6 +86,32 @@ class OneStep(SignTest):
                        timeout=60)
         self.assertIn("not RSA-3072 with exponent 3", self.enclume("sign", "--key", other, self.image, status=2))
 
+    def test_a_day_that_there_is_not_is_refused(self):
+        for day in ("20261399", "20260230", "00000000", "2026112", "2026-1-1"):
+            self.assertIn("is no day", self.enclume("sign", "--key", self.key, "--date", day, self.image, status=2))
+        for epoch in ("tomorrow", "-1", "1e9", "99999999999999"):
+            self.assertIn("SOURCE_DATE_EPOCH", self.enclume("sign", "--key", self.key, self.image, status=2,
+                                                           environment={"SOURCE_DATE_EPOCH": epoch}))
+        self.enclume("sign", "--key", self.key, self.image, environment={"SOURCE_DATE_EPOCH": ""})
+
+    def test_an_encrypted_key_is_asked_for_its_passphrase(self):
+        locked = self.directory / "locked.pem"
+        subprocess.run(["openssl", "pkcs8", "-topk8", "-in", str(self.key), "-out", str(locked), "-passout",
+                        "pass:secret"], check=True, timeout=60)
+        for typed, status in (("secret", 0), ("wrong", 2)):
+            # Without a terminal of its own it reads standard input.
+            result = subprocess.run([ENCLUME, "sign", "--key", str(locked), str(self.image)], input=typed + "\n",
+                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+                                    start_new_session=True)
+            self.assertEqual(result.returncode, status, result.stderr)
+        self.assertIn("is encrypted", result.stderr)
+
+    def test_what_is_wrong_with_an_image_is_told(self):
+        data = bytearray(self.image.read_bytes())
+        data[18] = 3  # EM_386
+        self.image.write_bytes(data)
+        self.assertIn("no 64-bit x86-64 ELF", self.enclume("sign", "--key", self.key, self.image, status=2))
+
     def test_a_file_that_is_no_enclave_is_refused(self):
         self.image.write_bytes(b"\x7fELF nothing")
         self.assertIn("app.enclave", self.enclume("sign", "--key", self.key, self.image, status=2))

@@ -9,9 +9,11 @@
 #include <openssl/rsa.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include "cli/failure.h"
 
@@ -43,6 +45,27 @@ Bignum number_of(EVP_PKEY* key, const char* parameter) {
   return Bignum(number);
 }
 
+// Asks once for a file's passphrase, however often OpenSSL does.
+struct Passphrase {
+  std::string prompt;
+  bool was_asked = false;
+  std::array<char, 1024> text{};
+
+  static int give(char* to, int size, int, void* raw) {
+    auto& self = *static_cast<Passphrase*>(raw);
+    if (!std::exchange(self.was_asked, true) &&
+        EVP_read_pw_string(self.text.data(), static_cast<int>(self.text.size()), self.prompt.c_str(), 0) !=
+            0) {
+      self.text[0] = '\0';
+    }
+    const std::size_t length = std::strlen(self.text.data());
+    if (length == 0 || length > static_cast<std::size_t>(size)) return -1;
+    std::memcpy(to, self.text.data(), length);
+    return static_cast<int>(length);
+  }
+  ~Passphrase() { OPENSSL_cleanse(text.data(), text.size()); }
+};
+
 }  // namespace
 
 void RsaKey::Deleter::operator()(void* key) const noexcept {
@@ -55,7 +78,11 @@ RsaKey RsaKey::read(const std::string& name, bool needs_private) {
     if (file == nullptr) fail(fmt::format("cannot read {}: {}", name, std::strerror(errno)));
     return file;
   };
-  EVP_PKEY* key = PEM_read_PrivateKey(open().get(), nullptr, nullptr, nullptr);
+  Passphrase passphrase{.prompt = fmt::format("Passphrase of {}: ", name)};
+  EVP_PKEY* key = PEM_read_PrivateKey(open().get(), nullptr, Passphrase::give, &passphrase);
+  if (key == nullptr && passphrase.was_asked) {
+    fail(fmt::format("{} is encrypted, and this is not its passphrase", name));
+  }
   if (key == nullptr && !needs_private) key = PEM_read_PUBKEY(open().get(), nullptr, nullptr, nullptr);
   if (key == nullptr) {
     fail(fmt::format("{} has no {} key in PEM", name, needs_private ? "private" : "public or private"));
