@@ -60,9 +60,12 @@ class GuardScope {
 void renew_guards() noexcept;
 
 /// Runs `callable`; if it raises an exception of the processor at a RIP in `range`, the facts of that instead
-/// of a result: vector, error code and, for page faults, address. Signal mask, MXCSR and x87 control word are
-/// then as they were at the guard; destructors between here and there do not run, as with longjmp(). Guards
-/// nest: the innermost one whose range fits has it. What `callable` throws passes through.
+/// of a result: vector, error code and, for page faults, address. MXCSR and x87 control word are then as they
+/// were at the guard, and the signal mask is that of the code that faulted: a guard asks the kernel nothing.
+/// (So a fault in a signal handler that has interrupted a guard on the same stack leaves the handler's mask.)
+/// A stack that is used up is caught on threads with an alternate stack only; destructors between here and
+/// there do not run, as with longjmp(). Guards nest: the innermost one whose range fits has it. What
+/// `callable` throws passes through.
 template <typename F, typename R = std::invoke_result_t<F&>>
 [[nodiscard]] std::expected<R, Fault> guard(F&& callable, const CodeRange& range = {}) {
   host::GuardRecord record;
