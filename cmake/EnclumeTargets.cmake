@@ -63,3 +63,9 @@ function(enclume_test name)
   target_link_libraries(${name} PRIVATE ${ARG_LINK} enclume_warnings enclume_sanitize GTest::gtest_main)
   gtest_discover_tests(${name} PROPERTIES LABELS "${ARG_LABELS}" DISCOVERY_TIMEOUT 60)
 endfunction()
+
+# enclume_static(program): a test or benchmark is linked statically, and so is what it needs.
+function(enclume_static program)
+  set_target_properties(${program} PROPERTIES ENCLUME_STATIC ON)
+  target_link_options(${program} PRIVATE -static)
+endfunction()

@@ -22,72 +22,15 @@
 #include <thread>
 #include <vector>
 
+#include "conformance/raw_clone.h"
 #include "conformance/raw_syscall.h"
 #include "conformance/support.h"
 
 namespace enclume::test {
 namespace {
 
-using Function = long (*)(void*);
-
-// The child calls function(argument) on its stack, and exits with what that returns, by exit and not
-// exit_group. Every call here is one SYSCALL.
-extern "C" long enclume_test_clone(std::uint64_t flags, void* stack, Function function, void* argument,
-                                   std::atomic<std::uint32_t>* clear_tid, void* tls);
-extern "C" long enclume_test_clone3(clone_args* arguments, std::size_t size, Function function,
-                                    void* argument);
-// The child of vfork, which may not return from where the call was made, calls function(argument).
-extern "C" long enclume_test_vfork(Function function, void* argument);
-asm(R"(
-        .pushsection .text
-        .type enclume_test_clone, @function
-enclume_test_clone:
-        push %r12
-        push %r13
-        mov %rdx, %r12
-        mov %rcx, %r13
-        mov %r8, %r10
-        mov %r9, %r8
-        mov $56, %eax
-        syscall
-        jmp 1f
-        .size enclume_test_clone, . - enclume_test_clone
-        .type enclume_test_clone3, @function
-enclume_test_clone3:
-        push %r12
-        push %r13
-        mov %rdx, %r12
-        mov %rcx, %r13
-        mov $435, %eax
-        syscall
-        jmp 1f
-        .size enclume_test_clone3, . - enclume_test_clone3
-        .type enclume_test_vfork, @function
-enclume_test_vfork:
-        push %r12
-        push %r13
-        mov %rdi, %r12
-        mov %rsi, %r13
-        mov $58, %eax
-        syscall
-1:      test %rax, %rax
-        jz 2f
-        pop %r13
-        pop %r12
-        ret
-2:      xor %ebp, %ebp
-        mov %r13, %rdi
-        and $-16, %rsp
-        call *%r12
-        mov %eax, %edi
-        mov $60, %eax
-        syscall
-        .size enclume_test_vfork, . - enclume_test_vfork
-        .popsection
-)");
-
-constexpr std::uint64_t kThread =
-    CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+using Function = RawFunction;
+constexpr std::uint64_t kThread = kRawThread;
 
 void wait_until_gone(std::atomic<std::uint32_t>& tid) {
   while (const std::uint32_t now = tid) raw(__NR_futex, &tid, FUTEX_WAIT, now, nullptr);
