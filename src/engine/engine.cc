@@ -7,6 +7,7 @@
 #include "engine/entry/entry.h"
 #include "engine/fast/doors.h"
 #include "engine/fast/entry.h"
+#include "engine/fast/thread_descriptor.h"
 #include "engine/sgx.h"
 #include "engine/signals/mask.h"
 #include "engine/start/host_code.h"
@@ -80,6 +81,9 @@ void Engine::arm_user_dispatch(ThreadBlock& block) {
   block.sud_armed = sys::call(__NR_prctl, kPrSetSyscallUserDispatch, kPrSysDispatchOn, exempt.begin.value(),
                               exempt.size(), &block.selector)
                         .has_value();
+  if (!block.sud_armed && enclume_fast_on > FAST_BY_LIBC) {
+    turn_off_direct_paths(Slow::NoDescriptor);  // its clones would not be seen (fast/thread_descriptor.h)
+  }
 }
 
 bool Engine::sees_raw_calls() {
@@ -97,7 +101,6 @@ bool Engine::watch_raw_calls() {
   ThreadBlock* block = this_thread();
   if (!sees_raw_calls()) {
     enclume_host_selector = SELECTOR_BLOCK;  // also for register_thread()
-    turn_off_direct_paths(Slow::RawCalls);
     if (block != nullptr) {
       arm_user_dispatch(*block);
     }
@@ -105,7 +108,16 @@ bool Engine::watch_raw_calls() {
   if (block == nullptr) {
     block = register_thread();
   }
-  return block != nullptr && block->sud_armed;
+  const bool watched = block != nullptr && block->sud_armed;
+  if (enclume_fast_on != FAST_OFF && enclume_fast_on != FAST_BY_DESCRIPTOR) {
+    // Whatever libc is in this process, the program does not use it.
+    if (watched && has_thread_descriptors(block)) {
+      enclume_fast_on = FAST_BY_DESCRIPTOR;
+    } else {
+      turn_off_direct_paths(Slow::NoDescriptor);
+    }
+  }
+  return watched;
 }
 
 ThreadBlock* Engine::this_thread() const {
@@ -135,6 +147,7 @@ ThreadBlock* Engine::register_thread() {
     previous.flags &= ~SS_ONSTACK;
     block->program_stack = previous;
   }
+  drop_inherited_descriptor();
   if (sees_raw_calls()) {
     arm_user_dispatch(*block);
   }
@@ -171,6 +184,7 @@ void Engine::adopt_thread(ThreadBlock& block, bool is_thread) {
   arena.adopt(block, sys::gettid());
   block.process = is_thread ? 0 : sys::getpid();
   block.sud_armed = false;
+  drop_inherited_descriptor();
   if (sees_raw_calls()) {
     arm_user_dispatch(block);
   }

@@ -73,8 +73,8 @@ class Engine {
   [[nodiscard]] static bool sees_raw_calls();
   /// Whether some do: those, or the ones at patched instructions (start/host_code.h).
   [[nodiscard]] static bool sees_some_raw_calls();
-  /// From now on they do; the calling thread is the only one yet. False if the kernel has no syscall user
-  /// dispatch. Signal context: safe.
+  /// From now on they do; the calling thread is the only one yet, and the program a static one, or none.
+  /// False if the kernel has no syscall user dispatch. Signal context: unsafe.
   [[nodiscard]] bool watch_raw_calls();
 
   /// A slot for a thread that is about to be made in this address space, with its parent's mask. Null if

@@ -15,6 +15,8 @@ from watched_program import ENCLUME, WATCHED, WatchedTest
 
 FIRST_FAULT = os.environ["ENCLUME_FIRST_FAULT"]
 TRANSITIONS = os.environ["ENCLUME_TRANSITIONS"]
+ENGINE = os.environ["ENCLUME_TEST_ENGINE"]
+STATIC_TRANSITIONS = os.environ["ENCLUME_STATIC_TRANSITIONS"]
 
 
 class StatsTest(WatchedTest):
@@ -102,8 +104,8 @@ class Figures(StatsTest):
 class DirectPaths(StatsTest):
     """Transitions that need no trap are counted where they are made: the figures are exact."""
 
-    def transitions(self, threads, calls, faults, *how, options=()):
-        result, figures = self.figures(TRANSITIONS, str(threads), str(calls), str(faults), *how,
+    def transitions(self, threads, calls, faults, *how, options=(), program=TRANSITIONS):
+        result, figures = self.figures(program, str(threads), str(calls), str(faults), *how,
                                        options=["--benign-faults", "off", *options])
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
         return figures
@@ -136,6 +138,41 @@ class DirectPaths(StatsTest):
             self.assertGreater(figures["direct"]["eexit"], 5395 * threads - 64)
             self.assertEqual(figures["trapped"]["entries"]["new_thread"], threads)
             self.assertEqual(figures["trapped"]["sites"], [])
+
+    def test_without_libc(self):
+        for program, options in (STATIC_TRANSITIONS, ()), (TRANSITIONS, ("--front", "raw")):
+            for how in (), ("raw",):
+                for threads in 1, 4:
+                    with self.subTest(options=options, how=how, threads=threads):
+                        figures = self.transitions(threads, 3000, 200, *how, options=options, program=program)
+                        self.assert_exact(figures, (3000 * threads, 200 * threads))
+                        self.needs_direct_paths(figures)
+                        if "no_descriptor" in figures["trapped"]["entries"]:
+                            self.skipTest("no INT 0x80 here")
+                        self.assertEqual(figures["trapped"]["entries"]["new_thread"], threads)
+                        self.assertGreater(figures["direct"]["eenter"], 3390 * threads)
+                        self.assertGreater(figures["direct"]["eresume"], 190 * threads)
+                        self.assertGreater(figures["direct"]["eexit"], 3390 * threads - 64)
+
+    def test_without_libc_and_all_trapped(self):
+        figures = self.transitions(2, 300, 50, "raw", options=["--fast", "off"], program=STATIC_TRANSITIONS)
+        self.assert_exact(figures, (600, 100))
+        self.assertEqual(figures["trapped"]["entries"], {"fast_off": 900})
+
+    def test_where_the_kernel_has_no_int_0x80(self):
+        # An engine whose INT 0x80 is INT 0x81, which is #GP on any kernel.
+        engine = pathlib.Path(ENGINE).read_bytes()
+        call = b"\xcd\x80\x48\x63\xc0\x5b\xc3"  # and what follows in fast/thread_descriptor.S
+        self.assertEqual(engine.count(call), 1)
+        changed = self.home / "engine.so"
+        changed.write_bytes(engine.replace(call, b"\xcd\x81" + call[2:]))
+        self.environment["ENCLUME_ENGINE"] = str(changed)
+        for program, options in (STATIC_TRANSITIONS, ()), (TRANSITIONS, ("--front", "raw")):
+            with self.subTest(options=options):
+                figures = self.transitions(2, 300, 20, "raw", options=options, program=program)
+                self.assert_exact(figures, (600, 40))
+                self.assertEqual(figures["trapped"]["entries"], {"no_descriptor": 720})
+                self.assertEqual(figures["trapped"]["exits"], {"no_descriptor": 680})
 
     def test_with_all_trapped(self):
         figures = self.transitions(2, 300, 50, options=["--fast", "off"])

@@ -77,9 +77,9 @@ constexpr unsigned kEvents[] = {0, 1, 2, 3, 6, 7};
 class SweepTest : public ::testing::TestWithParam<Injection> {
  protected:
   explicit SweepTest(Mode mode = Mode::kEnclave, const std::string& options = "--fast off",
-                     bool counted = false)
+                     bool counted = false, bool is_static = false)
       : counted_(counted) {
-    tracer_.emplace(mode, options, counted);
+    tracer_.emplace(mode, options, counted, is_static);
   }
 
   void inject() {
@@ -263,7 +263,7 @@ TEST_P(SweepTest, ReturnFromTheProgramsHandler) {
 // Every system call of the victim's own comes to the engine, whose own ones are made in libc.
 class RawSweepTest : public SweepTest {
  protected:
-  RawSweepTest() : SweepTest(Mode::kEnclaveClone, "--front raw") {}
+  RawSweepTest() : SweepTest(Mode::kEnclaveClone, "--front raw --fast off") {}
 };
 
 TEST_P(RawSweepTest, EntryInstructions) {
@@ -311,7 +311,7 @@ class ChildSweepTest : public SweepTest {
   }
 
   void sweep_child(Mode mode, unsigned at_least) {
-    tracer_.emplace(mode, "--front raw");
+    tracer_.emplace(mode, "--front raw --fast unwatched");
     const std::uint64_t begin = tracer_->symbol("enclume_clone_stubs");
     const std::uint64_t end = tracer_->symbol("enclume_clone_stubs_end");
     unsigned index = 0;
@@ -386,10 +386,17 @@ TEST_P(UnknownThreadSweepTest, FrameThatMoves) {
 // The first iterations leave by traps and are remembered.
 constexpr int kWarmUp = 4;
 
+// Of an iteration: the EENTER that loads all registers and takes an exception, the one with the next SSA
+// frame that handles it, the ERESUME behind it, and (past the one that looks at the segments) the EENTER that
+// looks at all state; and the exits of all three calls.
+constexpr unsigned kEntries[] = {0, 1, 2, 4};
+constexpr unsigned kExits[] = {0, 1, 3};
+
 class DirectTest : public SweepTest {
  protected:
   // The debug registers are left to a tracer, and so are exits that would need them.
-  explicit DirectTest(bool counted = false) : SweepTest(Mode::kEnclave, "--fast unwatched", counted) {
+  explicit DirectTest(bool counted = false, const std::string& front = "", bool is_static = false)
+      : SweepTest(Mode::kEnclave, "--fast unwatched" + front, counted, is_static) {
     for (int i = 0; i < kWarmUp; ++i) finish("warm-up", 0, 0);
   }
 
@@ -466,71 +473,149 @@ class DirectTest : public SweepTest {
     tracer_->set_register(rax, tracer_->register_value(rax) + 8);
   }
 
+  void sweep_entries() {
+    for (const unsigned call : kEntries) {
+      sweep_all("direct entry", call, 80, [&] { reach("enclume_fast_enter", call); });
+    }
+  }
+
+  // The checks fail once the TCS is claimed: the claims are taken back, and the ENCLU traps.
+  void sweep_entries_given_up() {
+    for (const unsigned call : kEntries) {
+      sweep_all("direct entry given up", call, 20, [&] {
+        reach("enclume_enter_counted", call);
+        tracer_->poke(tracer_->register_value(offsetof(user_regs_struct, rsi)) + DOOR_VMAS, ~0ULL);
+      });
+    }
+  }
+
+  void sweep_exits() {
+    for (const unsigned call : kExits) {
+      sweep_all("direct exit", call, 40, [&] { reach("enclume_fast_exit", call); });
+    }
+  }
+
+  void sweep_exit_given_up() {
+    sweep_all("direct exit given up", 0, 6, [&] { give_up_exit(0); });
+  }
+
+  void sweep_trampolines() {
+    for (const unsigned call : kExits) {
+      reach("enclume_fast_exit", call);
+      const std::uint64_t begin = trampoline();
+      finish("trampoline", call, 0);
+      for (const unsigned offset : {0U, 2U, 9U, 16U, 23U}) {
+        inject_at(begin + offset, "trampoline");
+        finish("trampoline", call, offset);
+      }
+      for (const unsigned offset : {29U, 36U, 41U}) {
+        give_up_exit(call);
+        inject_at(begin + offset, "trampoline");
+        finish("trampoline", call, offset);
+      }
+    }
+  }
+
   // The trampoline that the direct exit has come by.
   std::uint64_t trampoline() { return tracer_->register_value(offsetof(user_regs_struct, rcx)) - kTail; }
 
   static constexpr std::uint64_t kTail = 29;  // fast/exit_sites.cc
 };
 
-// Of an iteration: the EENTER that loads all registers and takes an exception, the one with the next SSA
-// frame that handles it, the ERESUME behind it, and (past the one that looks at the segments) the EENTER that
-// looks at all state; and the exits of all three calls.
-constexpr unsigned kEntries[] = {0, 1, 2, 4};
-constexpr unsigned kExits[] = {0, 1, 3};
-
 TEST_P(DirectTest, EntryInstructions) {
-  for (const unsigned call : kEntries) {
-    sweep_all("direct entry", call, 80, [&] { reach("enclume_fast_enter", call); });
-  }
+  sweep_entries();
 }
 
-// The checks fail once the TCS is claimed: the claims are taken back, and the ENCLU traps.
 TEST_P(DirectTest, EntryThatIsGivenUp) {
-  for (const unsigned call : kEntries) {
-    sweep_all("direct entry given up", call, 20, [&] {
-      reach("enclume_enter_counted", call);
-      tracer_->poke(tracer_->register_value(offsetof(user_regs_struct, rsi)) + DOOR_VMAS, ~0ULL);
-    });
-  }
+  sweep_entries_given_up();
 }
 
 TEST_P(DirectTest, ExitInstructions) {
-  for (const unsigned call : kExits) {
-    sweep_all("direct exit", call, 40, [&] { reach("enclume_fast_exit", call); });
-  }
+  sweep_exits();
 }
 
 TEST_P(DirectTest, ExitThatIsGivenUp) {
-  sweep_all("direct exit given up", 0, 6, [&] { give_up_exit(0); });
+  sweep_exit_given_up();
 }
 
 TEST_P(DirectTest, TrampolineInstructions) {
-  for (const unsigned call : kExits) {
-    reach("enclume_fast_exit", call);
-    const std::uint64_t begin = trampoline();
-    finish("trampoline", call, 0);
-    for (const unsigned offset : {0U, 2U, 9U, 16U, 23U}) {
-      inject_at(begin + offset, "trampoline");
-      finish("trampoline", call, offset);
-    }
-    for (const unsigned offset : {29U, 36U, 41U}) {
-      give_up_exit(call);
-      inject_at(begin + offset, "trampoline");
-      finish("trampoline", call, offset);
-    }
-  }
+  sweep_trampolines();
+}
+
+// Threads are told apart by the descriptors that the kernel keeps for them.
+class RawDirectTest : public DirectTest {
+ protected:
+  RawDirectTest() : DirectTest(false, " --front raw") {}
+};
+
+TEST_P(RawDirectTest, EntryInstructions) {
+  sweep_entries();
+}
+
+TEST_P(RawDirectTest, EntryThatIsGivenUp) {
+  sweep_entries_given_up();
+}
+
+TEST_P(RawDirectTest, ExitInstructions) {
+  sweep_exits();
+}
+
+TEST_P(RawDirectTest, ExitThatIsGivenUp) {
+  sweep_exit_given_up();
+}
+
+TEST_P(RawDirectTest, TrampolineInstructions) {
+  sweep_trampolines();
+}
+
+class StaticDirectTest : public DirectTest {
+ protected:
+  StaticDirectTest() : DirectTest(false, "", true) {}
+};
+
+TEST_P(StaticDirectTest, EntryInstructions) {
+  sweep_entries();
+}
+
+TEST_P(StaticDirectTest, EntryThatIsGivenUp) {
+  sweep_entries_given_up();
+}
+
+TEST_P(StaticDirectTest, ExitInstructions) {
+  sweep_exits();
+}
+
+TEST_P(StaticDirectTest, ExitThatIsGivenUp) {
+  sweep_exit_given_up();
+}
+
+TEST_P(StaticDirectTest, TrampolineInstructions) {
+  sweep_trampolines();
 }
 
 // With --stats: what is counted is as much as what is done.
 class CountedDirectTest : public DirectTest {
  protected:
-  CountedDirectTest() : DirectTest(true) {}
+  explicit CountedDirectTest(bool is_static = false) : DirectTest(true, "", is_static) {}
+
+  void sweep_counted_entries() {
+    for (const unsigned call : kEntries) {
+      sweep_all("counted entry", call, 90, [&] { reach("enclume_fast_enter", call); });
+    }
+  }
 };
 
+class CountedStaticDirectTest : public CountedDirectTest {
+ protected:
+  CountedStaticDirectTest() : CountedDirectTest(true) {}
+};
+
+TEST_P(CountedStaticDirectTest, EntryInstructions) {
+  sweep_counted_entries();
+}
+
 TEST_P(CountedDirectTest, EntryInstructions) {
-  for (const unsigned call : kEntries) {
-    sweep_all("counted entry", call, 90, [&] { reach("enclume_fast_enter", call); });
-  }
+  sweep_counted_entries();
 }
 
 TEST_P(CountedDirectTest, ExitInstructions) {
@@ -543,6 +628,18 @@ INSTANTIATE_TEST_SUITE_P(Interrupt, DirectTest,
                          ::testing::Values(Injection::kUser, Injection::kTrap, Injection::kKick,
                                            Injection::kTrapAndFloat, Injection::kRealTimePair,
                                            Injection::kAll, Injection::kStep, Injection::kInt3),
+                         [](const auto& given) { return name_of(given.param); });
+INSTANTIATE_TEST_SUITE_P(Interrupt, RawDirectTest,
+                         ::testing::Values(Injection::kUser, Injection::kKick, Injection::kAll,
+                                           Injection::kStep, Injection::kInt3),
+                         [](const auto& given) { return name_of(given.param); });
+INSTANTIATE_TEST_SUITE_P(Interrupt, StaticDirectTest,
+                         ::testing::Values(Injection::kUser, Injection::kTrap, Injection::kKick,
+                                           Injection::kTrapAndFloat, Injection::kRealTimePair,
+                                           Injection::kAll, Injection::kStep, Injection::kInt3),
+                         [](const auto& given) { return name_of(given.param); });
+INSTANTIATE_TEST_SUITE_P(Interrupt, CountedStaticDirectTest,
+                         ::testing::Values(Injection::kUser, Injection::kStep),
                          [](const auto& given) { return name_of(given.param); });
 INSTANTIATE_TEST_SUITE_P(Interrupt, CountedDirectTest,
                          ::testing::Values(Injection::kUser, Injection::kKick, Injection::kStep,

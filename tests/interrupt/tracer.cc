@@ -66,20 +66,22 @@ std::map<std::string, std::uint64_t> read_symbols(const char* path) {
   return symbols;
 }
 
-void start_victim(int fd, std::string settings) {
+void start_victim(int fd, std::string settings, bool is_static) {
   ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
   dup2(fd, kVictimFd);
   std::string preload = "LD_PRELOAD=" ENCLUME_TEST_ENGINE;
-  char program[] = ENCLUME_TEST_VICTIM;
+  char program[] = ENCLUME_TEST_VICTIM, loader[] = ENCLUME_TEST_LOADER;
   char* const argv[] = {program, nullptr};
-  char* const envp[] = {preload.data(), settings.data(), nullptr};
-  execve(program, argv, envp);
+  // As `enclume run` has a static one started.
+  char name[] = "ENCLUME_LOAD_NAME=" ENCLUME_TEST_STATIC_VICTIM;
+  char* const envp[] = {preload.data(), settings.data(), is_static ? name : nullptr, nullptr};
+  execve(is_static ? loader : program, argv, envp);
   _exit(127);
 }
 
 }  // namespace
 
-Tracer::Tracer(Mode mode, const std::string& options, bool counted)
+Tracer::Tracer(Mode mode, const std::string& options, bool counted, bool is_static)
     : symbols_(read_symbols(ENCLUME_TEST_ENGINE)) {
   const int fd = memfd_create("victim", 0);
   if (fd < 0 || ftruncate(fd, sizeof(VictimPage)) != 0) throw VictimError("memfd_create");
@@ -96,7 +98,7 @@ Tracer::Tracer(Mode mode, const std::string& options, bool counted)
     settings += ";stats=/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(stats_fd_);
   }
   pid_ = fork();
-  if (pid_ == 0) start_victim(fd, settings);
+  if (pid_ == 0) start_victim(fd, settings, is_static);
   group_ = pid_;
   close(fd);
   int status = 0;

@@ -25,8 +25,9 @@ class VictimError : public std::runtime_error {
 class Tracer {
  public:
   // Starts the victim, with more options of `enclume run`, and brings it to the stop before its first
-  // iteration. `counted`: as with --stats.
-  explicit Tracer(Mode mode = Mode::kEnclave, const std::string& options = "", bool counted = false);
+  // iteration. `counted`: as with --stats. `is_static`: it is a static program.
+  explicit Tracer(Mode mode = Mode::kEnclave, const std::string& options = "", bool counted = false,
+                  bool is_static = false);
   ~Tracer();
   Tracer(const Tracer&) = delete;
   Tracer& operator=(const Tracer&) = delete;

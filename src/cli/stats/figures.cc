@@ -64,7 +64,7 @@ constexpr Reason kReasons[] = {
     {Slow::Strict, "strict", "--strict"},
     {Slow::Traced, "traced", "--trace tells of each leaf"},
     {Slow::Injected, "injected", "--inject counts entries"},
-    {Slow::RawCalls, "raw_calls", "system calls without libc are watched"},
+    {Slow::NoDescriptor, "no_descriptor", "no set_thread_area for a thread, or a seccomp filter"},
     {Slow::PerfEvent, "perf_event", "a breakpoint by perf_event_open"},
     {Slow::OtherEnclu, "other_enclu", "not by the vDSO function"},
     {Slow::Debugger, "debugger", "a debugger has the vDSO's ENCLU"},

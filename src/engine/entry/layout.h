@@ -6,6 +6,7 @@
 
 /* One slot of the arena: guard page, alternate signal stack, thread block. */
 #define SLOT_SIZE 0x40000
+#define SLOT_SIZE_LOG2 18
 #define SLOT_STACK_LOW 0x1000
 #define SLOT_BLOCK 0x3e000
 

@@ -108,6 +108,7 @@ struct FastThread {
   std::uint64_t flags = 0;
   std::uint64_t tail = 0;           ///< of the trampoline
   bool shared = false;              ///< another thread has the same FS base: neither enters directly
+  bool descriptor = false;          ///< the kernel knows the thread by its slot: fast/thread_descriptor.h
   std::uint32_t es = 0;             ///< the selector that is this thread's, 0: none
   DirectCounts* counts = nullptr;   ///< for --stats; null: nothing is counted
   std::uint64_t entered_at = 0;     ///< an enclave, by the time-stamp counter, where something is counted

@@ -5,6 +5,7 @@
 #include <array>
 #include <bit>
 #include <cstddef>
+#include <optional>
 
 #include "arch/enclu/ssa.h"
 #include "arch/structs/secs.h"
@@ -14,11 +15,12 @@
 #include "engine/entry/entry.h"
 #include "engine/fast/entry.h"
 #include "engine/fast/exit_sites.h"
+#include "engine/fast/thread_descriptor.h"
 #include "kernel/spaces.h"
 #include "kernel/traps/traps.h"
 
 extern "C" {
-std::uint8_t enclume_fast_on = 0;
+std::uint8_t enclume_fast_on = FAST_OFF;
 std::uint64_t enclume_thread_offset = 0;
 const std::atomic<std::uint64_t>* enclume_vmas_version = nullptr;
 const std::atomic<std::uint32_t>* enclume_process_known = nullptr;
@@ -165,24 +167,37 @@ bool alive(const ThreadBlock& other) {
 /// Lets the thread be found by its FS base. Some programs make threads by raw clone that share one; those are
 /// found out when the second is met, and neither enters directly any more. Until then the stack tells them
 /// apart: two threads that run at once are on two stacks.
-void admit_thread(ThreadBlock& block, std::uint64_t fs, std::uint64_t rsp) {
+bool leave_block_in_tls(ThreadBlock& block, std::uint64_t fs) {
   FastThread& fast = block.fast;
   ThreadBlock* known = nullptr;
   auto* const place = reinterpret_cast<void*>(fs + enclume_thread_offset);
   if (fast.shared || !is_libc_thread(fs) || enclume_guarded_copy(&known, place, sizeof(known)) != 0) {
-    fast.stack_size = 0;
-    return;
+    return false;
   }
-  if (known != &block) {
-    if (known != nullptr && known->tid != 0 && !known->orphan && known->fast.fs == fs && alive(*known)) {
-      known->fast.shared = true;
-      known->fast.stack_size = 0;
-      fast.shared = true;
+  if (known == &block) {
+    return true;
+  }
+  if (known != nullptr && known->tid != 0 && !known->orphan && known->fast.fs == fs && alive(*known)) {
+    known->fast.shared = true;
+    known->fast.stack_size = 0;
+    fast.shared = true;
+    return false;
+  }
+  ThreadBlock* const self = &block;
+  return enclume_guarded_copy(place, &self, sizeof(self)) == 0;
+}
+
+/// Lets the thread be found by the way in, if it can be told apart from all others.
+void admit_thread(ThreadBlock& block, std::uint64_t fs, std::uint64_t rsp) {
+  FastThread& fast = block.fast;
+  if (enclume_fast_on == FAST_BY_LIBC) {
+    if (!leave_block_in_tls(block, fs)) {
       fast.stack_size = 0;
       return;
     }
-    ThreadBlock* const self = &block;
-    if (enclume_guarded_copy(place, &self, sizeof(self)) != 0) {
+  } else {
+    give_descriptor(block);
+    if (!fast.descriptor) {
       return;
     }
   }
@@ -204,6 +219,36 @@ void admit_thread(ThreadBlock& block, std::uint64_t fs, std::uint64_t rsp) {
 
 bool on_known_stack(const FastThread& fast, std::uint64_t rsp) {
   return rsp - ENTER_SIZE - fast.stack_low < fast.stack_size;
+}
+
+/// Whether the way in would find the thread.
+bool is_admitted(const FastThread& fast, std::uint64_t fs, std::uint64_t rsp) {
+  if (enclume_fast_on != FAST_BY_LIBC && !fast.descriptor) {
+    return false;
+  }
+  return enclume_fast_on == FAST_BY_DESCRIPTOR || (fast.fs == fs && on_known_stack(fast, rsp));
+}
+
+/// Why not, if not.
+std::optional<Slow> why_not_admitted(const ThreadBlock& block, std::uint64_t rsp) {
+  const FastThread& fast = block.fast;
+  if (enclume_fast_on == FAST_BY_LIBC) {
+    if (fast.shared) {
+      return Slow::SharedFs;
+    }
+    if (fast.stack_size == 0) {
+      return is_libc_thread(block.host_fs) ? Slow::NewThread : Slow::OtherFs;
+    }
+  } else if (!fast.descriptor) {
+    return no_descriptors() ? Slow::NoDescriptor : Slow::NewThread;
+  }
+  if (fast.forked) {
+    return Slow::Forked;
+  }
+  if (is_admitted(fast, block.host_fs, rsp)) {
+    return std::nullopt;
+  }
+  return fast.fs != block.host_fs ? Slow::OtherFs : Slow::OtherStack;
 }
 
 bool entered_by_vdso(const kernel::Kernel& kernel, const TrappedEntry& entry) {
@@ -245,20 +290,8 @@ Slow reason_of(const ThreadBlock& block, std::size_t at, const kernel::Kernel& k
   if (engine().stats.direct(block.slot) == nullptr) {
     return Slow::NoCounters;
   }
-  if (fast.shared) {
-    return Slow::SharedFs;
-  }
-  if (fast.stack_size == 0) {
-    return is_libc_thread(block.host_fs) ? Slow::NewThread : Slow::OtherFs;
-  }
-  if (fast.forked) {
-    return Slow::Forked;
-  }
-  if (fast.fs != block.host_fs) {
-    return Slow::OtherFs;
-  }
-  if (!on_known_stack(fast, entry.rsp)) {
-    return Slow::OtherStack;
+  if (const auto why = why_not_admitted(block, entry.rsp)) {
+    return *why;
   }
   if (first.tcs != lp.tcs_address.value()) {
     return Slow::NewTcs;
@@ -305,8 +338,7 @@ bool remember(ThreadBlock& block, FastDoor& door, const kernel::Kernel& kernel, 
   fast.door = &door;
   fast.one = arch::tracking_word::one(lp.entry_epoch);
   fast.epoch = lp.entry_epoch;
-  const bool known = fast.fs == block.host_fs && on_known_stack(fast, entry.rsp);
-  if (!known && entered_by_vdso(kernel, entry)) {
+  if (!is_admitted(fast, block.host_fs, entry.rsp) && entered_by_vdso(kernel, entry)) {
     admit_thread(block, block.host_fs, entry.rsp);
   }
   return true;
@@ -327,7 +359,7 @@ void keep_blocks_at(const void* thread_local_pointer, std::uint64_t fs_base) {
 }
 
 void turn_off_direct_paths(Slow why) {
-  enclume_fast_on = 0;
+  enclume_fast_on = FAST_OFF;
   Slow none = Slow::kNumber;
   off_because.compare_exchange_strong(none, why);  // the first reason is told
 }

@@ -72,11 +72,31 @@ place enclume_enter_saved
         subl    $2, %eax
         cmpl    $1, %eax                        /* EENTER or ERESUME */
         ja      .Lback
-        cmpb    $0, enclume_fast_on(%rip)
-        je      .Lback
+        movzbl  enclume_fast_on(%rip), %esi
+        testl   %esi, %esi                      /* FAST_OFF */
+        jz      .Lback
 
         /* part: whose thread: variable, block, FS, stack, fork. This tells threads apart, so none of it can be kept */
-        /* The thread: by the engine's thread-local variable, if FS is the one that this thread was met with. */
+        cmpl    $FAST_BY_LIBC, %esi
+        je      .Lby_libc
+        /* The thread: by the descriptor that the kernel keeps for it (fast/thread_descriptor.h). */
+        movl    $THREAD_SELECTOR, %edx
+        lsl     %edx, %edx
+        jnz     .Lback                          /* it has none */
+        xorl    $THREAD_MARK, %edx
+        shlq    $SLOT_SIZE_LOG2, %rdx
+        cmpq    enclume_arena_size(%rip), %rdx
+        jae     .Lback                          /* it is another's */
+        addq    enclume_arena_begin(%rip), %rdx
+        leaq    SLOT_BLOCK(%rdx), %rdx
+        cmpq    %rdx, BLOCK_SELF(%rdx)
+        jne     .Lback
+        cmpl    $FAST_BY_DESCRIPTOR, %esi
+        rdfsbase %rsi
+        je      .Lknown
+        jmp     .Lnot_proven
+.Lby_libc:
+        /* By the engine's thread-local variable, if FS is the one that this thread was met with. */
         movq    enclume_thread_offset(%rip), %rdx
         movq    %fs:(%rdx), %rdx
         testq   %rdx, %rdx
@@ -84,12 +104,14 @@ place enclume_enter_saved
         cmpq    %rdx, BLOCK_SELF(%rdx)
         jne     .Lback
         rdfsbase %rsi
+.Lnot_proven:
         cmpq    BLOCK_FAST + FAST_FS(%rdx), %rsi
         jne     .Lback
         movq    %rsp, %rdi
         subq    BLOCK_FAST + FAST_STACK_LOW(%rdx), %rdi
         cmpq    BLOCK_FAST + FAST_STACK_SIZE(%rdx), %rdi
         jae     .Lback
+.Lknown:
         movq    enclume_process_known(%rip), %rdi
         cmpl    $1, (%rdi)                      /* else a child of fork, with nothing in order yet */
         jne     .Lback

@@ -12,8 +12,8 @@ namespace enclume::engine {
 
 extern "C" {
 
-/// 1: threads may enter directly. Set at start, and cleared for good when something turns up that the direct
-/// paths would hide.
+/// How threads that enter directly are told apart (FAST_BY_LIBC, …). Set at start, and cleared for good when
+/// something turns up that the direct paths would hide.
 extern std::uint8_t enclume_fast_on;
 /// From FS base to the engine's thread-local pointer to the thread's block.
 extern std::uint64_t enclume_thread_offset;

@@ -4,6 +4,18 @@
 #ifndef ENCLUME_ENGINE_FAST_LAYOUT_H
 #define ENCLUME_ENGINE_FAST_LAYOUT_H
 
+/* enclume_fast_on: whether threads may enter directly, and how they are told apart. */
+#define FAST_OFF 0
+#define FAST_BY_LIBC 1                 /* a variable in libc's TLS, FS, the stack */
+#define FAST_BY_DESCRIPTOR_AND_STACK 2 /* the descriptor (thread_descriptor.h), FS, the stack */
+#define FAST_BY_DESCRIPTOR 3           /* the descriptor */
+
+/* The last of the descriptors in the GDT that are the thread's own (Linux GDT_ENTRY_TLS_MAX), with requested
+ * privilege level 3. Its limit is the number of the thread's slot, and above that a mark. */
+#define THREAD_SELECTOR 0x73
+#define THREAD_SLOT_BITS 15
+#define THREAD_MARK 0xa8000
+
 /* FastThread, from its start. */
 #define FAST_FS 0
 #define FAST_STACK_LOW 8

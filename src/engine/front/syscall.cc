@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // syscall(2): libc's way around its own wrappers leads to the same doors.
 #include <fcntl.h>
-#include <linux/prctl.h>
 
 #include <cstdarg>
 #include <optional>
 
 #include "base/syscall.h"
 #include "engine/calls/call.h"
+#include "engine/calls/observers.h"
 #include "engine/calls/user_memory.h"
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
@@ -23,8 +23,6 @@
 namespace enclume::engine {
 
 namespace {
-
-constexpr std::uint32_t kPerfTypeBreakpoint = 5;  // linux/perf_event.h: PERF_TYPE_BREAKPOINT
 
 /// A structure of the program's, by a pointer that may be null or lead nowhere.
 template <typename T>
@@ -80,28 +78,9 @@ SysResult<long> copy_pending(const Call& call) {
 }
 
 /// The calls about signals; the rest is own_answer()'s.
-/// A filter may kill for what a watch needs, and events that are disabled tell of nothing.
-void before_prctl(std::uint64_t option) {
-  if (!engine().active) {
-    return;
-  }
-  if (option == PR_SET_SECCOMP) {
-    engine().sgx->native().watch_no_more();
-  } else if (option == PR_TASK_PERF_EVENTS_DISABLE) {
-    engine().sgx->native().watch_no_more();
-    const AllBlocked blocked;
-    engine().sgx->native().withdraw_exits(sys::gettid());
-  }
-}
-
 std::optional<SysResult<long>> answer(const Call& call) {
+  before_call(call);
   switch (call.number) {
-    case __NR_prctl:
-      before_prctl(call.argument[0]);
-      return std::nullopt;
-    case __NR_seccomp:
-      before_prctl(PR_SET_SECCOMP);
-      return std::nullopt;
     case __NR_rt_sigprocmask:
       return call.argument[3] == sizeof(SignalSet) ? std::optional(change_mask(call)) : std::nullopt;
     case __NR_rt_sigaction:
@@ -121,14 +100,6 @@ std::optional<SysResult<long>> answer(const Call& call) {
       return std::nullopt;
     case __NR_sigaltstack:
       return change_stack(call);
-    case __NR_perf_event_open:
-      // A breakpoint may be on an ENCLU or an AEP, which a direct entry does not execute.
-      if (std::uint32_t type = 0; read_user(type, call.argument[0]) && type == kPerfTypeBreakpoint) {
-        turn_off_direct_paths(Slow::PerfEvent);
-        const AllBlocked blocked;
-        engine().sgx->native().withdraw_exits(sys::gettid());
-      }
-      return std::nullopt;
     default:
       return own_answer(call);
   }
@@ -175,7 +146,9 @@ ENCLUME_EXPORT int prctl(int option, ...) noexcept {
     value = va_arg(arguments, std::uint64_t);
   }
   va_end(arguments);
-  enclume::engine::before_prctl(static_cast<std::uint64_t>(option));
+  if (enclume::engine::engine().active) {
+    enclume::engine::before_call(enclume::engine::make_call(__NR_prctl, option));
+  }
   static enclume::engine::Real<int(int, ...)> real{"prctl"};
   return real(option, argument[0], argument[1], argument[2], argument[3]);
 }

@@ -10,6 +10,7 @@
 #include "arch/cpu_state.h"
 #include "base/syscall.h"
 #include "engine/calls/call.h"
+#include "engine/calls/observers.h"
 #include "engine/calls/own_executable.h"
 #include "engine/engine.h"
 #include "engine/raw/clone.h"
@@ -143,6 +144,7 @@ bool trapped_call(Interruption& it, siginfo_t& report) {
     report.si_code = SI_KERNEL;
     return false;
   }
+  before_call(call);
   // As SYSRET leaves them.
   m.rcx = m.rip;
   m.r11 = m.flags & ~arch::rflags::kRf;

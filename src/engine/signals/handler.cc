@@ -59,7 +59,7 @@ bool handle_host_fault(int signo, Interruption& it, siginfo_t& report) {
   if (signo == SIGTRAP) {
     return is_watchpoint_in_front_door(signo, it.info, it.uc);
   }
-  if (fix_guarded_copy(it.uc)) {
+  if (fix_own_fault(it.uc)) {
     return true;  // a front door, on the program's own stack
   }
   if (may_be_enclu(signo, m)) {

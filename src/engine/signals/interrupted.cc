@@ -4,6 +4,7 @@
 #include "base/syscall.h"
 #include "engine/debug_trap.h"
 #include "engine/engine.h"
+#include "engine/fast/thread_descriptor.h"
 #include "engine/sgx.h"
 #include "engine/signals/mask.h"
 
@@ -24,8 +25,12 @@ bool is_step(int signo, const siginfo_t& info) {
   return signo == SIGTRAP && info.si_code == TRAP_TRACE;
 }
 
-bool fix_guarded_copy(UContext& uc) {
+bool fix_own_fault(UContext& uc) {
   const std::uint64_t rip = uc.mcontext.rip;
+  if (rip == address_of(enclume_int80_instruction)) {
+    uc.mcontext.rip = address_of(enclume_int80_missing);
+    return true;
+  }
   if (rip < address_of(enclume_copy_fault_begin) || rip >= address_of(enclume_copy_fault_end)) {
     return false;
   }

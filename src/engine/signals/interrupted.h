@@ -15,8 +15,9 @@ namespace enclume::engine {
 [[nodiscard]] bool raised_by_instruction(int signo, const siginfo_t& info);
 [[nodiscard]] bool is_step(int signo, const siginfo_t& info);
 
-/// Lets a copy from or to the program's memory end that has faulted. False if it was none.
-bool fix_guarded_copy(UContext& uc);
+/// Lets a copy from or to the program's memory end that has faulted, or an INT 0x80 that this kernel does not
+/// have. False if it was neither.
+bool fix_own_fault(UContext& uc);
 
 /// The engine's system call instruction (wherever that is), or behind it.
 [[nodiscard]] bool at_gate(std::uint64_t rip);

@@ -115,7 +115,7 @@ void on_nested(int signo, const siginfo_t& info, UContext& uc, ThreadBlock& bloc
   } else if (raised) {
     if (take_filtered_call(block, uc.mcontext, signo, info)) {
       // The handler that made the call hands it on.
-    } else if (fix_guarded_copy(uc)) {
+    } else if (fix_own_fault(uc)) {
       block.copy_fault = {info, uc.mcontext.trapno, uc.mcontext.err, uc.mcontext.cr2};
     } else if (!fix_relocated_fault(uc)) {
       engine_fault(signo, info, uc);

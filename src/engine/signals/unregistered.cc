@@ -42,7 +42,7 @@ extern "C" void enclume_on_unregistered_signal(int signo, siginfo_t* info, UCont
   const bool raised = raised_by_instruction(signo, *info);
   if (raised && repeats) {
     const bool stepping = (uc->mcontext.flags & arch::rflags::kTf) != 0;  // a trap would be due behind it
-    if (fix_guarded_copy(*uc) ||
+    if (fix_own_fault(*uc) ||
         (!stepping && uc->mcontext.trapno == static_cast<std::uint64_t>(arch::Vector::GP) &&
          (emulate_patched_cpuid(*uc) || emulate_faulting_cpuid(*uc)))) {
       return;

@@ -7,6 +7,8 @@
 #include "engine/engine.h"
 #include "engine/fast/doors.h"
 #include "engine/fast/entry.h"
+#include "engine/fast/layout.h"
+#include "engine/fast/thread_descriptor.h"
 #include "engine/sgx.h"
 #include "engine/start/alone.h"
 
@@ -19,8 +21,7 @@ namespace {
 [[gnu::tls_model("initial-exec")]] thread_local constinit ThreadBlock* own_block = nullptr;
 
 /// Why not, if not. A trace tells of each leaf, strict mode of each instruction, and what is to be injected
-/// at entries is counted where they trap: all see the trapped ones only. Without libc FS does not lead to the
-/// engine's variable.
+/// at entries is counted where they trap: all see the trapped ones only.
 std::optional<Slow> obstacle(const Settings& settings) {
   if (!settings.fast) {
     return Slow::FastOff;
@@ -34,10 +35,20 @@ std::optional<Slow> obstacle(const Settings& settings) {
   if (engine().injector.counts_entries()) {
     return Slow::Injected;
   }
-  if (!has_libc() || Engine::sees_raw_calls()) {
-    return Slow::RawCalls;
-  }
   return std::nullopt;
+}
+
+/// FS leads to the engine's variable where libc has set it. Elsewhere the kernel has to tell threads apart,
+/// which needs each clone to be seen.
+std::uint8_t way_to_know_threads() {
+  if (has_libc() && !Engine::sees_raw_calls()) {
+    return FAST_BY_LIBC;
+  }
+  if (!engine().features.user_dispatch || !has_thread_descriptors(engine().this_thread())) {
+    return FAST_OFF;
+  }
+  // libc makes threads within itself, too (timer_create), which are not seen.
+  return has_libc() ? FAST_BY_DESCRIPTOR_AND_STACK : FAST_BY_DESCRIPTOR;
 }
 
 }  // namespace
@@ -47,12 +58,19 @@ void start_direct_paths(const Settings& settings) {
     turn_off_direct_paths(*why);
     return;
   }
-  keep_blocks_at(&own_block, fs_base());
+  const std::uint8_t way = way_to_know_threads();
+  if (way == FAST_OFF) {
+    turn_off_direct_paths(Slow::NoDescriptor);
+    return;
+  }
+  if (way == FAST_BY_LIBC) {
+    keep_blocks_at(&own_block, fs_base());
+  }
   enclume_vmas_version = &engine().sgx->kernel().vmas.version_word();
   if (!settings.unwatched && engine().features.execute_only_pkey < 0) {
     engine().sgx->native().watch_reads();
   }
-  enclume_fast_on = 1;
+  enclume_fast_on = way;
 }
 
 }  // namespace enclume::engine

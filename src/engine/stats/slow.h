@@ -10,10 +10,10 @@ enum class Slow : std::uint8_t {
   // No transition of the process is direct.
   FastOff,  ///< --fast off
   Strict,
-  Traced,     ///< a trace tells of each leaf
-  Injected,   ///< --inject counts entries
-  RawCalls,   ///< system calls without libc are watched: FS need not be libc's
-  PerfEvent,  ///< a breakpoint by perf_event_open(2) may be on an ENCLU
+  Traced,        ///< a trace tells of each leaf
+  Injected,      ///< --inject counts entries
+  NoDescriptor,  ///< FS need not be libc's, and there is no descriptor to tell threads apart
+  PerfEvent,     ///< a breakpoint by perf_event_open(2) may be on an ENCLU
 
   // Entries.
   OtherEnclu,  ///< not by the vDSO function's
