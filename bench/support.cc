@@ -49,6 +49,8 @@ double measure_round_trip(void (*handler)(int, siginfo_t*, void*), Instruction i
   return median({runs.begin(), runs.end()});
 }
 
+}  // namespace
+
 // On hardware an ENCLU[EENTER] with a bad TCS is refused too, with #GP.
 void measure_units() {
   set_bare_figure(kUnitVariable, measure_round_trip(step_over<3>, [] {
@@ -56,8 +58,6 @@ void measure_units() {
                   }));
   set_bare_figure(kUd2Variable, measure_round_trip(step_over<2>, [] { asm volatile("ud2"); }));
 }
-
-}  // namespace
 
 double median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);

@@ -18,6 +18,9 @@ namespace enclume::bench {
 // intercept #UD, which makes UD2 several times as dear as what an ENCLU costs, and every ratio flattering.
 int main_with_enclaves(int argc, char** argv);
 
+// That measurement alone, for a program that runs others.
+void measure_units();
+
 // The unit, in seconds, as the bare process measured it; and the same of an UD2, for comparison.
 double signal_round_trip();
 double ud2_round_trip();
