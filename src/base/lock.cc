@@ -4,16 +4,25 @@
 #include <linux/futex.h>
 #include <linux/time_types.h>
 
+#include <cstddef>
+
 #include "base/syscall.h"
 
 namespace enclume {
 
 namespace {
 
-// A tid in another pid namespace looks dead; such sharing (an enclave's descriptor passed into a
-// container while both sides use it) is not supported.
-bool thread_is_gone(std::uint32_t tid) {
-  return sys::raw(__NR_tkill, static_cast<long>(tid), 0) == -ESRCH;
+/// Whether the thread, of another process, has ended and its parent does not know yet: it can be sent
+/// signals, and has no memory any more. (Asked without a descriptor: what is at address 0 does not matter.)
+bool is_zombie(int tid) {
+  struct Vector {
+    void* at;
+    std::size_t size;
+  };
+  char byte;
+  const Vector here{&byte, 1};
+  const Vector there{nullptr, 1};
+  return sys::raw(__NR_process_vm_readv, tid, sys::arg(&here), 1, sys::arg(&there), 1, 0) == -ESRCH;
 }
 
 /// Looks at a lock that is held before a thread goes to sleep: a few microseconds. Most are held for less
@@ -21,6 +30,13 @@ bool thread_is_gone(std::uint32_t tid) {
 constexpr int kLooks = 200;
 
 }  // namespace
+
+bool thread_is_gone(int tid) noexcept {
+  if (sys::raw(__NR_tgkill, sys::getpid(), tid, 0) == 0) {
+    return false;
+  }
+  return sys::raw(__NR_tkill, tid, 0) == -ESRCH || is_zombie(tid);
+}
 
 bool OwnerLock::try_lock(int tid) noexcept {
   std::uint32_t expected = 0;
@@ -57,7 +73,7 @@ bool OwnerLock::lock(int tid) noexcept {
     const __kernel_timespec wait{0, 50'000'000};
     const long r =
         sys::raw(__NR_futex, sys::arg(&word_), FUTEX_WAIT, static_cast<long>(seen), sys::arg(&wait));
-    if (r == -ETIMEDOUT && thread_is_gone(seen & kOwner) &&
+    if (r == -ETIMEDOUT && thread_is_gone(static_cast<int>(seen & kOwner)) &&
         word_.compare_exchange_strong(seen, me | kWaiters, std::memory_order_acquire)) {
       return false;
     }

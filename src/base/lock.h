@@ -8,6 +8,11 @@
 
 namespace enclume {
 
+/// Whether a thread of any process runs no more. One in another pid namespace looks as if it were gone; such
+/// sharing (an enclave's descriptor passed into a container while both sides use it) is not supported. Signal
+/// context: safe.
+[[nodiscard]] bool thread_is_gone(int tid) noexcept;
+
 /// Zero-initialised memory is an unlocked lock. The word holds the owner's thread id; bit 31 says that
 /// somebody waits.
 ///

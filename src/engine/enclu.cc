@@ -5,9 +5,8 @@
 #include <cstring>
 
 #include "arch/enclu/debug.h"
-#include "arch/epc/tracking.h"
 #include "arch/structs/tcs.h"
-#include "base/syscall.h"
+#include "base/lock.h"
 #include "engine/engine.h"
 #include "engine/fast/doors.h"
 #include "engine/fast/entry.h"
@@ -215,36 +214,20 @@ bool Sgx::enclu_comes_next(const Interruption& it, const CpuState& cpu) {
          is_enclu(code, code_bytes(block, LinearAddress(cpu.rip), code));
 }
 
-/// A thread that was killed inside an enclave which others share has not left it: on hardware the interrupt
-/// that brought the signal did that. Makes its TCS free, as that AEX would have. (The frame holds what an
-/// earlier exit left there; the dead thread's registers are gone.)
+/// EENTER or ERESUME has found the TCS in use: whether by a thread that is no more.
 bool Sgx::free_tcs_of_dead_thread(LinearAddress address) {
+  const auto vma = vmas_.find(address.page());
   const arch::EpcPage page = epc_page_at(address.page());
-  if (!page || page.epcm->load().type != arch::PageType::Tcs) {
+  if (!vma || !page || page.epcm->load().type != arch::PageType::Tcs) {
     return false;
   }
-  std::uint32_t owner = page.epcm->owner.load(std::memory_order_acquire);
-  if (owner == 0 || process_.alive(static_cast<int>(owner)) ||
-      !page.epcm->owner.compare_exchange_strong(owner, 0)) {
+  const auto owner = static_cast<int>(page.epcm->owner.load(std::memory_order_acquire));
+  if (owner == 0 || engine().arena.find(owner) != nullptr || !thread_is_gone(owner)) {
     return false;
   }
-  const auto vma = vmas_.find(address);
-  if (!vma) {
-    return false;
-  }
-  auto& tcs = *reinterpret_cast<arch::Tcs*>(page.data);
-  std::atomic_ref(tcs.cssa).fetch_add(1);
-  std::atomic_ref(tcs.state).store(0);
-  // The count last: from then on the TCS may be evicted.
-  auto& secs = *reinterpret_cast<arch::Secs*>(vma->enclave->secs_page().data);
-  const std::uint32_t now = arch::tracking_epoch(secs);
-  // Which epoch it entered in is not known. Counts of the one before block the next ETRACK for good, so they
-  // go first.
-  const std::uint64_t word = std::atomic_ref(arch::tracking_stripe(secs, address)).load();
-  if (arch::tracking_word::inside(word, now + 1) != 0) {
-    arch::tracking_leave(secs, now + 1, address);
-  } else if (arch::tracking_word::inside(word, now) != 0) {
-    arch::tracking_leave(secs, now, address);
+  process_.kick(*vma->enclave);  // who lives leaves first, so that it is known whose count is whose
+  if (page.epcm->owner.load(std::memory_order_acquire) == static_cast<std::uint32_t>(owner)) {
+    (void)process_.free_tcs_of_dead_thread(*vma->enclave, vma->enclave->page_number(address.page()));
   }
   return true;
 }

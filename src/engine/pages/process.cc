@@ -11,7 +11,9 @@
 #include <string_view>
 
 #include "arch/epc/tracking.h"
+#include "arch/structs/tcs.h"
 #include "base/format.h"
+#include "base/lock.h"
 #include "base/syscall.h"
 #include "engine/calls/devices.h"
 #include "engine/engine.h"
@@ -97,8 +99,17 @@ void ProcessPlatform::withhold(kernel::Enclave& enclave, std::span<const std::ui
 
 namespace {
 
-bool anyone_inside(const kernel::Enclave& enclave) {
-  return arch::tracking_inside(*reinterpret_cast<arch::Secs*>(enclave.secs_page().data)) != 0;
+std::uint32_t count_inside(const kernel::Enclave& enclave) {
+  return arch::tracking_inside(*reinterpret_cast<arch::Secs*>(enclave.secs_page().data));
+}
+
+/// Threads of this process that are inside, or on their way.
+std::uint32_t own_inside(std::uint64_t secs) {
+  std::uint32_t count = 0;
+  engine().arena.for_each([&](const ThreadBlock& block) {
+    count += block.inside.load(std::memory_order_seq_cst) == secs ? 1U : 0U;
+  });
+  return count;
 }
 
 bool used_by_another_process(const kernel::Enclave& enclave, int pid) {
@@ -119,7 +130,7 @@ void ProcessPlatform::kick(kernel::Enclave& enclave) noexcept {
   // A direct entry counts itself in first and then looks at the pages. So what the caller has done to them
   // must be seen before the count is read here.
   __asm__ volatile("mfence" ::: "memory");  // GCC knows no fences under -fsanitize=thread
-  if (!anyone_inside(enclave)) {
+  if (count_inside(enclave) == 0) {
     return;
   }
   // Threads of this process: known by their blocks. Who enters from now on has not used the stale
@@ -151,7 +162,9 @@ void ProcessPlatform::kick(kernel::Enclave& enclave) noexcept {
     }
     block.kicked_by.store(0, std::memory_order_relaxed);
   });
-  if (anyone_inside(enclave) && used_by_another_process(enclave, pid)) {
+  // The other process may have ended inside, and not be on the list any more.
+  const std::uint32_t inside = count_inside(enclave);
+  if (inside != 0 && (used_by_another_process(enclave, pid) || inside > own_inside(secs))) {
     kick_other_processes(enclave);
   }
 }
@@ -169,30 +182,76 @@ void ProcessPlatform::interrupt(const kernel::Enclave& enclave) noexcept {
   });
 }
 
-void ProcessPlatform::kick_other_processes(kernel::Enclave& enclave) noexcept {
-  // Threads of other processes show only as owners of TCS pages.
+namespace {
+
+/// f(entry, page number, owner) for each TCS with a thread inside that is none of this process's.
+template <typename F>
+void for_each_other_owner(const kernel::Enclave& enclave, F&& f) {
   const int me = sys::gettid();
   for (std::uint64_t page = enclave.index().next(0); page != kernel::PageIndex::kNone;
        page = enclave.index().next(page + 1)) {
-    if (enclave.page(page).load().type != arch::PageType::Tcs) {
+    const kernel::PageState state = enclave.page(page).load();
+    if (state.type != arch::PageType::Tcs || !state.resident) {
       continue;
     }
     arch::EpcmEntry* entry = enclave.epc_page(page).epcm;
     const auto owner = static_cast<int>(entry->owner.load(std::memory_order_acquire));
-    if (owner == 0 || owner == me || engine().arena.find(owner) != nullptr) {
-      continue;
+    if (owner != 0 && owner != me && engine().arena.find(owner) == nullptr) {
+      f(*entry, page, owner);
     }
+  }
+}
+
+}  // namespace
+
+void ProcessPlatform::kick_other_processes(kernel::Enclave& enclave) noexcept {
+  // Threads of other processes show only as owners of TCS pages.
+  bool any_gone = false;
+  for_each_other_owner(enclave, [&](const arch::EpcmEntry& entry, std::uint64_t, int owner) {
     const int process = process_of_thread(owner);
-    if (process > 0) {
+    if (process > 0 && !thread_is_gone(owner)) {
       kick_thread(process, owner);
       for (int tries = 0;
-           tries < 2000 &&
-           entry->owner.load(std::memory_order_acquire) == static_cast<std::uint32_t>(owner) && alive(owner);
+           tries < 2000 && entry.owner.load(std::memory_order_acquire) == static_cast<std::uint32_t>(owner) &&
+           !thread_is_gone(owner);
            ++tries) {
         relax();
       }
     }
+    any_gone = any_gone || thread_is_gone(owner);
+  });
+  if (any_gone) {  // and nobody else is counted in an epoch before this one
+    for_each_other_owner(enclave, [&](const arch::EpcmEntry&, std::uint64_t page, int owner) {
+      if (thread_is_gone(owner)) {
+        (void)free_tcs_of_dead_thread(enclave, page);
+      }
+    });
   }
+}
+
+bool ProcessPlatform::free_tcs_of_dead_thread(kernel::Enclave& enclave, std::uint64_t number) noexcept {
+  const arch::EpcPage page = enclave.epc_page(number);
+  std::uint32_t owner = page.epcm->owner.load(std::memory_order_acquire);
+  if (owner == 0 || engine().arena.find(static_cast<int>(owner)) != nullptr ||
+      !thread_is_gone(static_cast<int>(owner)) || !page.epcm->owner.compare_exchange_strong(owner, 0)) {
+    return false;
+  }
+  auto& tcs = *reinterpret_cast<arch::Tcs*>(page.data);
+  std::atomic_ref(tcs.cssa).fetch_add(1);
+  std::atomic_ref(tcs.state).store(0);
+  // The count last: from then on the TCS may be evicted.
+  auto& secs = *reinterpret_cast<arch::Secs*>(enclave.secs_page().data);
+  const LinearAddress address = enclave.page_address(number);
+  const std::uint32_t now = arch::tracking_epoch(secs);
+  // Which epoch it entered in is not known. Counts of the one before block the next ETRACK for good, so they
+  // go first.
+  const std::uint64_t word = std::atomic_ref(arch::tracking_stripe(secs, address)).load();
+  if (arch::tracking_word::inside(word, now + 1) != 0) {
+    arch::tracking_leave(secs, now + 1, address);
+  } else if (arch::tracking_word::inside(word, now) != 0) {
+    arch::tracking_leave(secs, now, address);
+  }
+  return true;
 }
 
 void ProcessPlatform::relax() noexcept {

@@ -29,6 +29,11 @@ class ProcessPlatform : public kernel::Platform {
   /// Interrupts the threads of this process that are inside or on their way in, and does not wait for them.
   /// Locks: none. Signal context: safe.
   void interrupt(const kernel::Enclave& enclave) noexcept;
+  /// A thread of another process that was killed inside, or whose process has ended, has not left: on
+  /// hardware the interrupt that brought it to the kernel did that. Makes its TCS free, as that AEX would
+  /// have. (The frame holds what an earlier exit left there; the dead thread's registers are gone.) The page
+  /// is in the EPC. False if it has no such thread. Locks: none. Signal context: safe.
+  bool free_tcs_of_dead_thread(kernel::Enclave& enclave, std::uint64_t page) noexcept;
   void relax() noexcept override;
   [[nodiscard]] int thread_id() noexcept override;
   [[nodiscard]] int process_id() noexcept override;
