@@ -71,6 +71,9 @@ class Processor(unittest.TestCase):
         self.assertRegex(text, r"0x00000012 0x00: eax=0x\w*[13]\b")
         self.assertRegex(text, r"0x00000012 0x02: eax=0x\w+1\b")
 
+    def test_lscpu(self):
+        self.assertRegex(run("lscpu"), r"Flags:.* sgx\b")
+
     def test_cpuinfo(self):
         self.assertTrue(python("print(all('sgx' in l.split() for l in open('/proc/cpuinfo') "
                                "if l.startswith('flags')))").startswith("True"))

@@ -154,6 +154,17 @@ TEST(ProcTest, CpuinfoShowsTheFlagsHoweverItIsRead) {
   EXPECT_NE(by_read.find(" sgx "), std::string::npos);
 
   int status = 0;
+  const Fd proc(open("/proc", O_RDONLY | O_DIRECTORY));
+  const Fd relative(openat(proc.get(), "cpuinfo", O_RDONLY));
+  const Fd root(open("/", O_RDONLY | O_DIRECTORY));
+  const Fd from_root(openat(root.get(), "proc/cpuinfo", O_RDONLY));
+  for (const Fd* other : {&relative, &from_root}) {
+    std::string text(1U << 16, '\0');
+    const ssize_t n = read(other->get(), text.data(), text.size());
+    ASSERT_GT(n, 0);
+    EXPECT_NE(text.substr(0, static_cast<std::size_t>(n)).find(" sgx "), std::string::npos);
+  }
+  EXPECT_NE(output_of("cd /proc && cat cpuinfo", status).find(" sgx "), std::string::npos);
   EXPECT_NE(output_of("cat /proc/cpuinfo", status).find(" sgx "), std::string::npos);
   EXPECT_EQ(status, 0);
 }

@@ -183,6 +183,33 @@ SysResult<kernel::Enclave*> attach_enclave(int fd, kernel::FileIdentity identity
 
 }  // namespace
 
+std::string_view absolute_path(int dirfd, std::string_view path, std::span<char> storage) {
+  std::size_t length;
+  if (dirfd == AT_FDCWD) {
+    const long n = sys::raw(__NR_getcwd, sys::arg(storage.data()), sys::arg(storage.size()));
+    if (n <= 0) {
+      return {};
+    }
+    length = static_cast<std::size_t>(n) - 1;  // without the zero that the kernel counts
+  } else {
+    const long n = sys::raw(__NR_readlink, sys::arg(FdPath(dirfd).c_str()), sys::arg(storage.data()),
+                            sys::arg(storage.size()));
+    if (n < 0) {
+      return {};
+    }
+    length = static_cast<std::size_t>(n);
+  }
+  if (length == 1) {
+    length = 0;  // the root's own slash
+  }
+  if (length + 1 + path.size() > storage.size()) {
+    return {};
+  }
+  storage[length] = '/';
+  path.copy(storage.data() + length + 1, path.size());
+  return {storage.data(), length + 1 + path.size()};
+}
+
 Device device_of_path(int dirfd, const char* path) {
   if (path == nullptr || !engine().active) {
     return Device::None;
@@ -197,27 +224,7 @@ Device device_of_path(int dirfd, const char* path) {
     return Device::None;
   }
   std::array<char, 128> full;
-  std::size_t length;
-  if (dirfd == AT_FDCWD) {
-    const long n = sys::raw(__NR_getcwd, sys::arg(full.data()), full.size());
-    if (n <= 0) {
-      return Device::None;
-    }
-    length = static_cast<std::size_t>(n) - 1;  // without the zero that the kernel counts
-  } else {
-    const long n =
-        sys::raw(__NR_readlink, sys::arg(FdPath(dirfd).c_str()), sys::arg(full.data()), full.size());
-    if (n < 0) {
-      return Device::None;
-    }
-    length = static_cast<std::size_t>(n);
-  }
-  if (length + 1 + name.size() > full.size()) {
-    return Device::None;
-  }
-  full[length] = '/';
-  name.copy(full.data() + length + 1, name.size());
-  return device_of_name({full.data(), length + 1 + name.size()});
+  return device_of_name(absolute_path(dirfd, name, full));
 }
 
 Device device_of(int fd) {

@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 
 #include <cstdint>
+#include <span>
+#include <string_view>
 
 #include "base/errno.h"
 #include "kernel/enclave.h"
@@ -20,6 +22,10 @@ enum class Device : std::uint8_t {
 /// Which device a path names: /dev/sgx_enclave, /dev/sgx/enclave, /dev/sgx_provision, /dev/sgx/provision;
 /// also as `name` relative to directory `dirfd`. Signal context: safe.
 [[nodiscard]] Device device_of_path(int dirfd, const char* path);
+
+/// `path`, which is relative to directory `dirfd`, behind the name of that. Empty if that has none or
+/// `storage` is too small. Signal context: safe.
+[[nodiscard]] std::string_view absolute_path(int dirfd, std::string_view path, std::span<char> storage);
 
 /// Which device a descriptor is open on; the second also tells what file it is. Signal context: safe.
 [[nodiscard]] Device device_of(int fd);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/calls/files.h"
 
+#include <array>
 #include <string_view>
 
 #include "engine/calls/proc_files.h"
@@ -19,7 +20,18 @@ std::optional<SysResult<long>> open_own(int dirfd, const char* path, int flags) 
     const auto fd = traced(trace::Open{path, flags}, [&] { return open_device(device, flags); });
     return fd ? SysResult<long>(static_cast<long>(*fd)) : fail(fd.error());
   }
-  return std::string_view(path).starts_with("/proc/") ? open_proc_file(path, flags) : std::nullopt;
+  const std::string_view name(path);
+  if (name.starts_with("/proc/")) {
+    return open_proc_file(path, flags);
+  }
+  // lscpu holds /proc open, and a shell may be there.
+  constexpr std::string_view kCpuinfo = "cpuinfo";
+  if (name.starts_with('/') || !name.ends_with(kCpuinfo)) {
+    return std::nullopt;
+  }
+  constexpr const char* kWhole = "/proc/cpuinfo";
+  std::array<char, 128> storage;
+  return absolute_path(dirfd, name, storage) == kWhole ? open_proc_file(kWhole, flags) : std::nullopt;
 }
 
 }  // namespace enclume::engine
