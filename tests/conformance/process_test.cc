@@ -222,6 +222,9 @@ TEST(DeviceTest, OpenatAndOpenByCreatFlagsWork) {
   EXPECT_TRUE(Fd(openat(AT_FDCWD, "/dev/sgx_enclave", O_RDWR)));
   const Fd dev(open("/dev", O_RDONLY | O_DIRECTORY));
   EXPECT_TRUE(Fd(openat(dev.get(), "sgx_enclave", O_RDWR)));
+  const Fd root(open("/", O_RDONLY | O_DIRECTORY));
+  EXPECT_TRUE(Fd(openat(root.get(), "dev/sgx_enclave", O_RDWR)));
+  EXPECT_FALSE(Fd(openat(root.get(), "sgx_enclave", O_RDWR)));
   EXPECT_TRUE(Fd(static_cast<int>(syscall(SYS_openat, AT_FDCWD, "/dev/sgx_enclave", O_RDWR, 0))));
 }
 

@@ -220,7 +220,7 @@ Device device_of_path(int dirfd, const char* path) {
     return may_be ? device_of_name(path) : Device::None;
   }
   std::string_view name(path);
-  if (!name.starts_with("sgx") && !name.starts_with("./") && name != "enclave" && name != "provision") {
+  if (!name.ends_with("enclave") && !name.ends_with("provision")) {
     return Device::None;
   }
   std::array<char, 128> full;
