@@ -34,6 +34,8 @@ bool fault_between_arguments();
 void fault_in_heap();
 bool free_twice();
 bool align_beyond_reason();
+/// Does what raises this exception, and says which one a guard has seen; and whether it may compute on.
+std::uint32_t raise(std::uint32_t vector);
 
 // In the host.
 void say(std::string_view text);
@@ -49,5 +51,5 @@ using Exceptions = enclume::Interface<
                     exceptions::overflow_the_handlers_stack, exceptions::guard_around_ocall,
                     exceptions::divide_by_zero, exceptions::handlers_left,
                     exceptions::fault_between_arguments, exceptions::fault_in_heap, exceptions::free_twice,
-                    exceptions::align_beyond_reason>,
+                    exceptions::align_beyond_reason, exceptions::raise>,
     enclume::Ocalls<exceptions::say, exceptions::say_both, exceptions::set_page>>;

@@ -190,6 +190,63 @@ bool free_twice() {
   return !again && again.error().vector == kInvalidOpcode && next != nullptr;
 }
 
+namespace {
+
+void raise_now(std::uint32_t vector) {
+  constexpr std::uint16_t kX87DivideUnmasked = 0x37b;
+  constexpr std::uint32_t kSseDivideUnmasked = 0x1d80;
+  switch (vector) {
+    case 0:
+      divide(1, 0);
+      break;
+    case 3:
+      asm volatile("int3");
+      break;
+    case 6:
+      asm volatile("ud2");
+      break;
+    case 13:
+      asm volatile("hlt");
+      break;
+    case 14:
+      read(0x1238);
+      break;
+    case 16:
+      asm volatile("fldcw %0\n\tfld1\n\tfldz\n\tfdivrp\n\tfwait" : : "m"(kX87DivideUnmasked));
+      break;
+    case 17: {
+      alignas(16) static std::uint64_t words[2];
+      asm volatile("pushfq\n\torl $0x40000, (%%rsp)\n\tpopfq\n\tmov 1(%0), %%eax"
+                   :
+                   : "r"(words)
+                   : "rax", "cc");
+      break;
+    }
+    case 19: {
+      const float one = 1, zero = 0;
+      asm volatile("ldmxcsr %0\n\tmovss %1, %%xmm0\n\tdivss %2, %%xmm0"
+                   :
+                   : "m"(kSseDivideUnmasked), "m"(one), "m"(zero)
+                   : "xmm0");
+      break;
+    }
+    default:
+      break;
+  }
+}
+
+}  // namespace
+
+std::uint32_t raise(std::uint32_t vector) {
+  const auto result = enclume::guard([=] { raise_now(vector); });
+  // Were one of them still unmasked or pending, this would raise it again.
+  volatile double one = 1, zero = 0;
+  volatile long double long_one = 1, long_zero = 0;
+  one = one / zero;
+  long_one = long_one / long_zero;
+  return result ? ~0U : result.error().vector;
+}
+
 // Whether each alignment that no address of the enclave has is refused, and the heap is good afterwards.
 bool align_beyond_reason() {
   for (unsigned bits = 33; bits < 64; ++bits) {

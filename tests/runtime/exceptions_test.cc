@@ -140,6 +140,17 @@ TEST(Guard, HasTheFacts) {
   EXPECT_EQ(enclave.call<guarded_read>(reinterpret_cast<std::uint64_t>(&here)), (Caught{~0U, 0, 77}));
 }
 
+// In an enclave that does not let itself be debugged INT3 is #UD.
+TEST(Guard, CatchesEveryVectorThatIsReported) {
+  const auto enclave = load();
+  for (const std::uint32_t vector : {0U, 6U, 13U, 14U, 16U, 17U, 19U}) {
+    EXPECT_EQ(enclave.call<exceptions::raise>(vector), vector);
+    expect_usable(enclave);
+  }
+  EXPECT_EQ(enclave.call<exceptions::raise>(3U), 6U);
+  expect_usable(enclave);
+}
+
 TEST(Guard, DoesNotReachAcrossTheBorder) {
   const auto enclave = load();
   enclume::Error inner;

@@ -76,14 +76,24 @@ std::uint64_t consume(std::uint32_t items) {
   return sum;
 }
 
-bool wait_for_release(std::uint64_t nanoseconds) {
+namespace {
+template <typename Duration>
+bool wait_for_release_for(Duration time) {
   std::unique_lock lock(gate_mutex);
   ++asleep;
-  const bool is_released =
-      gate.wait_for(lock, std::chrono::nanoseconds(nanoseconds), [] { return released != 0; });
+  const bool is_released = gate.wait_for(lock, time, [] { return released != 0; });
   if (is_released) --released;
   --asleep;
   return is_released;
+}
+}  // namespace
+
+bool wait_for_release(std::uint64_t nanoseconds) {
+  return wait_for_release_for(std::chrono::nanoseconds(nanoseconds));
+}
+
+bool wait_for_release_for_ages() {
+  return wait_for_release_for(std::chrono::hours::max());
 }
 
 std::uint32_t sleepers() {

@@ -44,6 +44,18 @@ TEST(Mutex, WorksWithTheStandardsLocks) {
   EXPECT_EQ(load().call<standard_locks>(), true);
 }
 
+TEST(ConditionVariable, WaitsLongerThanNanosecondsCanSay) {
+  const auto enclave = load();
+  std::atomic<bool> is_over = false;
+  std::thread waiting([&] {
+    EXPECT_EQ(enclave.call<wait_for_release_for_ages>(), true);
+    is_over = true;
+  });
+  while (!is_over && enclave.call<sleepers>().value_or(0) == 0) std::this_thread::yield();
+  EXPECT_TRUE(enclave.call<release>(false));
+  waiting.join();
+}
+
 TEST(StaticVariable, WhoseThreadEndsTheEnclaveIsNotWaitedFor) {
   const auto enclave = load();
   std::atomic<int> faults = 0, crashes = 0;

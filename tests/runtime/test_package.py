@@ -5,6 +5,7 @@ ENCLUME_BUILD, ENCLUME_SOURCE: this tree."""
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -48,6 +49,24 @@ class Package(unittest.TestCase):
         hashes = {self.run_command(enclume, "measure", build / "hello.enclave") for build in (first, second)}
         self.assertEqual(len(hashes), 1, hashes)
         self.assertLessEqual((first / "hello.enclave").stat().st_size, 64 * 1024)
+
+    def test_a_key_stands_beside_the_sources(self):
+        enclume = self.prefix / "bin" / "enclume"
+        directory = self.root / "hello"
+        shutil.copytree(SOURCE / "samples" / "hello", directory)
+        self.run_command(enclume, "sign", "--new-key", directory / "mine.pem")
+        lists = directory / "CMakeLists.txt"
+        image = self.root / "elsewhere.enclave"
+        lists.write_text(lists.read_text().replace("OUTPUT hello.enclave", f"OUTPUT {image} KEY mine.pem"))
+        build = directory / "build"
+        self.run_command("cmake", "-S", directory, "-B", build, "-G", "Ninja", f"-DCMAKE_PREFIX_PATH={self.prefix}",
+                         env=self.environment)
+        self.run_command("cmake", "--build", build, "--target", "hello_enclave_image", env=self.environment)
+        signed = self.root / "signed.enclave"
+        self.run_command(enclume, "sign", "--key", directory / "mine.pem", "--output", signed, image)
+        signers = [re.search("MRSIGNER +([0-9a-f]{64})", self.run_command(enclume, "inspect", file)).group(1)
+                   for file in (image, signed)]
+        self.assertEqual(signers[0], signers[1])
 
     def test_a_sample_that_fails_tells_where(self):
         build = self.build_sample("exceptions", "exceptions")

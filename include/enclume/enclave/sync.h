@@ -47,6 +47,16 @@ class Waiting {
   Waiter self_;
 };
 
+/// Of any duration, without overflow: nobody waits longer than a century.
+template <typename Rep, typename Period>
+constexpr std::uint64_t nanoseconds_of(std::chrono::duration<Rep, Period> time) noexcept {
+  constexpr std::uint64_t kCentury = 100ULL * 365 * 86'400;
+  const std::chrono::duration<double> seconds = time;
+  if (!(seconds.count() > 0)) return 0;
+  if (seconds.count() >= static_cast<double>(kCentury)) return kCentury * 1'000'000'000;
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(time).count());
+}
+
 /// Wakes the first one; false: there was none.
 bool wake_first(WaitQueue& queue) noexcept;
 
@@ -119,10 +129,9 @@ class ConditionVariable {
   /// False: not notified in time. There is no clock in an enclave: how long it was is the host's word.
   template <typename Lock, typename Rep, typename Period>
   bool wait_for(Lock& lock, std::chrono::duration<Rep, Period> time) noexcept {
-    const auto nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(time).count();
     enclave::Waiting waiting(waiters_);
     lock.unlock();
-    const bool is_notified = waiting.wait(nanoseconds < 0 ? 0 : static_cast<std::uint64_t>(nanoseconds));
+    const bool is_notified = waiting.wait(enclave::nanoseconds_of(time));
     lock.lock();
     return is_notified;
   }

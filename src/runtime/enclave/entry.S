@@ -118,9 +118,7 @@ enclume_entry:
 	movq	$0, ENCLUME_FRAME_CONTEXT(%rsp)
 	movq	$0, %fs:ENCLUME_TB_OUTSIDE
 	mov	%rsp, %fs:ENCLUME_TB_FRAME
-	.globl	enclume_entry_has_frame
-	.hidden	enclume_entry_has_frame
-enclume_entry_has_frame:
+.Lhas_frame:
 	mov	%rdx, %r9
 	mov	%rax, %r8
 	clean_flags
@@ -345,6 +343,12 @@ enclume_finish_exception:
 enclume_entry_end:
 
 	.section .rodata, "a", @progbits
+	.balign	64
+/* From here on, counted from enclume_entry, an entry has its EntryFrame. No symbol: dumps would name it. */
+	.globl	enclume_entry_frame_offset
+	.hidden	enclume_entry_frame_offset
+enclume_entry_frame_offset:
+	.quad	.Lhas_frame - enclume_entry
 	.balign	64
 /* An XSAVE area whose components are all in their initial state. MXCSR is always taken from memory: all exceptions
  * masked and all sticky flags set, so that the time an instruction takes does not tell whether it sets one. */

@@ -16,7 +16,7 @@ extern "C" {
 [[gnu::visibility("hidden"), noreturn]] void enclume_finish_exception() noexcept;
 [[gnu::visibility("hidden")]] void enclume_guard_return() noexcept;
 [[gnu::visibility("hidden")]] extern const char enclume_entry[];
-[[gnu::visibility("hidden")]] extern const char enclume_entry_has_frame[];
+[[gnu::visibility("hidden")]] extern const std::uint64_t enclume_entry_frame_offset;
 [[gnu::visibility("hidden")]] extern const char enclume_entry_end[];
 [[gnu::visibility("hidden")]] extern const char enclume_accept_instruction[];
 [[gnu::visibility("hidden")]] extern const char enclume_accept_end[];
@@ -288,8 +288,7 @@ bool handle_exception(std::uint64_t cssa, bool just_end) noexcept {
   // The runtime's own, before anybody is asked.
   if (fail_accept(exception) || (!just_end && grow_stack(exception))) return true;
   // In the middle of an entry that has no frame yet: there is nothing to end but what has called outside.
-  const std::uint64_t rip = exception.registers.rip;
-  const bool has_frame = rip < address_of(enclume_entry) || rip >= address_of(enclume_entry_has_frame);
+  const bool has_frame = exception.registers.rip - address_of(enclume_entry) >= enclume_entry_frame_offset;
   if (interrupted == 0 || !has_frame) return false;
   const bool is_rescue = address_of(this_entry()) < base() + thread.seed_alt_end + edge::kRescueStackSize ||
                          cssa + 1 == enclume_config.frames;

@@ -260,6 +260,17 @@ std::uint32_t look_at_fault(Call& call) noexcept {
   return enter_with(call, ENCLUME_COMMAND_EXCEPTION, wish == OnException::kEndCall ? 1 : 0);
 }
 
+// Why the enclave has refused a call without a word: it says why not, unless it has no stack to say it on.
+// (One that is made while the TCS is interrupted is refused, too.)
+bool found_no_stack(const Call& call) noexcept {
+  if (call.rdi != ENCLUME_COMMAND_CALL) return false;
+  const Activation& activation = *call.activation;
+  const Activation* outer = activation.outer;
+  while (outer != nullptr && (outer->core != activation.core || outer->tcs != activation.tcs))
+    outer = outer->outer;
+  return outer != nullptr && outer->mailbox.exit == ENCLUME_EXIT_OCALL;
+}
+
 std::uint32_t next_step(Entry* entry) noexcept {
   Call& call = *static_cast<Call*>(entry);
   Activation& activation = *call.activation;
@@ -303,9 +314,7 @@ std::uint32_t next_step(Entry* entry) noexcept {
       if (call.handling != 0) {
         call.error = Error(Code::kFault, activation.fault);
       } else {
-        // It says why not, unless it has no stack to say it on.
-        const bool is_call = call.rdi == ENCLUME_COMMAND_CALL && activation.outer != nullptr;
-        call.error = is_call ? Error(Code::kOutOfStack) : Error(Code::kRefused);
+        call.error = found_no_stack(call) ? Error(Code::kOutOfStack) : Error(Code::kRefused);
       }
       return 0;
   }
