@@ -26,9 +26,12 @@ std::vector<std::byte> read_file(std::string_view verb, const std::string& name)
   std::ifstream file(name, std::ios::binary);
   if (!file.is_open()) fail(std::strerror(errno));
   constexpr std::size_t kStep = std::size_t{1} << 20;
+  // Some files have no end.
+  constexpr std::size_t kLimit = std::size_t{1} << 30;
   std::vector<std::byte> bytes;
   while (file) {
     const auto done = bytes.size();
+    if (done >= kLimit) fail(std::strerror(EFBIG));
     bytes.resize(done + kStep);
     file.read(reinterpret_cast<char*>(bytes.data() + done), kStep);
     bytes.resize(done + static_cast<std::size_t>(file.gcount()));

@@ -106,6 +106,10 @@ class OneStep(SignTest):
             self.assertEqual(result.returncode, status, result.stderr)
         self.assertIn("is encrypted", result.stderr)
 
+    def test_a_file_without_end_is_refused(self):
+        self.assertIn("File too large", self.enclume("sign", "--key", self.key, "--output", self.directory / "out",
+                                                     "/dev/zero", status=2))
+
     def test_what_is_wrong_with_an_image_is_told(self):
         data = bytearray(self.image.read_bytes())
         data[18] = 3  # EM_386
