@@ -103,12 +103,12 @@ void put_leaf_code(LineBuffer& line, std::uint64_t code) {
 }
 
 void put_add_flags(LineBuffer& line, std::uint64_t flags) {
-  constexpr Named kMeasure[] = {{1, "MEASURE"}};
+  static constexpr Named kMeasure[] = {{1, "MEASURE"}};
   put_flags(line, flags, kMeasure, "0");
 }
 
 void put_permissions(LineBuffer& line, std::uint64_t permissions) {
-  constexpr Named kPermissions[] = {{1, "R"}, {2, "W"}, {4, "X"}};
+  static constexpr Named kPermissions[] = {{1, "R"}, {2, "W"}, {4, "X"}};
   put_flags(line, permissions, kPermissions, "0");
 }
 

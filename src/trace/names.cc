@@ -6,8 +6,8 @@
 #include <signal.h>
 #include <sys/mman.h>
 
-#include <array>
 #include <cerrno>
+#include <iterator>
 
 namespace enclume::trace {
 
@@ -18,19 +18,19 @@ namespace {
     static_cast<std::uint64_t>(constant), #constant \
   }
 
-constexpr std::array<LeafNames, 10> kLeaves = {{{"EREPORT", "targetinfo", "reportdata", "report"},
-                                                {"EGETKEY", "keyrequest", "key", ""},
-                                                {"EENTER", "tcs", "aep", ""},
-                                                {"ERESUME", "tcs", "aep", ""},
-                                                {"EEXIT", "target", "", ""},
-                                                {"EACCEPT", "secinfo", "page", ""},
-                                                {"EMODPE", "secinfo", "page", ""},
-                                                {"EACCEPTCOPY", "secinfo", "page", "from"},
-                                                {"EVERIFYREPORT2", "report", "", ""},
-                                                {"EDECCSSA", "", "", ""}}};
-
-// Arrays of C, here and below: std::array with its arguments deduced is put among the writable data, where
-// each process that starts pays for its relocations.
+struct LeafRow {
+  Name leaf, rbx, rcx, rdx;
+};
+constexpr LeafRow kLeaves[] = {{"EREPORT", "targetinfo", "reportdata", "report"},
+                               {"EGETKEY", "keyrequest", "key", ""},
+                               {"EENTER", "tcs", "aep", ""},
+                               {"ERESUME", "tcs", "aep", ""},
+                               {"EEXIT", "target", "", ""},
+                               {"EACCEPT", "secinfo", "page", ""},
+                               {"EMODPE", "secinfo", "page", ""},
+                               {"EACCEPTCOPY", "secinfo", "page", "from"},
+                               {"EVERIFYREPORT2", "report", "", ""},
+                               {"EDECCSSA", "", "", ""}};
 
 // SDM Vol. 3D, "Error codes"; Linux asm/sgx.h, enum sgx_return_code.
 constexpr Named kLeafCodes[] = {
@@ -162,7 +162,11 @@ std::uint64_t bits(int value) {
 }  // namespace
 
 LeafNames leaf_names(std::uint32_t leaf) {
-  return leaf < kLeaves.size() ? kLeaves[leaf] : LeafNames{};
+  if (leaf >= std::size(kLeaves)) {
+    return {};
+  }
+  const LeafRow& row = kLeaves[leaf];
+  return {row.leaf, row.rbx, row.rcx, row.rdx};
 }
 
 std::string_view leaf_code_name(std::uint64_t code) {

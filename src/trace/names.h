@@ -2,6 +2,7 @@
 // Names of numbers, as the manuals and headers spell them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -10,9 +11,27 @@
 
 namespace enclume::trace {
 
+/// A name of up to 38 characters, in place: pointers would be relocated in each process that starts.
+class Name {
+ public:
+  template <std::size_t kSize>
+  constexpr Name(const char (&text)[kSize]) : size_(kSize - 1) {  // NOLINT(google-explicit-constructor)
+    static_assert(kSize <= sizeof(text_));
+    for (std::size_t i = 0; i + 1 < kSize; ++i) {
+      text_[i] = text[i];
+    }
+  }
+  // NOLINTNEXTLINE(google-explicit-constructor)
+  constexpr operator std::string_view() const { return {text_, size_}; }
+
+ private:
+  char text_[39]{};
+  std::uint8_t size_;
+};
+
 struct Named {
   std::uint64_t value;
-  std::string_view name;
+  Name name;
 };
 
 /// The names of an ENCLU leaf and of its operands in RBX, RCX and RDX; an operand that it has not is empty.

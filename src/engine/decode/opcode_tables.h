@@ -5,7 +5,6 @@
 
 #include <array>
 #include <cstdint>
-#include <string_view>
 
 namespace enclume::engine::decode {
 
@@ -35,15 +34,17 @@ enum class Shape : char {
   Escape = 'e',
 };
 
-// 16 rows of 16 columns.
-using Grid = std::array<std::string_view, 16>;
+/// 16 rows of 16 columns. Not of pointers, which each process that starts would have to relocate.
+struct Grid {
+  char rows[16][17];
+};
 
 [[nodiscard]] constexpr char cell(const Grid& grid, std::uint8_t opcode) noexcept {
-  return grid[opcode >> 4][opcode & 15];
+  return grid.rows[opcode >> 4][opcode & 15];
 }
 
 // clang-format off
-inline constexpr Grid kOneByteShapes = {
+inline constexpr Grid kOneByteShapes = {{
     //0123456789abcdef
     "mmmmbzxxmmmmbzxe",  // 00
     "mmmmbzxxmmmmbzxx",  // 10
@@ -61,9 +62,9 @@ inline constexpr Grid kOneByteShapes = {
     "mmmmxxx.mmmmmmmm",  // d0
     "jjjjbbbbrrxj....",  // e0
     "p.pp..gG......mm",  // f0
-};
+}};
 
-inline constexpr Grid k0FShapes = {
+inline constexpr Grid k0FShapes = {{
     //0123456789abcdef
     "mmmmx.....x.xm.3",  // 00
     "mmmmmmmmmmmmmmmm",  // 10
@@ -81,11 +82,11 @@ inline constexpr Grid k0FShapes = {
     "mmmmmmmmmmmmmmmm",  // d0
     "mmmmmmmmmmmmmmmm",  // e0
     "mmmmmmmmmmmmmmmm",  // f0
-};
+}};
 
 // Which mandatory prefixes an opcode exists with, a hexadecimal digit: 1 none, 2 66, 4 F3, 8 F2. Opcodes for
 // which the prefixes are mere prefixes have f.
-inline constexpr Grid k0FPrefixes = {
+inline constexpr Grid k0FPrefixes = {{
     //0123456789abcdef
     "ffff0fffff0f0fff",  // 00
     "fff33373ffffffff",  // 10
@@ -103,10 +104,10 @@ inline constexpr Grid k0FPrefixes = {
     "a33333e333333333",  // d0
     "333333e333333333",  // e0
     "833333333333333f",  // f0
-};
+}};
 
 // All of 0F38 have ModRM and nothing else; all of 0F3A have ModRM and imm8. So the prefixes say it all.
-inline constexpr Grid k0F38Prefixes = {
+inline constexpr Grid k0F38Prefixes = {{
     //0123456789abcdef
     "3333333333330000",  // 00
     "2000220200003330",  // 10
@@ -124,9 +125,9 @@ inline constexpr Grid k0F38Prefixes = {
     "0000000040026666",  // d0
     "0000000000000000",  // e0
     "bb000270e1440000",  // f0
-};
+}};
 
-inline constexpr Grid k0F3APrefixes = {
+inline constexpr Grid k0F3APrefixes = {{
     //0123456789abcdef
     "0000000022222223",  // 00
     "0000222200000000",  // 10
@@ -144,7 +145,7 @@ inline constexpr Grid k0F3APrefixes = {
     "0000000000000002",  // d0
     "0000000000000000",  // e0
     "4000000000000000",  // f0
-};
+}};
 
 // x87, D8..DF: which values of ModRM.reg exist with a memory operand (bit = reg), and which ModRM bytes
 // C0..FF exist without (bit = low six bits). Aliases that every processor runs count as defined.

@@ -2,10 +2,6 @@
 // What instructions do with a memory operand that they read. Private to undo*.cc.
 #pragma once
 
-#include <array>
-#include <cstdint>
-#include <string_view>
-
 #include "engine/decode/opcode_tables.h"
 
 namespace enclume::engine {
@@ -34,7 +30,7 @@ enum class Use : char {
 };
 
 // clang-format off
-inline constexpr decode::Grid k0FUses = {
+inline constexpr decode::Grid k0FUses = {{
     //0123456789abcdef
     "                ",  // 00
     "a a ..a         ",  // 10
@@ -52,9 +48,9 @@ inline constexpr decode::Grid k0FUses = {
     "....8.  ........",  // d0
     "......a .......x",  // e0
     "a.......5679124.",  // f0
-};
+}};
 
-inline constexpr decode::Grid k0F38Uses = {
+inline constexpr decode::Grid k0F38Uses = {{
     //0123456789abcdef
     "..............aa",  // 00
     "...a...aaaaaaaaa",  // 10
@@ -72,9 +68,9 @@ inline constexpr decode::Grid k0F38Uses = {
     "...........axxxx",  // d0
     "                ",  // e0
     "??vv?vvv        ",  // f0
-};
+}};
 
-inline constexpr decode::Grid k0F3AUses = {
+inline constexpr decode::Grid k0F3AUses = {{
     //0123456789abcdef
     "aa..aa..aaaaaaa.",  // 00
     "        a a     ",  // 10
@@ -92,7 +88,7 @@ inline constexpr decode::Grid k0F3AUses = {
     "...............a",  // d0
     "                ",  // e0
     "g               ",  // f0
-};
+}};
 // clang-format on
 
 }  // namespace enclume::engine
