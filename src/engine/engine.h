@@ -39,7 +39,6 @@ class Engine {
   ProcessHeld process_held;
   Features features;
   std::array<arch::XsaveComponent, 64> xsave_layout{};  ///< as this machine lays out a signal frame
-  Pkru default_pkru = 0;                                ///< what the kernel gives to a handler
   LinearRange text;                                     ///< the engine's own code
   bool debug = false;                                   ///< check the engine's own state; see self_check.h
   bool secret_lost = false;                             ///< not read, and nobody has been told yet

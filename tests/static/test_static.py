@@ -430,6 +430,16 @@ class ChildrenOfStatic(StaticTest):
     def shell(self, script, *arguments, **more):
         return self.under(BUSYBOX, "sh", "-c", script, "sh", *arguments, **more)
 
+    def test_file_that_is_overwritten_after_it_was_executed(self):
+        # A file that was seen to be dynamic is not looked at again; but only while it is the same.
+        shutil.copy("/bin/true", self.home / "busybox")
+        time.sleep(3.1)  # a file that has just been written is always looked at
+        script = f"""
+            ./busybox && ./busybox || exit 1
+            cat {BUSYBOX} >busybox
+            exec ./busybox grep -q libenclume-engine.so /proc/self/maps"""
+        self.assertEqual(self.under("sh", "-c", script).returncode, 0)
+
     def test_the_engine_is_in_every_child(self):
         script = f"""
             has='libenclume-engine.so'

@@ -54,6 +54,10 @@ enclume_signal_entry:
         xorl    %ecx, %ecx
         rdpkru
         movl    %eax, %r14d
+        cmpl    %eax, enclume_handler_pkru(%rip)
+        je      .Lrights_known
+        movl    %eax, enclume_handler_pkru(%rip)
+.Lrights_known:
         movl    enclume_epc_fence(%rip), %eax
         wrpkru                                  /* RDPKRU has cleared EDX */
         movq    %r8, %rdx

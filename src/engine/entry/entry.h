@@ -52,6 +52,8 @@ extern std::uint64_t enclume_arena_size;
 /// while the handlers' C++ runs.
 extern std::uint8_t enclume_has_pkeys;
 extern std::uint32_t enclume_epc_fence;
+/// PKRU as the kernel gives it to a handler, once there has been a signal.
+extern std::uint32_t enclume_handler_pkru;
 /// What enclave code has of host code's PKRU, and the bits that are set for it besides; see enclave_pkru().
 extern std::uint32_t enclume_inside_kept;
 extern std::uint32_t enclume_inside_closed;

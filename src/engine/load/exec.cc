@@ -5,9 +5,12 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
+#include <cstdint>
 #include <optional>
 #include <string_view>
 
@@ -47,6 +50,45 @@ class OpenFile {
   int fd_ = -1;
 };
 
+/// Files that were seen to be dynamic programs for which nothing special has to be done: a shell executes the
+/// same few again and again. By a hash of what changes with the file; 0 is none. Children between vfork and
+/// exec share them.
+class PlainPrograms {
+ public:
+  [[nodiscard]] bool has(std::uint64_t file) const {
+    return file != 0 && slot(file).load(std::memory_order_relaxed) == file;
+  }
+  void add(std::uint64_t file) { slot(file).store(file, std::memory_order_relaxed); }
+
+  /// 0 for a file that was changed so recently that it could change again and have the same times.
+  [[nodiscard]] static std::uint64_t hash(const struct stat& status) {
+    timespec now{};
+    constexpr std::int64_t kSettled = 2;  // seconds
+    if (sys::raw(__NR_clock_gettime, CLOCK_REALTIME_COARSE, sys::arg(&now)) != 0 ||
+        now.tv_sec - status.st_ctim.tv_sec < kSettled) {
+      return 0;
+    }
+    std::uint64_t value = 0xcbf2'9ce4'8422'2325;
+    for (const std::uint64_t part :
+         {std::uint64_t{status.st_dev}, std::uint64_t{status.st_ino},
+          static_cast<std::uint64_t>(status.st_size), static_cast<std::uint64_t>(status.st_ctim.tv_sec),
+          static_cast<std::uint64_t>(status.st_ctim.tv_nsec)}) {
+      value = (value ^ part) * 0x9e37'79b9'7f4a'7c15;
+      value ^= value >> 29;
+    }
+    return value;
+  }
+
+ private:
+  using Slot = std::atomic<std::uint64_t>;
+  [[nodiscard]] Slot& slot(std::uint64_t file) { return slots_[file % slots_.size()]; }
+  [[nodiscard]] const Slot& slot(std::uint64_t file) const { return slots_[file % slots_.size()]; }
+
+  std::array<Slot, 16> slots_{};
+};
+
+constinit PlainPrograms plain_programs;
+
 /// What plan_exec() finds out; large, so there is one for each call.
 struct Inspection {
   ProgramFile file;
@@ -54,14 +96,16 @@ struct Inspection {
   std::array<FileHead, kMaxScriptDepth> heads;  ///< of the scripts on the way, cut into strings
   std::array<ScriptLine, kMaxScriptDepth> lines;
   std::size_t depth = 0;
+  std::uint64_t hash = 0;  ///< of the call's file: PlainPrograms::hash()
 };
 
-/// The file of a call, opened to be looked at. Never something whose opening could have an effect.
-bool open_file(const ExecCall& call, struct stat& status, OpenFile& file) {
+bool stat_file(const ExecCall& call, struct stat& status) {
   const int follow = call.flags & (AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW);
-  if (!sys::call(__NR_newfstatat, call.dirfd, call.path, &status, follow) || !S_ISREG(status.st_mode)) {
-    return false;
-  }
+  return sys::call(__NR_newfstatat, call.dirfd, call.path, &status, follow) && S_ISREG(status.st_mode);
+}
+
+/// The file of a call, opened to be looked at. Never something whose opening could have an effect.
+bool open_file(const ExecCall& call, OpenFile& file) {
   constexpr int kFlags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
   const int no_follow = (call.flags & AT_SYMLINK_NOFOLLOW) != 0 ? O_NOFOLLOW : 0;
   auto fd = sys::call(__NR_openat, call.dirfd, call.path, kFlags | no_follow);
@@ -88,7 +132,16 @@ bool may_execute(int fd) {
 std::optional<ProgramKind> look_at(const ExecCall& call, Inspection& found) {
   struct stat status;
   struct statfs mount;
-  if (!open_file(call, status, found.open) || !read_program_file(found.open.get(), found.file) ||
+  if (!stat_file(call, status)) {
+    return std::nullopt;
+  }
+  if (found.depth == 0) {
+    found.hash = PlainPrograms::hash(status);
+    if (plain_programs.has(found.hash)) {
+      return std::nullopt;
+    }
+  }
+  if (!open_file(call, found.open) || !read_program_file(found.open.get(), found.file) ||
       found.file.kind == ProgramKind::Dynamic || found.file.kind == ProgramKind::Other) {
     return std::nullopt;
   }
@@ -257,7 +310,11 @@ long plan_exec(const ExecSetup& setup, const ExecCall& call, ExecUse use, void* 
   }
   LibraryName name;
   if (found.open.get() >= 0 && found.file.kind == ProgramKind::Dynamic) {
-    put_first(setup, sanitizer_runtime(found.open.get(), found.file, name), *needs);
+    const std::string_view runtime = sanitizer_runtime(found.open.get(), found.file, name);
+    put_first(setup, runtime, *needs);
+    if (found.depth == 0 && found.hash != 0 && runtime.empty()) {
+      plain_programs.add(found.hash);
+    }
   }
   found.open.reset(-1);
   return needs->changes ? with_environment(plan, *needs, &VectorWriter::environment) : use(data, call);

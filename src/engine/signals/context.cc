@@ -86,7 +86,7 @@ void reset_extended_state(UContext& uc) {
   // An XRSTOR of a component whose XSTATE_BV bit is clear makes it initial; MXCSR comes from memory always.
   store_u64(area + kXstateBv, 0);
   std::memcpy(area + kMxcsr, &kMxcsrDefault, sizeof(kMxcsrDefault));
-  set_frame_pkru(uc, outside_fence(engine().default_pkru, enclume_epc_fence));
+  set_frame_pkru(uc, outside_fence(enclume_handler_pkru, enclume_epc_fence));
 }
 
 Pkru frame_pkru(const UContext& uc) {

@@ -41,7 +41,6 @@ void random_bytes(std::span<std::byte> out) {
 }
 
 std::uint64_t probed_features = 0;
-bool probes_rights = false;
 
 void probe_handler(int signo, siginfo_t* info, void* context) {
   (void)signo;
@@ -51,9 +50,6 @@ void probe_handler(int signo, siginfo_t* info, void* context) {
       fpx_sw(uc.mcontext.fpstate).magic1 == kFpXstateMagic1) {
     probed_features = fpx_sw(uc.mcontext.fpstate).xfeatures;
   }
-  if (probes_rights) {
-    engine().default_pkru = read_pkru();
-  }
 }
 
 __attribute__((naked)) void probe_restorer() {
@@ -62,8 +58,7 @@ __attribute__((naked)) void probe_restorer() {
 
 }  // namespace
 
-std::uint64_t probe_frame_features(bool pkeys) {
-  probes_rights = pkeys;
+std::uint64_t probe_frame_features() {
   const Action probe{reinterpret_cast<std::uint64_t>(&probe_handler), SA_SIGINFO | kSaRestorer,
                      reinterpret_cast<std::uint64_t>(&probe_restorer), 0};
   Action before;

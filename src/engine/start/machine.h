@@ -27,8 +27,7 @@ void configure_machine(const Settings& settings, const ProcessorFacts& processor
 /// The machine secret: from the settings, from the file that they name, or random.
 void load_secret(const Settings& settings, std::array<std::byte, 32>& secret);
 
-/// Asks the kernel for a signal frame and returns its xfeatures (0 without XSAVE). With protection keys also
-/// learns what rights a handler begins with.
-[[nodiscard]] std::uint64_t probe_frame_features(bool pkeys);
+/// Asks the kernel for a signal frame and returns its xfeatures (0 without XSAVE).
+[[nodiscard]] std::uint64_t probe_frame_features();
 
 }  // namespace enclume::engine

@@ -285,20 +285,17 @@ bool is_plausible(const ProcessorFacts& facts) {
 }  // namespace
 
 const ProcessorFacts& examine_processor(const CacheDirectory& cache, std::uint64_t salt, std::uint64_t hwcap,
-                                        std::uint64_t hwcap2, std::uint64_t (*probe)(bool pkeys)) {
+                                        std::uint64_t hwcap2, std::uint64_t (*probe)()) {
   ProcessorFacts& facts = kept.facts;
   const auto identity = cache.exists() ? identify(salt, hwcap, hwcap2) : std::nullopt;
   const std::size_t size = identity ? cache.read(kFile, std::as_writable_bytes(std::span(&kept, 1))) : 0;
   if (size == sizeof(kept) && kept.identity == *identity && is_plausible(facts)) {
     leaves_known = true;
-    if (facts.pkeys) {
-      facts.frame_features = probe(true);  // for the rights in it, which are the kernel's to change
-    }
     return facts;
   }
   std::memset(static_cast<void*>(&kept), 0, sizeof(kept));  // the padding, too
   facts = ask_processor();
-  facts.frame_features = probe(facts.pkeys);
+  facts.frame_features = probe();
   if (identity) {
     Leaves(facts).add_all();
     kept.identity = *identity;

@@ -36,6 +36,6 @@ struct ProcessorFacts {
 /// to fault. `probe` asks the kernel for a signal frame; not called if nothing of it has to be known anew.
 [[nodiscard]] const ProcessorFacts& examine_processor(const CacheDirectory& cache, std::uint64_t salt,
                                                       std::uint64_t hwcap, std::uint64_t hwcap2,
-                                                      std::uint64_t (*probe)(bool pkeys));
+                                                      std::uint64_t (*probe)());
 
 }  // namespace enclume::engine
