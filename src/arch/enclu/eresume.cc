@@ -45,9 +45,13 @@ LeafResult eresume(const Machine& machine, LogicalProcessor& lp, CpuState& cpu,
   if (!ssa.has_value()) {
     return raise(ssa.error());
   }
+  const bool may_notify = (tcs.atomic_flags().load(std::memory_order_relaxed) & tcs_flags::kAexNotify) != 0;
+  // Who is not counted inside looks at the frame, which may go away under it, only where that decides.
+  if (!may_notify && claim.busy()) {
+    return raise(general_protection());
+  }
   const auto saved = snapshot<Gprsgx>(ssa->gpr);
-  if ((tcs.atomic_flags().load(std::memory_order_relaxed) & tcs_flags::kAexNotify) != 0 &&
-      (saved.aexnotify & 1) != 0) {
+  if (may_notify && (saved.aexnotify & 1) != 0) {
     // AEX-Notify: the enclave hears of the exit before it goes on. Its handler runs on the next frame and
     // pops this one by EDECCSSA.
     return enter_at_entry_point(machine, claim, lp, cpu, space);
