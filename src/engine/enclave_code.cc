@@ -129,6 +129,9 @@ bool Sgx::enclave_page_fault(Interruption& it, CpuState& cpu, siginfo_t& report)
     if (access == Access::Execute) {
       return raise(it, cpu, arch::general_protection(), false, {}, report);
     }
+    if (vmas_.find(address)) {
+      return page_of_others(it, cpu, report, address, access);
+    }
     return raise(it, cpu, {Vector::PF, native, address}, false, resolution_of(it.info), report);
   }
   kernel::UserSpace space(kernel_);
@@ -152,7 +155,7 @@ bool Sgx::enclave_page_fault(Interruption& it, CpuState& cpu, siginfo_t& report)
   // Allowed: only the native permissions were behind, or the enclave has loaded a PKRU that closes the key
   // which it knows nothing of. Hardware takes no fault here. (On a page that is not there yet natively the
   // key's refusal does not show in the error code.)
-  set_frame_pkru(it.uc, enclave_pkru(frame_pkru(it.uc)));
+  set_frame_pkru(it.uc, enclave_pkru(block, frame_pkru(it.uc)));
   if (const auto vma = vmas_.find(address)) {
     return let_access(it, cpu, report, *vma, address, access);
   }

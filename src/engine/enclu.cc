@@ -43,7 +43,7 @@ void Sgx::enter(ThreadBlock& block, UContext& uc, bool resumed) {
   block.host_gs = block.lp.host_gs_base;
   block.host_pkru = frame_pkru(uc);
   block.xfrm = block.lp.xfrm;
-  set_frame_pkru(uc, enclave_pkru(block.host_pkru));
+  set_frame_pkru(uc, enclave_pkru(block, block.host_pkru));
   if (kernel::Enclave* enclave = enclaves_.find(number_of_enclave(block.lp.secs)); enclave != nullptr) {
     native_.sync(*enclave);
   }

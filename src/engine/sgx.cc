@@ -7,16 +7,13 @@
 #include "arch/enclu/enclu.h"
 #include "base/panic.h"
 #include "base/syscall.h"
-#include "engine/abort_page/abort_page.h"
 #include "engine/bases.h"
 #include "engine/debugger.h"
 #include "engine/decode/decoder.h"
 #include "engine/engine.h"
 #include "engine/signals/context.h"
-#include "engine/signals/program_rights.h"
 #include "engine/trace/hooks.h"
 #include "kernel/spaces.h"
-#include "kernel/vma/effective_protection.h"
 
 namespace enclume::engine {
 
@@ -93,10 +90,6 @@ void Sgx::after_fork() {
   enclaves_.after_fork_in_child();
   vmas_.after_fork_in_child();
   native_.after_fork_in_child();
-}
-
-Pkru enclave_pkru(Pkru pkru) {
-  return (pkru & enclume_inside_kept) | enclume_inside_closed;
 }
 
 /// Writes the registers back and says in which mode the handler returns.
@@ -225,78 +218,6 @@ bool Sgx::enclave_fault(int signo, Interruption& it, siginfo_t& report) {
     default:
       return raise(it, cpu, {vector, static_cast<std::uint32_t>(m.err), {}}, false, {}, report);
   }
-}
-
-bool Sgx::host_page_fault(Interruption& it, siginfo_t& report) {
-  const LinearAddress address(it.uc.mcontext.cr2);
-  if ((it.uc.mcontext.err & arch::pfec::kInstruction) != 0 && at_enclu(it)) {
-    // An ENCLU that can be read and not executed. It has not run, but RIP is there: for the kernel that is
-    // enough.
-    CpuState cpu = load_state(it.uc, fs_base(), gs_base());
-    const Fault fault{Vector::PF, static_cast<std::uint32_t>(it.uc.mcontext.err), address};
-    return raise(it, cpu, fault, false, resolution_of(it.info), report);
-  }
-  const auto vma = vmas_.find(address);
-  if (!vma) {
-    return false;
-  }
-  const auto native = static_cast<std::uint32_t>(it.uc.mcontext.err);
-  const Access access = access_of(native);
-  CpuState cpu = load_state(it.uc, fs_base(), gs_base());
-  kernel::UserSpace space(kernel_);
-  const auto operand = space.walk(address, access);
-  if (!operand) {
-    return raise(it, cpu, operand.error(), false, {}, report);
-  }
-  if (const auto key = refused_by_key(it.uc, address, access); key) {
-    return raise(it, cpu, *key, false, {}, report);
-  }
-  if (engine().features.epc_pkey < 0 && access != Access::Execute) {
-    // Nothing keeps host code out of the EPC here (docs/fidelity.md), so let it in where enclave code may be.
-    const std::uint64_t page = vma->enclave->page_number(address.page());
-    const kernel::Protection now = kernel::effective_protection(*vma->enclave, page, vma->prot);
-    if (now.covers(access == Access::Write ? kernel::kProtWrite : kernel::kProtRead)) {
-      native_.allow_data(*vma, address.page());
-      finish(it, cpu);
-      return true;
-    }
-  }
-  if (access == Access::Execute) {
-    // Host code fetches the abort page: FF FF is no instruction.
-    return raise(it, cpu, arch::undefined_opcode(), false, {}, report);
-  }
-  std::byte code[15];
-  const std::size_t size = code_bytes(it.block, LinearAddress(cpu.rip), code);
-  const auto is_abort_page = [](const void* vmas, LinearAddress at) {
-    return static_cast<const kernel::VmaTable*>(vmas)->find(at).has_value();
-  };
-  AbortPageOutcome outcome;
-  {
-    const ProgramRights rights(frame_pkru(it.uc));
-    outcome = emulate_abort_page(cpu, {{code, size}, address, it.block.slot, is_abort_page, &vmas_});
-  }
-  switch (outcome.end) {
-    case AbortPageEnd::Done:
-      cpu.rflags &= ~arch::rflags::kRf;
-      if ((cpu.rflags & arch::rflags::kTf) != 0) {
-        return raise(it, cpu, {Vector::DB, 0, {}}, true, {}, report, arch::dr6::kSingleStep);
-      }
-      finish(it, cpu);
-      return true;
-    case AbortPageEnd::Fault:
-      return raise(it, cpu, outcome.fault, false, {}, report);
-    case AbortPageEnd::MemoryFault: {
-      const CopyFault& memory = it.block.copy_fault;
-      report = memory.info;
-      it.uc.mcontext.trapno = memory.trapno;
-      it.uc.mcontext.err = memory.err;
-      it.uc.mcontext.cr2 = memory.cr2;
-      break;
-    }
-    case AbortPageEnd::NotEmulated:
-      break;
-  }
-  return false;
 }
 
 /// The bytes at RIP, for telling instructions apart: EPC contents through the alias (the page may be

@@ -93,6 +93,11 @@ class Sgx {
   bool is_step_without_cause(int signo, const Interruption& it);
   bool is_byte(const ThreadBlock& block, LinearAddress address, std::byte byte);
   bool enclave_page_fault(Interruption& it, arch::CpuState& cpu, siginfo_t& report);
+  bool page_of_others(Interruption& it, arch::CpuState& cpu, siginfo_t& report, LinearAddress address,
+                      arch::Access access);
+  bool on_abort_page(Interruption& it, arch::CpuState& cpu, siginfo_t& report, LinearAddress address,
+                     arch::Access access);
+  [[nodiscard]] Pkru enclave_pkru(const ThreadBlock& block, Pkru pkru) const;
   bool let_access(Interruption& it, arch::CpuState& cpu, siginfo_t& report, const kernel::Vma& vma,
                   LinearAddress address, arch::Access access);
   bool step_on_page(Interruption& it, arch::CpuState& cpu, siginfo_t& report, const kernel::Vma& vma,
@@ -175,10 +180,6 @@ arch::Access access_of(std::uint64_t error_code);
 
 /// What the kernel has made of a page fault that became this signal.
 kernel::FaultResolution resolution_of(const siginfo_t& info);
-
-/// PKRU for enclave code, made from what host code has (or enclave code has loaded): the key of EPC pages is
-/// open, that of the copies that are for execution only is closed.
-Pkru enclave_pkru(Pkru pkru);
 
 /// Whether an ENCLU can have raised this natively. Without SGX it is #UD; where the silicon has SGX and a
 /// hypervisor hides it, ENCLU does execute, and always fails: #GP, or #PF at the TCS (see docs/fidelity.md).

@@ -135,6 +135,8 @@ class Enclave {
 
   /// The platform's, private to this process: a byte for each page, or null. Goes with the mappings.
   std::uint8_t* guards = nullptr;
+  /// The platform's: the protection key of the pages in this process, 0 before it is chosen.
+  std::atomic<std::int8_t> pkey{0};
 
  private:
   friend class EnclaveTable;

@@ -153,6 +153,7 @@ void EnclaveTable::release(Enclave& enclave, FileIdentity identity) noexcept {
   platform_.unmap_file(FilePart::Metadata, reinterpret_cast<std::byte*>(enclave.shared_), kHeaderLength);
   enclave.shared_ = nullptr;
   enclave.record_ = nullptr;
+  enclave.pkey.store(0);
   enclave.number_.store(0);
   enclave.device_.store(0);
   enclave.inode_.store(0);

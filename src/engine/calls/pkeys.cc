@@ -5,13 +5,13 @@
 
 #include "base/syscall.h"
 #include "base/types.h"
-#include "engine/engine.h"
+#include "engine/entry/entry.h"
+#include "engine/signals/pkru.h"
 
 namespace enclume::engine {
 
 bool is_epc_pkey(int key) {
-  const Features& machine = engine().features;
-  return engine().active && key > 0 && (key == machine.epc_pkey || key == machine.execute_only_pkey);
+  return key > 0 && key < kPkeys && (enclume_epc_fence & fence_of(key)) != 0;
 }
 
 SysResult<void> may_use_pkey(int key) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Protection keys as the program sees them: two less than the kernel has, since the EPC needs them.
+// Protection keys as the program sees them: without those that the EPC needs.
 #pragma once
 
 #include "base/errno.h"

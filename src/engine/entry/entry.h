@@ -48,15 +48,12 @@ void enclume_restorer();
 /// The arena's bounds, for the entry code.
 extern std::uint64_t enclume_arena_begin;
 extern std::uint64_t enclume_arena_size;
-/// 1 if RDPKRU and WRPKRU work, and the bits of PKRU that close the EPC's key. This is all that is closed
-/// while the handlers' C++ runs.
+/// 1 if RDPKRU and WRPKRU work, and the bits of PKRU that close the EPC's keys, of which there come more with
+/// further enclaves. This is all that is closed while the handlers' C++ runs.
 extern std::uint8_t enclume_has_pkeys;
 extern std::uint32_t enclume_epc_fence;
 /// PKRU as the kernel gives it to a handler, once there has been a signal.
 extern std::uint32_t enclume_handler_pkru;
-/// What enclave code has of host code's PKRU, and the bits that are set for it besides; see enclave_pkru().
-extern std::uint32_t enclume_inside_kept;
-extern std::uint32_t enclume_inside_closed;
 
 /// What the selector of syscall user dispatch is while host code runs: SELECTOR_BLOCK if system calls that
 /// are made without libc are to be seen.

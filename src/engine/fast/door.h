@@ -56,6 +56,7 @@ struct alignas(64) FastDoor {
   std::uint64_t elrange_size = 0;   ///< bytes
   FastDoor* other = nullptr;        ///< the TCS's door with its other frame, if it is that TCS's
   const std::byte* pkru = nullptr;  ///< in that area; null: the enclave's XFRM has none
+  Pkru closed = 0;                  ///< all but the bits of PKRU for the key of the enclave's pages
   arch::LogicalProcessor lp{};
 };
 static_assert(sizeof(FastDoor) == DOOR_SIZE);
@@ -73,6 +74,7 @@ static_assert(offsetof(FastDoor, gs) == DOOR_GS && offsetof(FastDoor, gpr) == DO
 static_assert(offsetof(FastDoor, xsave) == DOOR_XSAVE && offsetof(FastDoor, xfrm) == DOOR_XFRM);
 static_assert(offsetof(FastDoor, base) == DOOR_BASE && offsetof(FastDoor, elrange_size) == DOOR_LIMIT);
 static_assert(offsetof(FastDoor, other) == DOOR_OTHER && offsetof(FastDoor, pkru) == DOOR_PKRU);
+static_assert(offsetof(FastDoor, closed) == DOOR_CLOSED);
 static_assert(sizeof(SeenWord) == 16 && offsetof(SeenWord, value) == 8);
 
 static_assert(offsetof(arch::Tcs, state) == TCS_STATE && offsetof(arch::Tcs, flags) == TCS_FLAGS);

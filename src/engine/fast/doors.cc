@@ -16,6 +16,7 @@
 #include "engine/fast/entry.h"
 #include "engine/fast/exit_sites.h"
 #include "engine/fast/thread_descriptor.h"
+#include "engine/pages/enclave_keys.h"
 #include "kernel/spaces.h"
 #include "kernel/traps/traps.h"
 
@@ -113,6 +114,7 @@ bool look(FastDoor& door, const arch::LogicalProcessor& lp, const kernel::Kernel
   door.pkru = (lp.xfrm & kPkruFeature) != 0
                   ? lp.ssa.xsave_page[0] + engine().xsave_layout[kPkruComponent].offset
                   : nullptr;
+  door.closed = inside_fence(~Pkru{0}, 0, own_fence(enclave));
 
   // The frame's pages: the one that the XSAVE area begins in, and the last.
   const auto [frame, last] = frame_pages(lp, door.cssa);

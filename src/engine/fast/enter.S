@@ -30,10 +30,10 @@
         .endm
 
 #ifdef WITH_PKEYS
-        /* EAX = PKRU of enclave code, of EAX = PKRU: see enclave_pkru(). */
+        /* EAX = PKRU of enclave code, of EAX = PKRU: inside_fence(), with RSI the door. */
         .macro  open_fence
-        andl    enclume_inside_kept(%rip), %eax
-        orl     enclume_inside_closed(%rip), %eax
+        orl     enclume_epc_fence(%rip), %eax
+        andl    DOOR_CLOSED(%rsi), %eax
         .endm
 #endif
 

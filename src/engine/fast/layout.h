@@ -72,6 +72,7 @@
 #define DOOR_LIMIT 256
 #define DOOR_OTHER 264
 #define DOOR_PKRU 272
+#define DOOR_CLOSED 280
 #define DOOR_SIZE 448
 #define DOOR_TCSS_LOG2 2 /* TCSs that a thread remembers, each with two frames */
 #define DOOR_HASH 0x9e3779b1

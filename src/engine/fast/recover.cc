@@ -103,7 +103,7 @@ void enter_with_rights(UContext& uc, ThreadBlock& block, bool host) {
   if (host) {
     block.host_pkru = frame_pkru(uc);
   }
-  set_frame_pkru(uc, enclave_pkru(block.host_pkru));
+  set_frame_pkru(uc, outside_fence(block.host_pkru, enclume_epc_fence) & block.fast.door->closed);
 }
 
 /// The rest of EENTER. The bases are the host's again, since the handler runs.

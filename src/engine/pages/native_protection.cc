@@ -9,17 +9,18 @@
 #include "base/syscall.h"
 #include "engine/debugger.h"
 #include "engine/engine.h"
+#include "engine/pages/enclave_keys.h"
 #include "engine/pages/page_guards.h"
 
 namespace enclume::engine {
 
-/// The EPC's key, or none; but a key that the program chose is there for the enclave to feel.
-int native_key(const kernel::Vma& vma) {
-  const Features& machine = engine().features;
-  if (!machine.pkeys) {
+/// The enclave's key, or none; but a key that the program chose is there for the enclave to feel.
+int NativeProtection::native_key(const kernel::Vma& vma) const {
+  if (!engine().features.pkeys) {
     return -1;
   }
-  return vma.pkey == 0 && machine.epc_pkey >= 0 ? machine.epc_pkey : static_cast<int>(vma.pkey);
+  const int own = vma.pkey == 0 ? choose_key(*vma.enclave, kernel_.enclaves) : -1;
+  return own >= 0 ? own : static_cast<int>(vma.pkey);
 }
 
 /// One mapping for the whole VMA, without any permission, is always less than what is there; the pages in use

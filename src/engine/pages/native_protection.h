@@ -142,6 +142,8 @@ class NativeProtection {
   /// have.
   static constexpr int kMaxBoundaries = 20'000;
 
+  /// The protection key of a VMA's pages, -1 without any on this machine. With the lock held.
+  [[nodiscard]] int native_key(const kernel::Vma& vma) const;
   [[nodiscard]] bool watches() const { return wanted_.intersects(wanted_); }
   [[nodiscard]] kernel::Protection data_view(kernel::Protection effective) const {
     return watches() ? kernel::Protection::of(effective.bits() & ~kernel::kProtExec.bits()) : effective;
@@ -192,8 +194,5 @@ class NativeProtection {
   std::uint64_t times_watched_ = 0;
   PatchedPages patched_;  // last, since it is large and seldom used
 };
-
-/// The protection key of a VMA's pages, -1 without any on this machine.
-[[nodiscard]] int native_key(const kernel::Vma& vma);
 
 }  // namespace enclume::engine

@@ -9,8 +9,6 @@ extern "C" {
 std::uint8_t enclume_has_pkeys = 0;
 std::uint32_t enclume_epc_fence = 0;
 std::uint32_t enclume_handler_pkru = 0;
-std::uint32_t enclume_inside_kept = 0xffff'ffff;
-std::uint32_t enclume_inside_closed = 0;
 }
 
 namespace enclume::engine {

@@ -11,6 +11,9 @@ namespace enclume::engine {
 /// A value of PKRU: two bits a key, access disable (AD) below write disable (WD).
 using Pkru = std::uint32_t;
 
+/// How many keys there are.
+inline constexpr int kPkeys = 16;
+
 /// XSAVE's component of PKRU.
 inline constexpr unsigned kPkruComponent = 9;
 inline constexpr std::uint64_t kPkruFeature = 1ULL << kPkruComponent;
@@ -18,17 +21,17 @@ inline constexpr std::uint64_t kPkruFeature = 1ULL << kPkruComponent;
 /// AD and WD of key 0: the key of all memory that nobody gave another one, the engine's among it.
 inline constexpr Pkru kKeyZero = 3;
 
-/// The fence between host code and the EPC: the AD bit of the EPC's key, or 0 if it has no key.
+/// The part of the fence around the EPC that is under one key: its AD bit, or 0 without a key.
 constexpr Pkru fence_of(int key) {
   return key > 0 ? 1U << (2 * key) : 0;
 }
 
-/// For enclave code: as host code has it, but the EPC is open.
-constexpr Pkru inside_fence(Pkru host, Pkru fence) {
-  return host & ~(fence | fence << 1);
+/// For enclave code: as host code has it, but the enclave's `own` part of the EPC is open.
+constexpr Pkru inside_fence(Pkru host, Pkru fence, Pkru own) {
+  return (host | fence) & ~(own | own << 1);
 }
 
-/// For host code: whatever an enclave or the program itself has made of the EPC's key, it is closed.
+/// For host code: whatever an enclave or the program itself has made of the EPC's keys, they are closed.
 constexpr Pkru outside_fence(Pkru pkru, Pkru fence) {
   return pkru | fence;
 }

@@ -7,13 +7,14 @@
 namespace enclume::engine {
 
 /// The program's rights for a scope of a signal handler: what the engine does for one of the program's
-/// instructions must not reach memory that the instruction could not. Key 0 stays open: it is the engine's
-/// own memory's. Signal context: safe.
+/// instructions must not reach memory that the instruction could not. `own` is the part of the EPC that is
+/// open to it, if it is enclave code. Key 0 stays open: it is the engine's own memory's. Signal context:
+/// safe.
 class ProgramRights {
  public:
-  explicit ProgramRights(Pkru program) {
+  explicit ProgramRights(Pkru program, Pkru own = 0) {
     if (enclume_has_pkeys != 0) {
-      write_pkru(outside_fence(program, enclume_epc_fence) & ~kKeyZero);
+      write_pkru(inside_fence(program, enclume_epc_fence, own) & ~kKeyZero);
     }
   }
   ~ProgramRights() {

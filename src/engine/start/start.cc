@@ -117,8 +117,6 @@ void allocate_keys(Features& features) {
   features.epc_pkey = count != 0 ? keys[count - 1] : -1;
   features.execute_only_pkey = count > 1 ? keys[count - 2] : -1;
   enclume_epc_fence = fence_of(features.epc_pkey) | fence_of(features.execute_only_pkey);
-  enclume_inside_kept = inside_fence(~Pkru{0}, enclume_epc_fence);
-  enclume_inside_closed = fence_of(features.execute_only_pkey);
   write_pkru(outside_fence(before, enclume_epc_fence));
 }
 

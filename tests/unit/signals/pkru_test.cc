@@ -20,13 +20,19 @@ TEST(Fence, IsAccessDisableOfTheKey) {
 
 TEST(Fence, IsNoneWithoutAKey) {
   EXPECT_EQ(fence_of(-1), 0u);
-  EXPECT_EQ(inside_fence(kLinuxDefault, fence_of(-1)), kLinuxDefault);
+  EXPECT_EQ(inside_fence(kLinuxDefault, 0, fence_of(-1)), kLinuxDefault);
   EXPECT_EQ(outside_fence(0, fence_of(-1)), 0u);
 }
 
 TEST(Fence, InsideOpensBothBitsOfTheKeyAndNoOther) {
-  EXPECT_EQ(inside_fence(0xffff'ffff, fence_of(15)), 0x3fff'ffffu);
-  EXPECT_EQ(inside_fence(0xffff'ffff, fence_of(1)), 0xffff'fff3u);
+  EXPECT_EQ(inside_fence(0xffff'ffff, fence_of(15), fence_of(15)), 0x3fff'ffffu);
+  EXPECT_EQ(inside_fence(0xffff'ffff, fence_of(1), fence_of(1)), 0xffff'fff3u);
+}
+
+TEST(Fence, InsideClosesTheKeysOfOtherEnclaves) {
+  const Pkru fence = fence_of(15) | fence_of(14) | fence_of(13);
+  EXPECT_EQ(inside_fence(0, fence, fence_of(15)), 0x1400'0000u);
+  EXPECT_EQ(inside_fence(0xc000'0000, fence, fence_of(13)), 0xd000'0000u);
 }
 
 TEST(Fence, IsClosedOutsideWhateverIsLoaded) {
