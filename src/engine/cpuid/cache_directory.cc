@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <linux/resource.h>
+#include <sys/stat.h>
 
 #include "base/format.h"
 #include "base/syscall.h"
@@ -33,6 +34,19 @@ bool write_whole(int fd, std::span<const std::byte> data) noexcept {
   return true;
 }
 
+/// struct iovec, whose header does not go with <linux/resource.h>.
+struct IoVector {
+  std::byte* base;
+  std::size_t size;
+};
+
+bool is_own_file(int fd) noexcept {
+  struct stat status;
+  return sys::raw(__NR_fstat, fd, sys::arg(&status)) == 0 && S_ISREG(status.st_mode) &&
+         (status.st_mode & (S_IWGRP | S_IWOTH)) == 0 &&
+         static_cast<long>(status.st_uid) == sys::raw(__NR_geteuid);
+}
+
 }  // namespace
 
 bool CacheDirectory::path_of(std::string_view name, std::string_view suffix, Path& out) const noexcept {
@@ -42,6 +56,11 @@ bool CacheDirectory::path_of(std::string_view name, std::string_view suffix, Pat
 }
 
 std::size_t CacheDirectory::read(std::string_view name, std::span<std::byte> out) const noexcept {
+  return read(name, out, {});
+}
+
+std::size_t CacheDirectory::read(std::string_view name, std::span<std::byte> out,
+                                 std::span<std::byte> code) const noexcept {
   Path path;
   if (!path_of(name, {}, path)) {
     return 0;
@@ -51,12 +70,15 @@ std::size_t CacheDirectory::read(std::string_view name, std::span<std::byte> out
   if (!fd) {
     return 0;
   }
-  const long n = sys::raw(__NR_read, *fd, sys::arg(out.data()), sys::arg(out.size()));
+  const bool takes_code = !code.empty() && is_own_file(static_cast<int>(*fd));
+  const std::array<IoVector, 2> parts{{{out.data(), out.size()}, {code.data(), code.size()}}};
+  const long n = sys::raw(__NR_readv, *fd, sys::arg(parts.data()), takes_code ? 2 : 1);
   sys::raw(__NR_close, *fd);
   return n > 0 ? static_cast<std::size_t>(n) : 0;
 }
 
-void CacheDirectory::write(std::string_view name, std::span<const std::byte> data) const noexcept {
+void CacheDirectory::write(std::string_view name, std::span<const std::byte> data,
+                           std::span<const std::byte> more) const noexcept {
   Path path;
   Path temporary;
   std::array<char, 32> suffix;
@@ -70,7 +92,7 @@ void CacheDirectory::write(std::string_view name, std::span<const std::byte> dat
   if (!fd) {
     return;
   }
-  const bool whole = write_whole(static_cast<int>(*fd), data);
+  const bool whole = write_whole(static_cast<int>(*fd), data) && write_whole(static_cast<int>(*fd), more);
   sys::raw(__NR_close, *fd);
   if (!whole || !sys::call(__NR_renameat, AT_FDCWD, temporary.data(), AT_FDCWD, path.data())) {
     sys::raw(__NR_unlinkat, AT_FDCWD, sys::arg(temporary.data()), 0);

@@ -14,13 +14,19 @@ namespace enclume::engine {
 class CacheDirectory {
  public:
   /// An absolute path of a directory of the user's; empty: nothing is read or kept.
-  explicit CacheDirectory(std::string_view path) noexcept : path_(path) {}
+  constexpr explicit CacheDirectory(std::string_view path) noexcept : path_(path) {}
 
   /// The beginning of a file, as far as it fits; 0 if there is none.
   [[nodiscard]] std::size_t read(std::string_view name, std::span<std::byte> out) const noexcept;
 
+  /// The same into two places, one after the other. What comes into the second is to be executed, so the file
+  /// has to be this user's, and nobody else may write to it; else only the first is filled.
+  [[nodiscard]] std::size_t read(std::string_view name, std::span<std::byte> out,
+                                 std::span<std::byte> code) const noexcept;
+
   /// Replaces a file, whole, or leaves it alone: nobody ever reads half of one.
-  void write(std::string_view name, std::span<const std::byte> data) const noexcept;
+  void write(std::string_view name, std::span<const std::byte> data,
+             std::span<const std::byte> more = {}) const noexcept;
 
   [[nodiscard]] bool exists() const noexcept { return !path_.empty(); }
 

@@ -125,10 +125,38 @@ std::span<const std::byte> build_id_of(const ObjectImage& image) noexcept {
   return {};
 }
 
+std::optional<ScanCounts> SitelessObjects::find(std::uint64_t key) const noexcept {
+  const Line& line = lines_[key % kPlaces];
+  if (line.key != key || key == 0) {
+    return std::nullopt;
+  }
+  const auto& [candidates, let_be, plain, interior, unproven, a, b, c] = line.counts;
+  return ScanCounts{
+      .candidates = candidates, .let_be = let_be, .plain = plain, .interior = interior, .unproven = unproven};
+}
+
+bool SitelessObjects::add(std::uint64_t key, const ScanCounts& counts, bool replaces) noexcept {
+  Line& line = lines_[key % kPlaces];
+  const std::array<std::uint32_t, 5> all = {counts.candidates, counts.let_be, counts.plain, counts.interior,
+                                            counts.unproven};
+  if (key == 0 || counts.proven != 0 || (line.key != 0 && line.key != key && !replaces) ||
+      std::ranges::any_of(all, [](std::uint32_t count) { return count > 0xff; })) {
+    return false;
+  }
+  line.key = key;
+  std::ranges::transform(all, line.counts.begin(),
+                         [](std::uint32_t count) { return static_cast<std::uint8_t>(count); });
+  return true;
+}
+
 std::optional<ScanCounts> SiteCache::find(const ObjectImage& image, const ScanRequest& request,
                                           MappedArray<HostSite>& sites) const noexcept {
   const auto key = key_of(image, request);
-  return key ? read(*key, image, sites) : std::nullopt;
+  if (!key) {
+    return std::nullopt;
+  }
+  const auto siteless = siteless_ != nullptr ? siteless_->find(*key) : std::nullopt;
+  return siteless || text_size(image) < kWorthKeeping ? siteless : read(*key, image, sites);
 }
 
 // Apart, as write() is, since an entry takes a page of the stack.
@@ -155,7 +183,12 @@ std::optional<ScanCounts> SiteCache::find(const ObjectImage& image, const ScanRe
 void SiteCache::keep(const ObjectImage& image, const ScanRequest& request, std::span<const HostSite> sites,
                      const ScanCounts& counts) const noexcept {
   const auto key = key_of(image, request);
-  if (key && sites.size() == counts.proven && sites.size() <= kMostSites) {
+  if (!key || sites.size() != counts.proven || sites.size() > kMostSites) {
+    return;
+  }
+  if (siteless_ != nullptr && siteless_->add(*key, counts, replaces_)) {
+    *changed_ = true;
+  } else if (text_size(image) >= kWorthKeeping) {
     write(*key, image, sites, counts);
   }
 }
@@ -177,7 +210,7 @@ void SiteCache::keep(const ObjectImage& image, const ScanRequest& request, std::
 std::optional<std::uint64_t> SiteCache::key_of(const ObjectImage& image,
                                                const ScanRequest& request) const noexcept {
   const auto id = build_id_of(image);
-  if (!directory_.exists() || id.empty() || text_size(image) < kWorthKeeping) {
+  if (!directory_.exists() || id.empty()) {
     return std::nullopt;
   }
   const std::uint64_t file = hash_of(id, hash_of(std::as_bytes(image.headers()), salt_));

@@ -17,6 +17,7 @@
 #include "engine/entry/entry.h"
 #include "engine/front/deep_binding.h"
 #include "engine/start/alone.h"
+#include "engine/start/processor.h"
 
 namespace enclume::engine {
 
@@ -172,6 +173,7 @@ void adopt_static_program(std::uint64_t bias, std::span<const Elf64_Phdr> header
   config.undisturbed = true;
   patcher.configure(config);
   refresh_host_code();
+  keep_start_facts();
   static_program.dlpi_name = nullptr;
 }
 

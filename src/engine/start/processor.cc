@@ -12,6 +12,7 @@
 
 #include "arch/cpuid/sgx_leaves.h"
 #include "base/syscall.h"
+#include "base/types.h"
 #include "engine/cpuid/site_cache.h"
 #include "engine/start/alone.h"
 
@@ -20,7 +21,7 @@ namespace enclume::engine {
 namespace {
 
 constexpr std::string_view kFile = "processor";
-constexpr std::uint64_t kMagic = 0x3230'7563'6f72'7065;  // "eprocu02"
+constexpr std::uint64_t kMagic = 0x3330'7563'6f72'7065;  // "eprocu03"
 constexpr std::uint32_t kOsxsave = 1U << 27;             // CPUID.1:ECX
 constexpr std::uint32_t kHypervisor = 1U << 31;          // the same
 
@@ -39,8 +40,9 @@ struct Identity {
 
 struct Kept {
   Identity identity;
-  ProcessorFacts facts;
+  StartFacts facts;
 };
+static_assert(sizeof(Kept) <= kPageSize, "a page at the start of each process");
 
 arch::CpuidResult cpuid(std::uint32_t leaf, std::uint32_t subleaf) {
   arch::CpuidResult r;
@@ -272,7 +274,9 @@ std::optional<Identity> identify(std::uint64_t salt, std::uint64_t hwcap, std::u
 }
 
 constinit Kept kept;
-constinit bool leaves_known = false;  ///< kept.identity has them
+constinit bool leaves_known = false;                  ///< kept.identity has them
+constinit const CacheDirectory* directory = nullptr;  ///< if the identity tells this processor from others
+constinit std::span<const std::byte> image_place;
 
 bool is_plausible(const ProcessorFacts& facts) {
   constexpr std::uint64_t kLargestArea = 1U << 16;
@@ -284,24 +288,39 @@ bool is_plausible(const ProcessorFacts& facts) {
 
 }  // namespace
 
-const ProcessorFacts& examine_processor(const CacheDirectory& cache, std::uint64_t salt, std::uint64_t hwcap,
-                                        std::uint64_t hwcap2, std::uint64_t (*probe)()) {
-  ProcessorFacts& facts = kept.facts;
+StartFacts& examine_processor(const CacheDirectory& cache, std::uint64_t salt, std::uint64_t hwcap,
+                              std::uint64_t hwcap2, std::uint64_t (*probe)(), std::span<std::byte> place) {
+  StartFacts& facts = kept.facts;
   const auto identity = cache.exists() ? identify(salt, hwcap, hwcap2) : std::nullopt;
-  const std::size_t size = identity ? cache.read(kFile, std::as_writable_bytes(std::span(&kept, 1))) : 0;
-  if (size == sizeof(kept) && kept.identity == *identity && is_plausible(facts)) {
+  directory = identity ? &cache : nullptr;
+  image_place = place;
+  const std::size_t size =
+      identity ? cache.read(kFile, std::as_writable_bytes(std::span(&kept, 1)), place) : 0;
+  if (size >= sizeof(kept) && kept.identity == *identity && is_plausible(facts.processor)) {
     leaves_known = true;
+    facts.changed = false;
+    if (size != sizeof(kept) + facts.image.about.size) {
+      facts.image = {};
+    }
     return facts;
   }
   std::memset(static_cast<void*>(&kept), 0, sizeof(kept));  // the padding, too
-  facts = ask_processor();
-  facts.frame_features = probe();
+  facts.processor = ask_processor();
+  facts.processor.frame_features = probe();
   if (identity) {
-    Leaves(facts).add_all();
+    Leaves(facts.processor).add_all();
     kept.identity = *identity;
-    cache.write(kFile, std::as_bytes(std::span(&kept, 1)));
+    facts.changed = true;
   }
   return facts;
+}
+
+void keep_start_facts() {
+  if (directory != nullptr && kept.facts.changed) {
+    kept.facts.changed = false;
+    const std::size_t size = kept.facts.image.key != 0 ? kept.facts.image.about.size : 0;
+    directory->write(kFile, std::as_bytes(std::span(&kept, 1)), image_place.first(size));
+  }
 }
 
 }  // namespace enclume::engine

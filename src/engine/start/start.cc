@@ -155,21 +155,26 @@ void open_front_door(Engine& e, FrontDoor door) {
   enclume_host_selector = SELECTOR_BLOCK;
 }
 
-/// What other processes have found out and left in the user's cache.
-struct KeptFacts {
-  CacheDirectory directory;
-  std::uint64_t salt;  ///< of this build of the engine
-  SiteCache sites;
-};
-
-const KeptFacts& kept_facts(const char* path) {
-  static const CacheDirectory directory(path);
+/// Of this build of the engine.
+std::uint64_t own_salt() {
   const auto& header = *reinterpret_cast<const Elf64_Ehdr*>(__ehdr_start);
   const auto* const segments = reinterpret_cast<const Elf64_Phdr*>(__ehdr_start + header.e_phoff);
   const ObjectImage self(reinterpret_cast<std::uint64_t>(__ehdr_start), {segments, header.e_phnum}, nullptr);
-  const std::uint64_t salt = hash_of(build_id_of(self));
-  static const KeptFacts facts{directory, salt, SiteCache(directory, salt)};
-  return facts;
+  return hash_of(build_id_of(self));
+}
+
+/// What other processes have found out and left in the user's cache.
+CacheDirectory& cache_directory() {
+  static constinit CacheDirectory directory("");
+  return directory;
+}
+const SiteCache& site_cache(std::uint64_t salt, StartFacts& facts) {
+  // A full table changes in one process of some, so that nothing is written anew at each start. Where the
+  // engine lies is as good as dice.
+  constexpr std::uint64_t kSome = 8;
+  const bool replaces = reinterpret_cast<std::uint64_t>(__ehdr_start) / kPageSize % kSome == 0;
+  static const SiteCache sites(cache_directory(), salt, &facts.siteless, &facts.changed, replaces);
+  return sites;
 }
 
 /// At once in the child: its next thread must not be taken for the only one. (A child made by a raw system
@@ -234,10 +239,12 @@ void start(char** environment) {
   e.features.user_dispatch = probe_user_dispatch();
   const bool finds_calls = has_libc() && settings.front == FrontDoor::Auto && !watches_all(e, environment);
   open_front_door(e, settings.front == FrontDoor::Auto && !finds_calls ? FrontDoor::Raw : settings.front);
-  const KeptFacts& kept = kept_facts(settings.cache.data());
-  const ProcessorFacts& processor =
-      examine_processor(kept.directory, kept.salt, auxiliary_value(environment, AT_HWCAP),
-                        auxiliary_value(environment, AT_HWCAP2), &probe_frame_features);
+  cache_directory() = CacheDirectory(settings.cache);
+  const std::uint64_t salt = own_salt();
+  StartFacts& facts =
+      examine_processor(cache_directory(), salt, auxiliary_value(environment, AT_HWCAP),
+                        auxiliary_value(environment, AT_HWCAP2), &probe_frame_features, vdso_place());
+  const ProcessorFacts& processor = facts.processor;
   know_cpuid(std::span(processor.leaves).first(processor.leaf_count));
   e.features.pkeys = processor.pkeys;
   enclume_has_pkeys = e.features.pkeys ? 1 : 0;
@@ -287,7 +294,7 @@ void start(char** environment) {
   }
   // The image before the look at host code, which it then has no part in.
   const std::uint64_t machine_vdso = auxiliary_value(environment, AT_SYSINFO_EHDR);
-  e.sgx->mm().vdso = install_vdso(environment, settings.fixup);
+  e.sgx->mm().vdso = install_vdso(environment, settings.fixup, facts);
   // A static libc asks dozens of times as it starts, and each time a hypervisor would, in order to make it
   // fault.
   const bool patches_cpuid = !e.features.cpuid_faulting || (!has_libc() && processor.hypervisor);
@@ -299,8 +306,9 @@ void start(char** environment) {
          .cpuid = patches_cpuid,
          .untrapped_max_leaf = processor.quick_cpuid && !e.features.cpuid_faulting ? processor.max_leaf : 0,
          .calls = finds_calls,
-         .cache = &kept.sites});
+         .cache = &site_cache(salt, facts)});
   }
+  keep_start_facts();
   e.debug = settings.debug;
   if (settings.debug) {
     tell_start(e);

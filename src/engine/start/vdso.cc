@@ -114,13 +114,48 @@ struct Placed {
   std::uint64_t at;
 };
 
+/// Of all that an image is made from but the addresses. A vDSO has its tables and its build id at its
+/// beginning.
+std::uint64_t key_of_image() {
+  const std::uint64_t made_by =
+      static_cast<std::uint64_t>(image_design) << 1 | (enclume_fast_on != 0 ? 1 : 0);
+  const std::uint64_t size = machine.size();
+  return hash_of(machine.first(kPageSize), made_by << 32 | size);
+}
+
+std::uint64_t checksum_of(const KeptImage& kept) {
+  const std::span<const std::byte> bytes(enclume_vdso_place, kept.about.size);
+  return hash_of(std::as_bytes(std::span(&kept.about, 1)), hash_of(bytes, kept.key ^ kept.machine));
+}
+
+/// In place, from another process's or anew.
+std::expected<kernel::VdsoImage, kernel::VdsoError> adopt_or_build(StartFacts& facts) {
+  KeptImage& kept = facts.image;
+  const auto here = reinterpret_cast<std::uint64_t>(machine.data());
+  const std::uint64_t key = key_of_image();
+  if (kept.key == key && kept.about.size <= ENCLUME_VDSO_PLACE_SIZE && kept.checksum == checksum_of(kept)) {
+    kernel::move_vdso_image(kept.about, here - kept.machine, LinearAddress::of(enter_places().begin),
+                            enclume_vdso_place);
+    return kept.about;
+  }
+  const auto image = build(enclume_vdso_place);
+  if (image && image->movable) {
+    kept = {.key = key, .checksum = 0, .machine = here, .about = *image};
+    kept.checksum = checksum_of(kept);
+    facts.changed = true;
+  } else {
+    kept = {};
+  }
+  return image;
+}
+
 /// Within the engine. Unwinders know the function of Linux's design there; where there is no ld.so, they know
 /// of no image anyway.
-std::optional<Placed> place() {
+std::optional<Placed> place(StartFacts& facts) {
   if (image_design != kernel::ExceptionDesign::Vdso && has_libc()) {
     return std::nullopt;
   }
-  const auto image = build(enclume_vdso_place);
+  const auto image = adopt_or_build(facts);
   if (!image || !sys::call(__NR_mprotect, enclume_vdso_place, image->size, PROT_READ | PROT_EXEC)) {
     return std::nullopt;  // too large, or a policy against code that was data
   }
@@ -146,7 +181,7 @@ std::optional<Placed> build_and_load() {
 }
 
 /// From the machine's vDSO, to which `entry` leads. A message says why there is none.
-std::optional<Placed> make_image(const Elf64_auxv_t* entry) {
+std::optional<Placed> make_image(const Elf64_auxv_t* entry, StartFacts& facts) {
   if (entry == nullptr) {
     warn("this process has no vDSO (vdso=0?); programs will not find __vdso_sgx_enter_enclave");
     return std::nullopt;
@@ -158,7 +193,7 @@ std::optional<Placed> make_image(const Elf64_auxv_t* entry) {
     return std::nullopt;
   }
   machine = {start, *size};
-  const auto image = place();
+  const auto image = place(facts);
   if (!image && !has_libc()) {
     warn("the vDSO image could not be put in place; programs will not find __vdso_sgx_enter_enclave");
   }
@@ -180,10 +215,15 @@ void* vdso_handle() {
   return image_handle;
 }
 
-std::optional<kernel::FixupSite> install_vdso(char** environment, kernel::ExceptionDesign design) {
+std::span<std::byte> vdso_place() {
+  return enclume_vdso_place;
+}
+
+std::optional<kernel::FixupSite> install_vdso(char** environment, kernel::ExceptionDesign design,
+                                              StartFacts& facts) {
   Elf64_auxv_t* entry = find_vdso_entry(environment);
   image_design = design;
-  const auto image = make_image(entry);
+  const auto image = make_image(entry, facts);
   if (has_libc() && (!image || LinearAddress(image->at) != LinearAddress::of(enclume_vdso_place))) {
     withdraw_symbol(kernel::kEnterEnclaveName);
   }

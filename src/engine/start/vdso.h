@@ -4,7 +4,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 
+#include "engine/start/processor.h"
 #include "kernel/fixup/fixup.h"
 
 namespace enclume::engine {
@@ -13,7 +15,14 @@ namespace enclume::engine {
 /// and makes the auxiliary vector point to it. Returns its ENCLU and where exceptions there go; nothing if
 /// the design has no function in the vDSO, or if the program would be left with the machine's (a message says
 /// why). Once, at start. Signal context: unsafe.
-std::optional<kernel::FixupSite> install_vdso(char** environment, kernel::ExceptionDesign design);
+///
+/// vdso_place() may have the image of `facts`, from another process. It is used if it was built from the
+/// same; else, if possible, the one that is built becomes what others can use.
+std::optional<kernel::FixupSite> install_vdso(char** environment, kernel::ExceptionDesign design,
+                                              StartFacts& facts);
+
+/// Where the image is put, unless it is too large. Before install_vdso() for what is to be handed to it.
+std::span<std::byte> vdso_place();
 
 /// AT_SYSINFO_EHDR as the program has it, 0 before install_vdso().
 std::uint64_t vdso_address();

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <string_view>
 
 #include "kernel/vdso/eh_frame.h"
@@ -59,6 +60,8 @@ class ImageBuilder {
   [[nodiscard]] std::expected<VdsoImage, VdsoError> build() noexcept;
 
  private:
+  [[nodiscard]] bool movable() noexcept;
+
   static constexpr std::size_t kMaxSections = 13 + kMaxVdsoNotes;
   static constexpr std::size_t kMaxSegments = 4 + kMaxVdsoNotes;
   static_assert(sizeof(Elf64_Ehdr) + kMaxSegments * sizeof(Elf64_Phdr) <= kVdsoEntryOffset);
@@ -115,6 +118,7 @@ class ImageBuilder {
   const LinearAddress direct_entry_;
   const LinearAddress entry_elsewhere_;
   std::size_t direct_slot_ = 0;
+  std::size_t slots_ = 0;
   ByteWriter out_;
   SymbolSet symbols_;
 
@@ -166,14 +170,21 @@ std::expected<VdsoImage, VdsoError> ImageBuilder::build() noexcept {
     return Failure(VdsoError::OutputTooSmall);
   }
   if (!holds_entry()) {
-    return VdsoImage{.size = size};
+    return VdsoImage{.size = size, .slots = slots_, .slot_count = stub_count_, .movable = movable()};
   }
   const std::size_t enter = functions_[0].code;
   return VdsoImage{.size = size,
                    .enter = enter,
                    .enclu = enter + entry_->enclu,
                    .direct_slot = direct_slot_,
-                   .fixup = enter + entry_->fixup};
+                   .fixup = enter + entry_->fixup,
+                   .slots = slots_,
+                   .slot_count = stub_count_,
+                   .movable = movable()};
+}
+
+bool ImageBuilder::movable() noexcept {
+  return entry_elsewhere_.value() == 0 && std::ranges::none_of(symbols_.symbols(), &ImageSymbol::placed_data);
 }
 
 void ImageBuilder::write_notes() noexcept {
@@ -240,6 +251,7 @@ void ImageBuilder::write_slots() noexcept {
       jump_through_slot(functions_[0].code + entry_->direct);
       out_.put(direct_entry_.value());
     }
+    slots_ = out_.place();
     for (const Stub& stub : std::span(stubs_).first(stub_count_)) {
       // The displacement counts from the end of the jump.
       const std::size_t end = stub.code + kStubSize;
@@ -429,6 +441,24 @@ std::expected<VdsoImage, VdsoError> build_vdso_image(std::span<const std::byte> 
     return Failure(checked.error());
   }
   return ImageBuilder(*machine, machine_address, options, out).build();
+}
+
+void move_vdso_image(const VdsoImage& image, std::uint64_t distance, LinearAddress direct_entry,
+                     std::span<std::byte> bytes) noexcept {
+  const auto change = [&](std::size_t at, auto&& next) {
+    std::uint64_t value = 0;
+    if (at <= bytes.size() && bytes.size() - at >= sizeof(value)) {
+      std::memcpy(&value, bytes.data() + at, sizeof(value));
+      value = next(value);
+      std::memcpy(bytes.data() + at, &value, sizeof(value));
+    }
+  };
+  if (image.direct_slot != 0) {
+    change(image.direct_slot, [&](std::uint64_t) { return direct_entry.value(); });
+  }
+  for (std::size_t i = 0; i < std::min(image.slot_count, kMaxVdsoSymbols); ++i) {
+    change(image.slots + i * sizeof(std::uint64_t), [&](std::uint64_t value) { return value + distance; });
+  }
 }
 
 }  // namespace enclume::kernel

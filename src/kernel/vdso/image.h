@@ -38,7 +38,10 @@ struct VdsoImage {
   std::size_t enter = 0;        ///< The entry function. This and the rest are 0 in an image that has none.
   std::size_t enclu = 0;        ///< Its ENCLU: the only place at which the kernel's table has an entry.
   std::size_t direct_slot = 0;  ///< The quadword with VdsoOptions::direct_entry; 0: there is none.
-  std::size_t fixup = 0;  ///< Where that entry leads: RAX leaf, RDI vector, RSI error code, RDX address.
+  std::size_t fixup = 0;       ///< Where that entry leads: RAX leaf, RDI vector, RSI error code, RDX address.
+  std::size_t slots = 0;       ///< The quadwords with addresses of the machine's vDSO, one behind the other,
+  std::size_t slot_count = 0;  ///< and how many there are.
+  bool movable = false;        ///< No other place has such an address.
 };
 
 /// Writes the image to `out`, from `machine_vdso` (whole, see vdso_size()), which the machine has mapped at
@@ -54,5 +57,11 @@ struct VdsoImage {
                                                                    LinearAddress machine_address,
                                                                    const VdsoOptions& options,
                                                                    std::span<std::byte> out) noexcept;
+
+/// Makes a movable image that was built for another address space good for this one, in which the same vDSO
+/// lies `distance` bytes further up, and the place that its function goes to at `direct_entry`. Signal
+/// context: safe.
+void move_vdso_image(const VdsoImage& image, std::uint64_t distance, LinearAddress direct_entry,
+                     std::span<std::byte> bytes) noexcept;
 
 }  // namespace enclume::kernel

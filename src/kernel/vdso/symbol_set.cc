@@ -132,6 +132,7 @@ std::expected<void, VdsoError> SymbolSet::add(const VdsoSymbol& symbol, LinearAd
     } else {
       added.entry.st_shndx = SHN_ABS;
       added.entry.st_value = (machine_address + symbol.offset).value();
+      added.placed_data = true;
     }
   }
   symbols_[count_++] = added;

@@ -31,6 +31,7 @@ struct ImageSymbol {
   Elf64_Sym entry = {};
   /// For a function of the machine's: its offset in the machine's vDSO.
   std::optional<std::uint64_t> machine_offset;
+  bool placed_data = false;  ///< Data of the machine's: its value is an address of this address space.
 };
 
 /// The symbols of a vDSO in the order of .dynsym, without the null symbol.

@@ -127,5 +127,23 @@ TEST_F(VdsoStubs, TouchNoRegister) {
   EXPECT_EQ(std::memcmp(&vdso_probe_at_handler, &expected, sizeof expected), 0);
 }
 
+// Another process has the same vDSO elsewhere.
+TEST(MovedImage, IsTheOneThatWouldBeBuiltThere) {
+  constexpr std::uint64_t kDistance = 0x7'5000;
+  const LinearAddress elsewhere = own_vdso_address() + kDistance;
+  for (const bool direct : {false, true}) {
+    const LinearAddress one(direct ? 0x1234'0000 : 0);
+    const LinearAddress other(direct ? 0x5678'9000 : 0);
+    BuiltImage moved = build_image(own_vdso(), own_vdso_address(), {.direct_entry = one});
+    const BuiltImage built = build_image(own_vdso(), elsewhere, {.direct_entry = other});
+    if (!built.layout.movable) {
+      GTEST_SKIP() << "this kernel's vDSO has data symbols";
+    }
+    ASSERT_NE(moved.bytes, built.bytes);
+    kernel::move_vdso_image(moved.layout, kDistance, other, moved.bytes);
+    EXPECT_EQ(moved.bytes, built.bytes);
+  }
+}
+
 }  // namespace
 }  // namespace enclume::test
