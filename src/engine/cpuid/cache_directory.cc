@@ -11,6 +11,8 @@
 namespace enclume::engine {
 namespace {
 
+constexpr int kRead = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+
 // A write beyond RLIMIT_FSIZE would be the program's death by SIGXFSZ.
 bool may_write_files() noexcept {
   struct {
@@ -49,10 +51,28 @@ bool is_own_file(int fd) noexcept {
 
 }  // namespace
 
-bool CacheDirectory::path_of(std::string_view name, std::string_view suffix, Path& out) const noexcept {
+bool CacheDirectory::path_of(std::string_view name, std::string_view suffix,
+                             std::span<char> out) const noexcept {
   LineBuffer line(out);
   line.text(path_).text("/").text(name).text(suffix).text(std::string_view("\0", 1));
   return !path_.empty() && !line.truncated();
+}
+
+SysResult<long> CacheDirectory::open(std::string_view name) const noexcept {
+  std::array<char, 256> path;
+  if (!path_of(name, {}, path)) {
+    return open_long(name);
+  }
+  return sys::call(__NR_openat, AT_FDCWD, path.data(), kRead);
+}
+
+// Apart, since the path takes a page of the stack.
+[[gnu::noinline]] SysResult<long> CacheDirectory::open_long(std::string_view name) const noexcept {
+  Path path;
+  if (!path_of(name, {}, path)) {
+    return fail(Errno::NoEntry);
+  }
+  return sys::call(__NR_openat, AT_FDCWD, path.data(), kRead);
 }
 
 std::size_t CacheDirectory::read(std::string_view name, std::span<std::byte> out) const noexcept {
@@ -61,12 +81,7 @@ std::size_t CacheDirectory::read(std::string_view name, std::span<std::byte> out
 
 std::size_t CacheDirectory::read(std::string_view name, std::span<std::byte> out,
                                  std::span<std::byte> code) const noexcept {
-  Path path;
-  if (!path_of(name, {}, path)) {
-    return 0;
-  }
-  const auto fd =
-      sys::call(__NR_openat, AT_FDCWD, path.data(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  const auto fd = open(name);
   if (!fd) {
     return 0;
   }

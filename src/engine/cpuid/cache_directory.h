@@ -8,6 +8,8 @@
 #include <span>
 #include <string_view>
 
+#include "base/errno.h"
+
 namespace enclume::engine {
 
 /// Signal context: unsafe (opens files).
@@ -32,7 +34,10 @@ class CacheDirectory {
 
  private:
   using Path = std::array<char, 4096 + 256>;
-  [[nodiscard]] bool path_of(std::string_view name, std::string_view suffix, Path& out) const noexcept;
+  [[nodiscard]] bool path_of(std::string_view name, std::string_view suffix,
+                             std::span<char> out) const noexcept;
+  [[nodiscard]] SysResult<long> open(std::string_view name) const noexcept;
+  [[nodiscard]] SysResult<long> open_long(std::string_view name) const noexcept;
 
   std::string_view path_;
 };

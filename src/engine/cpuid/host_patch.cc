@@ -76,6 +76,18 @@ std::uint64_t end_of_cluster(std::span<const HostSite> sites, const ObjectImage&
 struct HostPatcher::Session {
   explicit Session(HostPatcher& owner) noexcept : patcher(owner), writer(owner.config_.undisturbed) {}
 
+  void begin(const dl_phdr_info& info) noexcept {
+    loads = info.dlpi_adds;
+    unloads = info.dlpi_subs;
+    unchanged = loads == patcher.loads_seen_ && unloads == patcher.unloads_seen_;
+    if (!unchanged) {
+      sites_before = patcher.table_.sites().size();
+      if (!patcher.first_used_) {
+        known.borrow(patcher.first_known_);
+      }
+    }
+  }
+
   HostPatcher& patcher;
   int tid = sys::gettid();
   bool locked = false;
@@ -115,13 +127,10 @@ int HostPatcher::visit_object(dl_phdr_info* info, std::size_t, void* opaque) {
     // What a dead owner left is what a fork leaves: see Session.
     static_cast<void>(patcher.lock_.lock(session.tid));
     session.locked = true;
-    session.loads = info->dlpi_adds;
-    session.unloads = info->dlpi_subs;
-    session.unchanged = session.loads == patcher.loads_seen_ && session.unloads == patcher.unloads_seen_;
+    session.begin(*info);
     if (session.unchanged) {
       return 1;
     }
-    session.sites_before = patcher.table_.sites().size();
   }
   const ObjectImage image(info->dlpi_addr, {info->dlpi_phdr, info->dlpi_phnum}, info->dlpi_name);
   if (!patcher.is_left_alone(image)) {
@@ -252,6 +261,7 @@ void HostPatcher::finish(Session& session) noexcept {
   }
   session.report.forgotten = static_cast<std::uint32_t>(session.sites_before - session.sites_kept);
   known_.adopt(session.known);
+  first_used_ = true;
   loads_seen_ = session.loads;
   unloads_seen_ = session.unloads;
   totals_ += session.report;

@@ -125,6 +125,8 @@ class HostPatcher {
   OwnerLock lock_;
   SiteTable table_;
   ImmortalArray<KnownObject> known_;
+  std::array<KnownObject, 16> first_known_{};  ///< memory for the first list: most processes have no more
+  bool first_used_ = false;
   std::uint64_t loads_seen_ = 0;
   std::uint64_t unloads_seen_ = 0;
   std::size_t scanned_text_kept_ = 0;  // bytes; see text_residency.h

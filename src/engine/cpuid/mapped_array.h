@@ -32,12 +32,22 @@ class MappedArray {
   MappedArray(MappedArray&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)),
         size_(std::exchange(other.size_, 0)),
-        capacity_(std::exchange(other.capacity_, 0)) {}
+        capacity_(std::exchange(other.capacity_, 0)),
+        borrowed_(std::exchange(other.borrowed_, false)) {}
   MappedArray& operator=(MappedArray&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
     std::swap(capacity_, other.capacity_);
+    std::swap(borrowed_, other.borrowed_);
     return *this;
+  }
+
+  /// Of an array that has no memory yet: it begins with this, which must stay and is nobody else's, and maps
+  /// its own once that does not do.
+  void borrow(std::span<T> storage) noexcept {
+    data_ = storage.data();
+    capacity_ = storage.size();
+    borrowed_ = true;
   }
 
   /// False if there is no memory; the array is then as before.
@@ -89,30 +99,37 @@ class MappedArray {
     const std::size_t wanted = count > 2 * capacity_ ? count : 2 * capacity_;
     const std::size_t bytes = align_up(wanted * sizeof(T), kPageSize);
     const auto mapped =
-        data_ == nullptr
+        data_ == nullptr || borrowed_
             ? sys::call(__NR_mmap, 0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
             : sys::call(__NR_mremap, data_, align_up(capacity_ * sizeof(T), kPageSize), bytes,
                         MREMAP_MAYMOVE);
     if (!mapped.has_value()) {
       return false;
     }
+    T* const before = data_;
     data_ = reinterpret_cast<T*>(*mapped);
+    if (borrowed_ && size_ != 0) {
+      std::memcpy(static_cast<void*>(data_), before, size_ * sizeof(T));
+    }
+    borrowed_ = false;
     capacity_ = bytes / sizeof(T);
     return true;
   }
 
   void release() noexcept {
-    if (data_ != nullptr) {
+    if (data_ != nullptr && !borrowed_) {
       sys::raw(__NR_munmap, sys::arg(data_), sys::arg(align_up(capacity_ * sizeof(T), kPageSize)));
     }
     data_ = nullptr;
     size_ = 0;
     capacity_ = 0;
+    borrowed_ = false;
   }
 
   T* data_ = nullptr;
   std::size_t size_ = 0;
   std::size_t capacity_ = 0;
+  bool borrowed_ = false;
 };
 
 /// The same without a destructor, for globals: handlers and other threads may run to the process's very end.
@@ -126,12 +143,14 @@ class ImmortalArray {
     std::swap(data_, from.data_);
     std::swap(size_, from.size_);
     std::swap(capacity_, from.capacity_);
+    std::swap(borrowed_, from.borrowed_);
   }
 
  private:
   T* data_ = nullptr;
   std::size_t size_ = 0;
   std::size_t capacity_ = 0;
+  bool borrowed_ = false;
 };
 
 }  // namespace enclume::engine

@@ -25,18 +25,19 @@ constexpr std::uint64_t kMark = 0x656e636c756d6500;  // above the six bits of pa
 constexpr std::size_t kMarkOffset = sizeof(sigset_t) - sizeof(kMark);
 
 using Jump = void(__jmp_buf_tag*, int);
-Real<Jump> real_siglongjmp{"siglongjmp"};
-Real<Jump> real_longjmp_chk{"__longjmp_chk"};
-Real<int(__jmp_buf_tag*, int)> real_sigsetjmp{"__sigsetjmp"};
+// Not called real_…, which order.ld puts where nothing is written at start.
+Real<Jump> next_siglongjmp{"siglongjmp"};
+Real<Jump> next_longjmp_chk{"__longjmp_chk"};
+Real<int(__jmp_buf_tag*, int)> next_sigsetjmp{"__sigsetjmp"};
 
 /// Jumps happen in signal handlers, where nothing may be looked up.
 [[gnu::constructor]] void look_up() {
   if (!has_libc()) {
     return;  // a static program has its own
   }
-  real_siglongjmp.get();
-  real_longjmp_chk.get();
-  real_sigsetjmp.get();
+  next_siglongjmp.find_at_start();
+  next_longjmp_chk.find_at_start();
+  next_sigsetjmp.find_at_start();
 }
 
 std::byte* mark_of(__jmp_buf_tag& buffer) {
@@ -79,7 +80,7 @@ extern "C" [[gnu::visibility("hidden")]] void* enclume_before_sigsetjmp(__jmp_bu
     const std::uint64_t word = kMark | pack_owned(mask);
     std::memcpy(mark_of(*buffer), &word, sizeof(word));
   }
-  return reinterpret_cast<void*>(real_sigsetjmp.get());
+  return reinterpret_cast<void*>(next_sigsetjmp.get());
 }
 
 }  // namespace enclume::engine
@@ -87,16 +88,16 @@ extern "C" [[gnu::visibility("hidden")]] void* enclume_before_sigsetjmp(__jmp_bu
 using namespace enclume::engine;  // the exported names below are C's
 
 ENCLUME_EXPORT [[noreturn]] void siglongjmp(__jmp_buf_tag* buffer, int value) noexcept {
-  jump(real_siglongjmp, buffer, value);
+  jump(next_siglongjmp, buffer, value);
 }
 ENCLUME_EXPORT [[noreturn]] void longjmp(__jmp_buf_tag* buffer, int value) noexcept {
-  jump(real_siglongjmp, buffer, value);
+  jump(next_siglongjmp, buffer, value);
 }
 ENCLUME_EXPORT [[noreturn]] void _longjmp(__jmp_buf_tag* buffer, int value) noexcept {
-  jump(real_siglongjmp, buffer, value);
+  jump(next_siglongjmp, buffer, value);
 }
 /// Under _FORTIFY_SOURCE, all of them. It refuses to jump down the stack, except off the alternate stack; but
 /// what libc learns from the kernel about that is the engine's stack.
 ENCLUME_EXPORT [[noreturn]] void __longjmp_chk(__jmp_buf_tag* buffer, int value) noexcept {
-  jump(on_alternate_stack() ? real_siglongjmp : real_longjmp_chk, buffer, value);
+  jump(on_alternate_stack() ? next_siglongjmp : next_longjmp_chk, buffer, value);
 }

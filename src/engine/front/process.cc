@@ -142,7 +142,7 @@ int exec_search(const char* file, char* const* argv, char* const* envp) {
 /// A copy that stays, whatever becomes of the environment. Not from malloc(): the heap is the program's, and
 /// there need not be a libc.
 char* keep(const char* text) {
-  static constinit std::array<char, 4096> storage{};
+  static constinit std::array<char, 1024> storage{};  // more is rare, and this is written at each start
   static constinit std::size_t used = 0;
   const std::size_t size = std::strlen(text) + 1;
   char* place = nullptr;
@@ -228,7 +228,7 @@ void remember_environment(char** environment) {
 
 void remember_loader(const char* path) {
   if (*path != '\0') {
-    exec_setup().loader = keep(path);
+    exec_setup().loader = path;
   }
 }
 

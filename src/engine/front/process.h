@@ -8,7 +8,7 @@ namespace enclume::engine {
 /// start.
 void remember_environment(char** environment);
 
-/// The path of enclume-load, "" if there is none. Once, at start.
+/// The path of enclume-load, which must stay, "" if there is none. Once, at start.
 void remember_loader(const char* path);
 
 }  // namespace enclume::engine

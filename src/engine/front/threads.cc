@@ -199,7 +199,7 @@ ENCLUME_EXPORT int pthread_sigqueue(pthread_t thread, int signo, const union sig
   info.si_signo = signo;
   info.si_code = SI_QUEUE;
   info.si_pid = sys::getpid();
-  info.si_uid = getuid();
+  info.si_uid = static_cast<uid_t>(sys::raw(__NR_getuid));
   info.si_value = value;
   mark_for_thread(info);
   const auto r = sys::call(__NR_rt_tgsigqueueinfo, sys::getpid(), tid, signo, &info);

@@ -187,12 +187,12 @@ class NativeProtection {
   ClassSet wanted_;
   decode::BranchRule branches_ = decode::BranchRule::Intel;
   OwnerLock lock_;
-  ExitSites exits_;
   bool guarded_ = false;                ///< jumps are watched
   std::atomic<bool> unwatched_{false};  ///< they can't be
   ReadWatches watches_;
   std::uint64_t times_watched_ = 0;
-  PatchedPages patched_;  // last, since it is large and seldom used
+  ExitSites exits_;  // these two are last, since they are large, and seldom used
+  PatchedPages patched_;
 };
 
 }  // namespace enclume::engine

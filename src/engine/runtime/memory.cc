@@ -60,4 +60,31 @@ std::size_t strlen(const char* text) {
   return n;
 }
 
+int strncmp(const char* a, const char* b, std::size_t size) {
+  for (; size > 0; --size, ++a, ++b) {
+    if (*a != *b || *a == '\0') {
+      return static_cast<unsigned char>(*a) - static_cast<unsigned char>(*b);
+    }
+  }
+  return 0;
+}
+
+int strcmp(const char* a, const char* b) {
+  return strncmp(a, b, ~std::size_t{0});
+}
+
+char* strchr(const char* text, int what) {
+  for (; *text != static_cast<char>(what); ++text) {
+    if (*text == '\0') {
+      return nullptr;
+    }
+  }
+  return const_cast<char*>(text);
+}
+
+char* strcpy(char* __restrict to, const char* __restrict from) {
+  memcpy(to, from, strlen(from) + 1);
+  return to;
+}
+
 }  // extern "C"

@@ -16,6 +16,7 @@
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
 #include "engine/front/deep_binding.h"
+#include "engine/front/object_symbols.h"
 #include "engine/start/alone.h"
 #include "engine/start/processor.h"
 
@@ -75,17 +76,42 @@ void on_link_change() {
   }
 }
 
-bool is_nop(const decode::Instruction& in) {
-  using decode::OpcodeMap;
-  return in.encoding == decode::Encoding::Legacy && ((in.map == OpcodeMap::OneByte && in.opcode == 0x90) ||
-                                                     (in.map == OpcodeMap::Map0F && in.opcode == 0x1f));
+/// The length of the NOP that stands there, as assemblers pad with it; 0 if something else does. Not by the
+/// decoder, which is much code for a process's start.
+std::size_t length_of_nop(const std::uint8_t* code) {
+  std::size_t at = 0;
+  while (code[at] == 0x66 || code[at] == 0x2e) {  // at most 15, before what begins no NOP
+    if (++at == decode::kMaxInstructionLength) {
+      return 0;
+    }
+  }
+  if (code[at] == 0x90) {
+    return at + 1;
+  }
+  if (code[at] != 0x0f || code[at + 1] != 0x1f) {
+    return 0;
+  }
+  switch (code[at + 2]) {  // ModRM, of a memory operand by RAX: displacement and SIB byte
+    case 0x00:
+      return at + 3;
+    case 0x40:
+      return at + 4;
+    case 0x44:
+      return at + 5;
+    case 0x80:
+      return at + 7;
+    case 0x84:
+      return at + 8;
+    default:
+      return 0;
+  }
 }
 
 /// Where in the function a jump can stand: at its RET, if padding follows that is long enough.
 std::optional<std::uint64_t> place_for_jump(std::uint64_t function) {
   constexpr std::array<std::uint8_t, 4> kEndbr64 = {0xf3, 0x0f, 0x1e, 0xfa};
-  constexpr std::byte kRet{0xc3};
-  const auto* code = reinterpret_cast<const std::byte*>(function);
+  constexpr std::uint8_t kRet = 0xc3;
+  const auto* code = reinterpret_cast<const std::uint8_t*>(function);
   if (std::memcmp(code, kEndbr64.data(), kEndbr64.size()) == 0) {
     code += kEndbr64.size();
   }
@@ -94,13 +120,26 @@ std::optional<std::uint64_t> place_for_jump(std::uint64_t function) {
   }
   std::size_t room = 1;
   while (room < kJumpSize) {
-    const auto in = decode::decode({code + room, decode::kMaxInstructionLength});
-    if (!in || !is_nop(*in)) {
+    const std::size_t length = length_of_nop(code + room);
+    if (length == 0) {
       return std::nullopt;
     }
-    room += in->length;
+    room += length;
   }
   return reinterpret_cast<std::uint64_t>(code);
+}
+
+/// `address` itself, if that is unknown or far away.
+std::uint64_t beginning_of_linker_code(std::uint64_t address) {
+  constexpr std::uint64_t kNear = 4 * kPageSize;
+  if (config.linker_address == 0) {
+    return address;
+  }
+  const auto& header = *reinterpret_cast<const Elf64_Ehdr*>(config.linker_address);
+  const std::span segments(reinterpret_cast<const Elf64_Phdr*>(config.linker_address + header.e_phoff),
+                           header.e_phnum);
+  const auto code = ObjectImage(config.linker_address, segments, nullptr).executable_around(address);
+  return code && address - code->begin < kNear ? code->begin : address;
 }
 
 /// glibc calls the function that _r_debug.r_brk names, which does nothing, after it has mapped new objects
@@ -120,6 +159,8 @@ bool hook_dynamic_linker() {
   std::memcpy(&jump[1], &distance32, sizeof(distance32));
   // The first byte last: until then the function still is what it was.
   TextWriter writer(true);
+  // From the segment's beginning on, which is near: its mapping is divided in two then and not in three.
+  writer.announce(beginning_of_linker_code(*place), *place + kJumpSize - 1, PROT_READ | PROT_EXEC);
   for (std::size_t i = kJumpSize; i-- > 0;) {
     if (!writer.write(*place + i, jump[i], PROT_READ | PROT_EXEC)) {
       return false;
@@ -146,7 +187,7 @@ bool start_host_code(const HostCodeRequest& request) {
   config.image_address = request.image_address;
   // Not &gnu_get_libc_version: that might be an entry of our own procedure linkage table.
   config.libc_address =
-      has_libc() ? reinterpret_cast<std::uint64_t>(dlsym(RTLD_DEFAULT, "gnu_get_libc_version")) : 0;
+      has_libc() ? reinterpret_cast<std::uint64_t>(next_function_at_start("gnu_get_libc_version")) : 0;
   config.cache = request.cache;
   config.undisturbed = true;  // but for this thread, which runs in the engine
   patcher.configure(config);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/start/processor.h"
 
-#include <dlfcn.h>
 #include <sys/utsname.h>
 
 #include <algorithm>
@@ -14,6 +13,7 @@
 #include "base/syscall.h"
 #include "base/types.h"
 #include "engine/cpuid/site_cache.h"
+#include "engine/front/object_symbols.h"
 #include "engine/start/alone.h"
 
 namespace enclume::engine {
@@ -249,7 +249,7 @@ bool read_known_leaves(Identity& identity) {
     return true;
   }
   using Get = const CpuidFeature*(unsigned);
-  auto* const get = reinterpret_cast<Get*>(dlsym(RTLD_DEFAULT, "__x86_get_cpuid_feature_leaf"));
+  auto* const get = reinterpret_cast<Get*>(next_function_at_start("__x86_get_cpuid_feature_leaf"));
   if (get == nullptr) {
     return false;
   }

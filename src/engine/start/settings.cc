@@ -75,15 +75,20 @@ bool secret(std::string_view text, std::array<std::byte, 32>& out) {
 
 }  // namespace
 
-bool Settings::keep_path(std::string_view text, std::string_view& kept) {
-  const std::size_t room = std::min(paths_.size() - used_, kLongestPath);
-  const std::span<char> place = std::span(paths_).subspan(used_, room);
+bool Settings::keep_in(std::span<char> storage, std::size_t& used, std::string_view text,
+                       std::string_view& kept) {
+  const std::size_t room = std::min(storage.size() - used, kLongestPath);
+  const std::span<char> place = storage.subspan(used, room);
   if (room == 0 || !path(text, place)) {
     return false;
   }
   kept = place.data();
-  used_ += kept.size() + 1;
+  used += kept.size() + 1;
   return true;
+}
+
+bool Settings::keep_path(std::string_view text, std::string_view& kept) {
+  return keep_in(short_, used_short_, text, kept) || keep_in(paths_, used_, text, kept);
 }
 
 std::expected<void, std::string_view> parse_settings(std::string_view text, Settings& s) {

@@ -17,6 +17,11 @@ namespace enclume::engine {
 
 /// Filled in once, in place: most of so large a thing is never touched.
 class Settings {
+  static constexpr std::size_t kLongestPath = 4096;
+  static constexpr std::size_t kPaths = 4;
+  // First, and a whole number of pages, so that what is always written begins a page.
+  std::array<char, kPaths * kLongestPath> paths_{};
+
  public:
   constexpr Settings() = default;
   Settings(const Settings&) = delete;
@@ -46,10 +51,11 @@ class Settings {
   bool keep_path(std::string_view text, std::string_view& path);
 
  private:
-  static constexpr std::size_t kLongestPath = 4096;
-  static constexpr std::size_t kPaths = 4;
+  [[nodiscard]] bool keep_in(std::span<char> storage, std::size_t& used, std::string_view text,
+                             std::string_view& path);
   std::size_t used_ = 0;
-  std::array<char, kPaths * kLongestPath> paths_{};
+  std::size_t used_short_ = 0;
+  std::array<char, 320> short_{};  ///< three paths of the usual length
 };
 
 /// Parses the variable's value into settings that are fresh. The error is a sentence that names the field.

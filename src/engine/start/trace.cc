@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/start/trace.h"
 
+#include <dlfcn.h>
+
 #include <array>
 #include <cstddef>
 #include <new>
@@ -8,7 +10,9 @@
 
 #include "base/syscall.h"
 #include "engine/engine.h"
+#include "engine/start/alone.h"
 #include "engine/start/message.h"
+#include "engine/trace/disassembly.h"
 #include "trace/json_sink.h"
 #include "trace/text_sink.h"
 
@@ -38,6 +42,9 @@ void start_trace(const Settings& settings, const char* program_name) {
     return;
   }
   engine().trace_instructions = settings.trace_instructions;
+  if (settings.trace_instructions && has_libc()) {
+    find_disassembler([](const char* name) { return dlsym(RTLD_DEFAULT, name); });
+  }
   std::array<char, 512> executable;
   std::string_view program = program_name != nullptr ? program_name : "?";
   if (program_name == nullptr) {

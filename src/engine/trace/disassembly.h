@@ -10,8 +10,10 @@
 
 namespace enclume::engine {
 
-/// Whether there is a disassembler of the version that the engine was built for. Signal context: safe.
-[[nodiscard]] bool has_disassembler() noexcept;
+/// Looks for a disassembler of the version that the engine was built for, by `find`, which gives the
+/// addresses of functions, or null. Once, where its text is wanted: undefined references that are weak would
+/// have ld.so look for it in each process.
+void find_disassembler(void* (*find)(const char* name)) noexcept;
 
 /// The instruction in Intel's syntax, in `buffer`; empty without a disassembler, and for bytes that are none.
 /// Zydis neither allocates nor keeps state. Signal context: safe.

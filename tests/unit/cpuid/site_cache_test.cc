@@ -4,14 +4,18 @@
 #include <gtest/gtest.h>
 #include <link.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace enclume::engine {
@@ -127,6 +131,119 @@ TEST_F(SiteCacheTest, ADamagedFileCountsForNothing) {
   fs::resize_file(files().front(), size - 1);
   EXPECT_FALSE(cache_.find(libc_.image(), request_, found).has_value());
   EXPECT_TRUE(found.empty());
+}
+
+// A line in the table, and no file.
+TEST_F(SiteCacheTest, ObjectsWithoutSitesAreALine) {
+  SitelessObjects siteless;
+  bool changed = false;
+  const SiteCache cache(directory_, 1, &siteless, &changed);
+  const ScanCounts none{.candidates = 5, .let_be = 1, .plain = 2, .interior = 1, .unproven = 1};
+  EXPECT_FALSE(cache.find(libc_.image(), request_, sites_).has_value());
+  cache.keep(libc_.image(), request_, sites_.view(), none);
+  EXPECT_TRUE(changed);
+  EXPECT_TRUE(files().empty());
+  const auto counts = cache.find(libc_.image(), request_, sites_);
+  ASSERT_TRUE(counts.has_value());
+  EXPECT_EQ(counts->candidates, 5u);
+  EXPECT_EQ(counts->let_be, 1u);
+  EXPECT_EQ(counts->plain, 2u);
+  EXPECT_EQ(counts->interior, 1u);
+  EXPECT_EQ(counts->unproven, 1u);
+  EXPECT_EQ(counts->proven, 0u);
+  EXPECT_TRUE(sites_.empty());
+  EXPECT_FALSE(cache.find(libc_.image(), ScanRequest{}, sites_).has_value()) << "another request";
+}
+
+TEST_F(SiteCacheTest, ObjectsWithSitesAreAFileAllTheSame) {
+  SitelessObjects siteless;
+  bool changed = false;
+  const SiteCache cache(directory_, 1, &siteless, &changed);
+  counts_ = scan_object(libc_.image(), request_, sites_, unproven_);
+  cache.keep(libc_.image(), request_, sites_.view(), counts_);
+  EXPECT_FALSE(changed);
+  EXPECT_EQ(files().size(), 1u);
+  MappedArray<HostSite> found;
+  ASSERT_TRUE(cache.find(libc_.image(), request_, found).has_value());
+  EXPECT_EQ(found.size(), sites_.size());
+}
+
+TEST(SitelessObjectsTest, AFullPlaceIsTakenOnlyWhereThatIsWanted) {
+  constexpr std::uint64_t kFirst = 7;
+  constexpr std::uint64_t kSamePlace = kFirst + (std::uint64_t{1} << 32);
+  SitelessObjects objects;
+  EXPECT_FALSE(objects.find(0).has_value());
+  EXPECT_TRUE(objects.add(kFirst, {.candidates = 1}, false));
+  EXPECT_FALSE(objects.add(kSamePlace, {.candidates = 2}, false));
+  EXPECT_FALSE(objects.find(kSamePlace).has_value());
+  ASSERT_TRUE(objects.find(kFirst).has_value());
+  EXPECT_TRUE(objects.add(kSamePlace, {.candidates = 2}, true));
+  EXPECT_FALSE(objects.find(kFirst).has_value());
+  EXPECT_EQ(objects.find(kSamePlace)->candidates, 2u);
+}
+
+TEST(SitelessObjectsTest, WhatDoesNotFitIsNotTaken) {
+  SitelessObjects objects;
+  EXPECT_FALSE(objects.add(1, {.interior = 256}, false));
+  EXPECT_FALSE(objects.add(1, {.proven = 1}, false));
+  EXPECT_TRUE(objects.add(1, {.interior = 255}, false));
+  EXPECT_EQ(objects.find(1)->interior, 255u);
+}
+
+// What is executed must come from nobody else.
+TEST_F(SiteCacheTest, CodeIsReadFromAFileThatOnlyItsUserCanWrite) {
+  const std::array<std::byte, 4> data = {std::byte{1}, std::byte{2}, std::byte{3}, std::byte{4}};
+  directory_.write("file", data, data);
+  const std::string path = path_ + "/file";
+  std::array<std::byte, 4> out{};
+  std::array<std::byte, 4> code{};
+  EXPECT_EQ(directory_.read("file", out, code), 8u);
+  EXPECT_EQ(out, data);
+  EXPECT_EQ(code, data);
+  for (const mode_t mode : {0620U, 0602U}) {
+    ASSERT_EQ(chmod(path.c_str(), mode), 0);
+    code = {};
+    EXPECT_EQ(directory_.read("file", out, code), 4u);
+    EXPECT_EQ(code, (std::array<std::byte, 4>{}));
+  }
+  ASSERT_EQ(chmod(path.c_str(), 0600), 0);
+  if (geteuid() == 0) {
+    ASSERT_EQ(chown(path.c_str(), 1, static_cast<gid_t>(-1)), 0);
+    EXPECT_EQ(directory_.read("file", out, code), 4u) << "another user's";
+  }
+}
+
+TEST_F(SiteCacheTest, LongPathsAreFilesToo) {
+  std::string path = path_;
+  for (int i = 0; i < 3; ++i) {
+    path += "/" + std::string(120, 'd');
+    ASSERT_TRUE(fs::create_directory(path));
+  }
+  const CacheDirectory deep(path);
+  const std::array<std::byte, 1> data = {std::byte{9}};
+  deep.write("file", data);
+  std::array<std::byte, 1> out{};
+  EXPECT_EQ(deep.read("file", out), 1u);
+  EXPECT_EQ(out, data);
+}
+
+TEST(MappedArrayTest, LeavesBorrowedStorageOnceThatIsFull) {
+  std::array<int, 4> storage{};
+  MappedArray<int> array;
+  array.borrow(storage);
+  for (int i = 0; i < 4; ++i) {
+    ASSERT_TRUE(array.push_back(i));
+  }
+  EXPECT_EQ(array.begin(), storage.data());
+  ASSERT_TRUE(array.push_back(4));
+  EXPECT_NE(array.begin(), storage.data());
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(array[static_cast<std::size_t>(i)], i);
+  }
+  MappedArray<int> other;
+  other.borrow(storage);
+  other = std::move(array);
+  EXPECT_EQ(other.size(), 5u);  // and the destructors unmap neither's storage
 }
 
 TEST_F(SiteCacheTest, WithoutADirectoryNothingIsKept) {
