@@ -4,11 +4,14 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
+#include <pty.h>
 #include <spawn.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
@@ -21,8 +24,10 @@
 #include "engine/debugger.h"
 #include "engine/engine.h"
 #include "engine/exec_program.h"
+#include "engine/front/directories.h"
 #include "engine/front/handed_mask.h"
 #include "engine/front/real.h"
+#include "engine/front/tracer.h"
 #include "engine/load/exec_vectors.h"
 #include "engine/load/initial_stack.h"
 #include "engine/start/alone.h"
@@ -196,6 +201,23 @@ std::size_t count_arguments(va_list arguments) {
   return count;
 }
 
+/// At once in the child: its next thread must not be taken for the only one. (A child made by a raw system
+/// call finds out with its first signal or front door.)
+void in_forked_child() {
+  engine().sync_after_fork();
+  directories_after_fork();
+  tracer_after_fork();
+}
+
+/// By libc's list, since its functions fork within, too; but not before one of them is called: most processes
+/// do not fork, and the list is in pages of libc's that they do not need.
+void expect_fork() {
+  static constinit std::atomic<bool> registered{false};
+  if (engine().active && !registered.exchange(true, std::memory_order_relaxed)) {
+    pthread_atfork(nullptr, nullptr, &in_forked_child);
+  }
+}
+
 }  // namespace
 
 void remember_environment(char** environment) {
@@ -246,6 +268,25 @@ extern "C" [[gnu::visibility("hidden")]] void* enclume_before_vfork() {
 
 using namespace enclume::engine;  // the exported names below are C's
 
+ENCLUME_EXPORT pid_t fork() noexcept {
+  static Real<pid_t()> real{"fork"};
+  expect_fork();
+  return real();
+}
+ENCLUME_EXPORT pid_t __fork() noexcept {
+  return fork();
+}
+ENCLUME_EXPORT int daemon(int nochdir, int noclose) noexcept {
+  static Real<int(int, int)> real{"daemon"};
+  expect_fork();
+  return real(nochdir, noclose);
+}
+ENCLUME_EXPORT int forkpty(int* controller, char* name, const termios* attributes,
+                           const winsize* size) noexcept {
+  static Real<int(int*, char*, const termios*, const winsize*)> real{"forkpty"};
+  expect_fork();
+  return real(controller, name, attributes, size);
+}
 ENCLUME_EXPORT int execve(const char* path, char* const argv[], char* const envp[]) noexcept {
   return exec_path(path, argv, envp);
 }

@@ -5,7 +5,6 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
-#include <pthread.h>
 #include <sys/mman.h>
 
 #include <array>
@@ -22,9 +21,7 @@
 #include "engine/debugger.h"
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
-#include "engine/front/directories.h"
 #include "engine/front/process.h"
-#include "engine/front/tracer.h"
 #include "engine/load/initial_stack.h"
 #include "engine/sgx.h"
 #include "engine/start/alone.h"
@@ -177,14 +174,6 @@ const SiteCache& site_cache(std::uint64_t salt, StartFacts& facts) {
   return sites;
 }
 
-/// At once in the child: its next thread must not be taken for the only one. (A child made by a raw system
-/// call finds out with its first signal or front door.)
-void in_forked_child() {
-  engine().sync_after_fork();
-  directories_after_fork();
-  tracer_after_fork();
-}
-
 constinit Settings settings;
 
 /// What `--debug` says of the start.
@@ -267,9 +256,6 @@ void start(char** environment) {
   e.sgx->mm().design = settings.fixup;
   e.sgx->kernel().maps_on_touch = settings.benign_faults;
   e.actions.init();
-  if (has_libc()) {
-    pthread_atfork(nullptr, nullptr, &in_forked_child);
-  }
   remember_environment(environment);
   remember_loader(settings.loader.data());
   // In enclume-load it is the name of the program that it will be.
