@@ -30,6 +30,7 @@ static_assert(SLOT_SIZE == 1U << SLOT_SIZE_LOG2);
 constexpr std::size_t kRecords = ThreadArena::kMaxSlots + 1;
 constinit std::atomic<std::uint32_t> records_at{0};
 constinit std::atomic<bool> refused{false};
+constinit std::atomic<bool> tried{false};  ///< and found to work
 
 std::uint32_t make_records() {
   if (const std::uint32_t known = records_at.load(std::memory_order_acquire); known != 0) {
@@ -83,7 +84,9 @@ long set_thread_area(ThreadBlock* block, std::uint32_t record) {
 }  // namespace
 
 bool has_thread_descriptors(ThreadBlock* block) {
-  return !is_filtered() && set_thread_area(block, 0) == -EFAULT;
+  const bool there = !is_filtered() && set_thread_area(block, 0) == -EFAULT;
+  tried.store(there, std::memory_order_relaxed);
+  return there;
 }
 
 bool no_descriptors() {
@@ -92,6 +95,10 @@ bool no_descriptors() {
 
 void give_descriptor(ThreadBlock& block) {
   if (block.fast.descriptor || no_descriptors()) {
+    return;
+  }
+  if (!tried.load(std::memory_order_relaxed) && block.sud_armed && !has_thread_descriptors(&block)) {
+    refused.store(true, std::memory_order_relaxed);
     return;
   }
   const AllBlocked blocked;

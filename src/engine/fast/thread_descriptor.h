@@ -21,14 +21,16 @@ extern const char enclume_int80_missing[];
 
 /// Whether this kernel has such descriptors and nothing forbids to make them. Signals are not blocked, and
 /// their handlers are there: where there is no INT 0x80, it is found out by a fault. `block` is the calling
-/// thread's, or null. Signal context: unsafe (once, at start).
+/// thread's, or null. Signal context: safe where the engine's own faults are.
 [[nodiscard]] bool has_thread_descriptors(ThreadBlock* block);
 
 /// Gives the calling thread one for `block`, which is its own, if it can have one; FastThread::descriptor
-/// says so then. Signal context: safe.
+/// says so then. The first time, unless has_thread_descriptors() was asked before, that is: most programs
+/// never enter an enclave. Signal context: safe where the engine's own faults are.
 void give_descriptor(ThreadBlock& block);
 
-/// Whether there is no use in trying that again: memory is missing below 2 GiB, or there is a seccomp filter.
+/// Whether there is no use in trying that again: the kernel has none, memory is missing below 2 GiB, or
+/// there is a seccomp filter.
 [[nodiscard]] bool no_descriptors();
 
 /// A new thread has its creator's descriptor: takes it away, before anything of the program's can run. Where

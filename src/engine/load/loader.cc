@@ -3,6 +3,9 @@
 // its entry point (start/alone.cc); the engine then maps the program, and this one goes. There is no dynamic
 // linker and no libc in it: those would take longer than all the rest, and the program has no use for them.
 //
+// It has no variables, nor anything else that could be written or would have to be relocated: each page that
+// is written costs the start of every static program a copy (loader.ld sees to it).
+//
 // It is not the engine's own file that is executed, because as long as that is mapped the kernel takes no
 // other for /proc/PID/exe.
 #include <fcntl.h>
@@ -14,12 +17,9 @@
 #include "base/syscall.h"
 #include "engine/load/initial_stack.h"
 #include "engine/load/program_file.h"
-#include "engine/load/relocate_self.h"
 #include "engine/load/static_image.h"
 
 extern "C" {
-extern const char __ehdr_start[] __attribute__((visibility("hidden")));
-extern const Elf64_Dyn _DYNAMIC[] __attribute__((visibility("hidden")));
 [[noreturn]] void enclume_go_on(std::uint64_t* stack, std::uint64_t entry);
 }
 
@@ -27,14 +27,10 @@ namespace enclume::engine {
 
 namespace {
 
-constexpr std::string_view kPreload = "LD_PRELOAD=";
-
-ProgramFile engine_file;
-
 /// The engine, mapped; 0 if that can't be done. Nothing is left to chance where the user's rights are not the
 /// effective ones.
 std::uint64_t map_engine(const KernelStack& stack) {
-  const char* const path = load_variable(stack, kPreload);
+  const char* const path = load_variable(stack, "LD_PRELOAD=");
   const std::uint64_t* const secure = auxiliary_value(stack.auxv(), AT_SECURE);
   if (path == nullptr || secure == nullptr || *secure != 0) {
     return 0;
@@ -44,6 +40,7 @@ std::uint64_t map_engine(const KernelStack& stack) {
     return 0;
   }
   std::uint64_t entry = 0;
+  ProgramFile engine_file;
   if (read_program_headers(static_cast<int>(*fd), engine_file) && engine_file.kind == ProgramKind::Static &&
       engine_file.header.e_type == ET_DYN && engine_file.header.e_entry != 0) {
     if (const auto image = map_static_image(static_cast<int>(*fd), engine_file, Neighbours::Any)) {
@@ -81,7 +78,6 @@ std::uint64_t map_engine(const KernelStack& stack) {
 using namespace enclume::engine;  // the name below is the assembly's
 
 extern "C" [[noreturn]] [[gnu::visibility("hidden")]] void enclume_load_engine(std::uint64_t* words) {
-  relocate_self(reinterpret_cast<std::uint64_t>(__ehdr_start), _DYNAMIC, 0);
   const KernelStack stack{words};
   if (const std::uint64_t entry = map_engine(stack); entry != 0) {
     enclume_go_on(words, entry);

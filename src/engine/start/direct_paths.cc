@@ -44,11 +44,17 @@ std::uint8_t way_to_know_threads() {
   if (has_libc() && !Engine::sees_raw_calls()) {
     return FAST_BY_LIBC;
   }
-  if (!engine().features.user_dispatch || !has_thread_descriptors(engine().this_thread())) {
+  if (!engine().features.user_dispatch) {
+    return FAST_OFF;
+  }
+  if (!has_libc()) {
+    return FAST_BY_DESCRIPTOR;  // the first entry finds out whether there are any
+  }
+  if (!has_thread_descriptors(engine().this_thread())) {
     return FAST_OFF;
   }
   // libc makes threads within itself, too (timer_create), which are not seen.
-  return has_libc() ? FAST_BY_DESCRIPTOR_AND_STACK : FAST_BY_DESCRIPTOR;
+  return FAST_BY_DESCRIPTOR_AND_STACK;
 }
 
 }  // namespace

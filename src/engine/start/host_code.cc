@@ -34,6 +34,7 @@ constexpr std::size_t kJumpSize = 5;
 /// The static program of this process, of which the dynamic linker does not know. From its first instruction
 /// on nothing can be asked of the dynamic linker any more: FS is the program's.
 constinit dl_phdr_info static_program{};
+constinit bool static_program_runs = false;
 
 struct Iteration {
   int (*callback)(dl_phdr_info*, std::size_t, void*);
@@ -47,11 +48,11 @@ int count_program_in(dl_phdr_info* info, std::size_t size, void* iteration) {
 }
 
 int for_each_object(int (*callback)(dl_phdr_info*, std::size_t, void*), void* data) {
+  if (static_program_runs) {
+    return 0;
+  }
   if (static_program.dlpi_phdr == nullptr) {
     return has_libc() ? dl_iterate_phdr(callback, data) : 0;
-  }
-  if (static_program.dlpi_name == nullptr) {
-    return 0;  // it runs
   }
   if (!has_libc()) {
     return callback(&static_program, sizeof(static_program), data);
@@ -215,7 +216,8 @@ void adopt_static_program(std::uint64_t bias, std::span<const Elf64_Phdr> header
   patcher.configure(config);
   refresh_host_code();
   keep_start_facts();
-  static_program.dlpi_name = nullptr;
+  static_program = {};
+  static_program_runs = true;
 }
 
 void refresh_host_code() {

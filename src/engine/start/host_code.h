@@ -33,7 +33,7 @@ bool start_host_code(const HostCodeRequest& request);
 void refresh_host_code();
 
 /// A static program that the engine has mapped: patches its CPUIDs (its SYSCALLs are seen by dispatch), and
-/// is done with looking for objects. `fd` is its file; the headers must stay.
+/// is done with looking for objects. `fd` is its file.
 void adopt_static_program(std::uint64_t bias, std::span<const Elf64_Phdr> headers, int fd);
 
 [[nodiscard]] HostPatcher& host_patcher();

@@ -280,11 +280,19 @@ void describe_program(std::span<Elf64_auxv_t> auxv, const ProgramFile& file, con
   }
 }
 
-std::array<Elf64_Phdr, ProgramFile::kMaxSegments> loaded_headers;
-alignas(64) std::array<std::byte, 1024> initial_xsave_area;
+/// The legacy region and the header of an XSAVE area that says of each component that it is in its initial
+/// state: all that XRSTOR and FXRSTOR read.
+struct alignas(64) InitialXsaveArea {
+  std::uint16_t fcw = 0x37f;
+  std::array<std::byte, 22> before{};
+  std::uint32_t mxcsr = 0x1f80;
+  std::array<std::byte, 612> rest{};
+};
+static_assert(offsetof(InitialXsaveArea, mxcsr) == 24 && sizeof(InitialXsaveArea) >= 576);
+constexpr InitialXsaveArea kInitialXsaveArea;
 
 [[noreturn]] void load(const KernelStack& given, const Order& order) {
-  static ProgramFile file;  // begins to exist here: other processes have no use for it
+  ProgramFile file;
   const int fd = open_program(order);
   if (const auto read = read_program_file(fd, file); !read || file.kind != ProgramKind::Static) {
     cannot_run(order.name, "is not a static executable any more");
@@ -296,8 +304,7 @@ alignas(64) std::array<std::byte, 1024> initial_xsave_area;
     }
     die_as_linux_would(order.name, image.error());
   }
-  std::copy_n(file.table.begin(), file.header.e_phnum, loaded_headers.begin());
-  adopt_static_program(image->bias, std::span(loaded_headers).first(file.header.e_phnum), fd);
+  adopt_static_program(image->bias, file.segments(), fd);
   if (has_libc()) {  // else no debugger looks on
     remember_path(fd);
     tell_debugger(*image);
@@ -322,10 +329,6 @@ alignas(64) std::array<std::byte, 1024> initial_xsave_area;
   }
   sys::raw(__NR_close, fd);
 
-  constexpr std::uint32_t kInitialMxcsr = 0x1f80;
-  constexpr std::uint16_t kInitialFcw = 0x37f;
-  std::memcpy(&initial_xsave_area[0], &kInitialFcw, sizeof(kInitialFcw));
-  std::memcpy(&initial_xsave_area[24], &kInitialMxcsr, sizeof(kInitialMxcsr));
   constexpr std::uint64_t kPkru = 1U << 9;  // stays as the kernel and the engine have set it
   const auto sp = reinterpret_cast<std::uint64_t>(stack.words);
   const std::uint64_t stack_end = align_down(sp, kPageSize);
@@ -334,7 +337,7 @@ alignas(64) std::array<std::byte, 1024> initial_xsave_area;
                            .stack_low = stack_end - kOwnStackUse,
                            .stack_end = stack_end,
                            .xstate = machine_xstate() & ~kPkru,
-                           .xsave_area = initial_xsave_area.data()};
+                           .xsave_area = &kInitialXsaveArea};
   if (!engine().watch_raw_calls()) {
     warn(
         "this kernel lacks syscall user dispatch (Linux 5.11 and newer have it), so the system calls of a "

@@ -139,8 +139,8 @@ ThreadBlock* ThreadArena::acquire(int tid) {
   }
   const OwnerLockGuard guard(lock_, tid);
   // A dead thread's id may have come back to us, slot and all.
-  std::uint32_t slot =
-      e->slot.fetch_or(0, std::memory_order_relaxed);  // a write at once: one page fault, not two
+  // A write at once: one page fault, not two. (FETCH_OR would be a loop that reads first.)
+  std::uint32_t slot = e->slot.fetch_add(0, std::memory_order_relaxed);
   if (slot != 0) {
     --slot;
     --in_use_;
