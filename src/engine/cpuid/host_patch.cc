@@ -82,9 +82,6 @@ struct HostPatcher::Session {
     unchanged = loads == patcher.loads_seen_ && unloads == patcher.unloads_seen_;
     if (!unchanged) {
       sites_before = patcher.table_.sites().size();
-      if (!patcher.first_used_) {
-        known.borrow(patcher.first_known_);
-      }
     }
   }
 
@@ -97,9 +94,13 @@ struct HostPatcher::Session {
   std::uint64_t unloads = 0;
   std::size_t sites_before = 0;
   std::size_t sites_kept = 0;
-  MappedArray<KnownObject> known;
-  MappedArray<HostSite> sites;  // of all objects seen, patched
-  MappedArray<HostSite> fresh;  // of the object at hand, not yet patched
+  static constexpr std::size_t kMostSites = 32;  // in a static program
+  std::array<KnownObject, kMostObjects> known_storage;
+  std::array<HostSite, kMostSites> sites_storage;
+  std::array<HostSite, kMostSites> fresh_storage;
+  MappedArray<KnownObject> known{known_storage};
+  MappedArray<HostSite> sites{sites_storage};  // of all objects seen, patched
+  MappedArray<HostSite> fresh{fresh_storage};  // of the object at hand, not yet patched
   MappedArray<std::uint64_t> unproven;
   TextWriter writer;
   HostPatchReport report;
@@ -261,7 +262,6 @@ void HostPatcher::finish(Session& session) noexcept {
   }
   session.report.forgotten = static_cast<std::uint32_t>(session.sites_before - session.sites_kept);
   known_.adopt(session.known);
-  first_used_ = true;
   loads_seen_ = session.loads;
   unloads_seen_ = session.unloads;
   totals_ += session.report;

@@ -113,6 +113,7 @@ class HostPatcher {
     friend constexpr bool operator==(const KnownObject&, const KnownObject&) = default;
   };
   struct Session;
+  static constexpr std::size_t kMostObjects = 12;  // that most programs have
 
   static int visit_object(dl_phdr_info* info, std::size_t size, void* session);
   [[nodiscard]] bool is_left_alone(const ObjectImage& image) const noexcept;
@@ -124,9 +125,7 @@ class HostPatcher {
   HostPatchConfig config_;
   OwnerLock lock_;
   SiteTable table_;
-  ImmortalArray<KnownObject> known_;
-  std::array<KnownObject, 16> first_known_{};  ///< memory for the first list: most processes have no more
-  bool first_used_ = false;
+  ImmortalArray<KnownObject, kMostObjects> known_;
   std::uint64_t loads_seen_ = 0;
   std::uint64_t unloads_seen_ = 0;
   std::size_t scanned_text_kept_ = 0;  // bytes; see text_residency.h

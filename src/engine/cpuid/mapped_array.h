@@ -5,6 +5,8 @@
 
 #include <linux/mman.h>
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstring>
 #include <span>
@@ -16,7 +18,7 @@
 
 namespace enclume::engine {
 
-template <typename T>
+template <typename T, std::size_t N>
 class ImmortalArray;
 
 /// Signal context: unsafe (system calls, no lock of its own).
@@ -26,6 +28,10 @@ class MappedArray {
 
  public:
   constexpr MappedArray() = default;
+  /// Lies in `lent`, which outlives it, until that is full: most are small, and a mapping takes the start of
+  /// a process longer than all else about it.
+  explicit constexpr MappedArray(std::span<T> lent)
+      : data_(lent.data()), capacity_(lent.size()), lent_(true) {}
   ~MappedArray() { release(); }
   MappedArray(const MappedArray&) = delete;
   MappedArray& operator=(const MappedArray&) = delete;
@@ -33,21 +39,13 @@ class MappedArray {
       : data_(std::exchange(other.data_, nullptr)),
         size_(std::exchange(other.size_, 0)),
         capacity_(std::exchange(other.capacity_, 0)),
-        borrowed_(std::exchange(other.borrowed_, false)) {}
+        lent_(std::exchange(other.lent_, false)) {}
   MappedArray& operator=(MappedArray&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
     std::swap(capacity_, other.capacity_);
-    std::swap(borrowed_, other.borrowed_);
+    std::swap(lent_, other.lent_);
     return *this;
-  }
-
-  /// Of an array that has no memory yet: it begins with this, which must stay and is nobody else's, and maps
-  /// its own once that does not do.
-  void borrow(std::span<T> storage) noexcept {
-    data_ = storage.data();
-    capacity_ = storage.size();
-    borrowed_ = true;
   }
 
   /// False if there is no memory; the array is then as before.
@@ -93,64 +91,75 @@ class MappedArray {
   [[nodiscard]] const T* end() const noexcept { return data_ + size_; }
 
  private:
-  friend class ImmortalArray<T>;
+  template <typename U, std::size_t N>
+  friend class ImmortalArray;
 
   bool grow(std::size_t count) noexcept {
     const std::size_t wanted = count > 2 * capacity_ ? count : 2 * capacity_;
     const std::size_t bytes = align_up(wanted * sizeof(T), kPageSize);
     const auto mapped =
-        data_ == nullptr || borrowed_
+        data_ == nullptr || lent_
             ? sys::call(__NR_mmap, 0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
             : sys::call(__NR_mremap, data_, align_up(capacity_ * sizeof(T), kPageSize), bytes,
                         MREMAP_MAYMOVE);
     if (!mapped.has_value()) {
       return false;
     }
-    T* const before = data_;
-    data_ = reinterpret_cast<T*>(*mapped);
-    if (borrowed_ && size_ != 0) {
-      std::memcpy(static_cast<void*>(data_), before, size_ * sizeof(T));
+    auto* const larger = reinterpret_cast<T*>(*mapped);
+    if (std::exchange(lent_, false)) {
+      std::copy_n(data_, size_, larger);
     }
-    borrowed_ = false;
+    data_ = larger;
     capacity_ = bytes / sizeof(T);
     return true;
   }
 
   void release() noexcept {
-    if (data_ != nullptr && !borrowed_) {
+    if (data_ != nullptr && !lent_) {
       sys::raw(__NR_munmap, sys::arg(data_), sys::arg(align_up(capacity_ * sizeof(T), kPageSize)));
     }
     data_ = nullptr;
     size_ = 0;
     capacity_ = 0;
-    borrowed_ = false;
+    lent_ = false;
   }
 
   T* data_ = nullptr;
   std::size_t size_ = 0;
   std::size_t capacity_ = 0;
-  bool borrowed_ = false;
+  bool lent_ = false;
 };
 
 /// The same without a destructor, for globals: handlers and other threads may run to the process's very end.
-template <typename T>
+/// Up to N elements lie in itself.
+template <typename T, std::size_t N>
 class ImmortalArray {
  public:
-  [[nodiscard]] std::span<const T> view() const noexcept { return {data_, size_}; }
+  [[nodiscard]] std::span<const T> view() const noexcept {
+    return {mapped_ != nullptr ? mapped_ : inside_.data(), size_};
+  }
 
-  /// Takes the elements of `from`, which gets the old ones.
+  /// Takes the elements of `from`, which then has none that matter.
   void adopt(MappedArray<T>& from) noexcept {
-    std::swap(data_, from.data_);
-    std::swap(size_, from.size_);
+    if (mapped_ == nullptr && from.size_ <= N) {
+      std::copy_n(from.data_, from.size_, inside_.begin());
+      size_ = from.size_;
+      return;
+    }
+    if (from.lent_ && !from.grow(from.capacity_ + 1)) {
+      return;  // what is not known is only looked at again
+    }
+    std::swap(mapped_, from.data_);
     std::swap(capacity_, from.capacity_);
-    std::swap(borrowed_, from.borrowed_);
+    size_ = from.size_;
+    from.size_ = 0;
   }
 
  private:
-  T* data_ = nullptr;
+  std::array<T, N> inside_{};
+  T* mapped_ = nullptr;
   std::size_t size_ = 0;
-  std::size_t capacity_ = 0;
-  bool borrowed_ = false;
+  std::size_t capacity_ = 0;  // of what is mapped
 };
 
 }  // namespace enclume::engine

@@ -26,14 +26,10 @@ std::optional<HostSite> SiteTable::find(std::uint64_t address) const noexcept {
 }
 
 SysResult<void> SiteTable::publish(std::span<const HostSite> sites) noexcept {
-  const std::size_t bytes = align_up(sizeof(Block) + sites.size_bytes(), kPageSize);
-  const auto mapped =
-      sys::call(__NR_mmap, 0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (!mapped.has_value()) {
-    return fail(mapped.error());
+  Block* const block = make_block(sites.size());
+  if (block == nullptr) {
+    return fail(Errno::NoMemory);
   }
-  auto* block = reinterpret_cast<Block*>(*mapped);
-  block->mapped_bytes = bytes;
   block->count = sites.size();
   std::ranges::copy(sites, block->sites());
   if (Block* old = current_.exchange(block, std::memory_order_seq_cst); old != nullptr) {
@@ -46,6 +42,22 @@ SysResult<void> SiteTable::publish(std::span<const HostSite> sites) noexcept {
   return {};
 }
 
+SiteTable::Block* SiteTable::make_block(std::size_t count) noexcept {
+  if (!first_used_ && count <= kMostAtFirst) {
+    first_used_ = true;
+    return &first_.block;
+  }
+  const std::size_t bytes = align_up(sizeof(Block) + count * sizeof(HostSite), kPageSize);
+  const auto mapped =
+      sys::call(__NR_mmap, 0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (!mapped.has_value()) {
+    return nullptr;
+  }
+  auto* const block = reinterpret_cast<Block*>(*mapped);
+  block->mapped_bytes = bytes;
+  return block;
+}
+
 std::span<const HostSite> SiteTable::sites() const noexcept {
   const Block* block = current_.load(std::memory_order_relaxed);
   return block != nullptr ? block->view() : std::span<const HostSite>{};
@@ -55,7 +67,9 @@ void SiteTable::unmap_retired() noexcept {
   while (retired_ != nullptr) {
     Block* block = retired_;
     retired_ = block->next_retired;
-    sys::raw(__NR_munmap, sys::arg(block), sys::arg(block->mapped_bytes));
+    if (block != &first_.block) {
+      sys::raw(__NR_munmap, sys::arg(block), sys::arg(block->mapped_bytes));
+    }
   }
 }
 

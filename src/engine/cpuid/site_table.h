@@ -2,6 +2,7 @@
 // The patched CPUID sites, as a signal handler looks them up.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -47,12 +48,23 @@ class SiteTable {
   };
   static_assert(alignof(HostSite) <= alignof(Block));
 
+  /// The first table, if it is small: lies in here and is never used again.
+  static constexpr std::size_t kMostAtFirst = 16;
+  struct FirstBlock {
+    Block block;
+    std::array<HostSite, kMostAtFirst> sites;
+  };
+  static_assert(offsetof(FirstBlock, sites) == sizeof(Block));
+
+  [[nodiscard]] Block* make_block(std::size_t count) noexcept;
   void unmap_retired() noexcept;
 
   std::atomic<Block*> current_{nullptr};
   // A thread that dies in find() leaves a count behind: old tables then stay mapped, nothing worse.
   mutable std::atomic<std::uint32_t> readers_{0};
   Block* retired_ = nullptr;
+  bool first_used_ = false;
+  FirstBlock first_{};
 };
 
 }  // namespace enclume::engine

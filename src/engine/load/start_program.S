@@ -29,7 +29,7 @@ enclume_start_program:
         movq    (%rdi), %rsp
         movq    24(%rdi), %rsi
         movq    16(%rdi), %rdi
-        /* The stack is not used any more. The rest of the first page by hand, the other pages by the kernel. */
+        /* The stack is not used any more. What the program will touch first by hand, the other pages by the kernel. */
         movq    %rdi, %r8
         movq    %rsi, %rdi
         movq    %rsp, %rcx

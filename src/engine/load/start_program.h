@@ -11,7 +11,7 @@ struct ProgramStart {
   std::uint64_t sp;
   std::uint64_t entry;
   std::uint64_t stack_low;  ///< pages from here ...
-  std::uint64_t stack_end;  ///< ... to here are given back: what we have left on the stack
+  std::uint64_t stack_end;  ///< ... to here are given back, and the bytes from there to sp cleared
   std::uint64_t xstate;     ///< components to reset with XRSTOR, 0: no XSAVE here
   const void* xsave_area;   ///< an XSAVE area in the initial state
 };

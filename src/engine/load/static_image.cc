@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
+#include <utility>
 
 #include "base/syscall.h"
 
@@ -129,6 +131,20 @@ std::expected<void, ImageFailure> reserve_fixed(const ProgramFile& file) {
   return {};
 }
 
+/// Whether each segment begins in a page behind those of the one before, as linkers make them.
+bool are_in_order(std::span<const Elf64_Phdr> segments) {
+  LinearAddress end(0);
+  for (const Elf64_Phdr& segment : segments) {
+    if (is_loaded(segment)) {
+      if (pages_of(segment).begin < end) {
+        return false;
+      }
+      end = pages_of(segment).end;
+    }
+  }
+  return true;
+}
+
 /// The largest alignment that a segment asks for; what is no power of two doesn't count.
 std::uint64_t maximum_alignment(std::span<const Elf64_Phdr> segments) {
   std::uint64_t alignment = kPageSize;
@@ -169,16 +185,41 @@ SysResult<std::uint64_t> find_room(std::uint64_t size, std::uint64_t alignment) 
   return base;
 }
 
-/// Takes addresses for an ET_DYN program where the kernel puts mappings that don't care, as it does for
-/// static PIEs. The result is the bias.
-std::expected<std::uint64_t, ImageFailure> reserve_anywhere(const ProgramFile& file, Neighbours neighbours) {
+/// The pages of all segments.
+LinearRange pages_of_all(std::span<const Elf64_Phdr> segments) {
   LinearRange whole{LinearAddress(~0ULL), LinearAddress(0)};
-  for (const Elf64_Phdr& segment : file.segments()) {
+  for (const Elf64_Phdr& segment : segments) {
     if (is_loaded(segment)) {
       whole.begin = std::min(whole.begin, pages_of(segment).begin);
       whole.end = std::max(whole.end, pages_of(segment).end);
     }
   }
+  return whole;
+}
+
+/// The first segment of an ET_DYN file mapped so long that all others are mapped over it, as the dynamic linker
+/// does it: one mapping less than to reserve the addresses. Only where no page between them stays, none before
+/// the file's end in the first is zeroed, and no alignment is asked for. The result is the bias.
+std::optional<std::uint64_t> map_first_over_all(int fd, std::span<const Elf64_Phdr> segments) {
+  const LinearRange whole = pages_of_all(segments);
+  const auto first = std::ranges::find_if(segments, is_loaded);
+  if (first == segments.end() || !are_in_order(segments) || first->p_filesz != first->p_memsz ||
+      first->p_offset % kPageSize != first->p_vaddr % kPageSize || maximum_alignment(segments) != kPageSize ||
+      !for_each_uncovered(whole, segments, [](LinearRange) { return false; })) {
+    return std::nullopt;
+  }
+  const auto mapped = sys::call(__NR_mmap, 0, whole.size(), protection_of(*first), MAP_PRIVATE, fd,
+                                page_start(first->p_offset));
+  if (!mapped) {
+    return std::nullopt;
+  }
+  return static_cast<std::uint64_t>(*mapped) - whole.begin.value();
+}
+
+/// Takes addresses for an ET_DYN program where the kernel puts mappings that don't care, as it does for
+/// static PIEs. The result is the bias.
+std::expected<std::uint64_t, ImageFailure> reserve_anywhere(const ProgramFile& file, Neighbours neighbours) {
+  const LinearRange whole = pages_of_all(file.segments());
   if (whole.begin >= whole.end) {
     return failure(Errno::Invalid);
   }
@@ -198,18 +239,33 @@ std::expected<std::uint64_t, ImageFailure> reserve_anywhere(const ProgramFile& f
   return bias;
 }
 
-/// elf_load(), onto addresses that are reserved.
-SysResult<void> load_segment(int fd, const Elf64_Phdr& segment, std::uint64_t bias) {
+/// mmap(2) at an address. `placing` is MAP_FIXED where it is reserved, else MAP_FIXED_NOREPLACE, which a kernel
+/// that doesn't know it (before 4.17) takes for a hint.
+SysResult<void> map_at(std::uint64_t at, std::uint64_t size, int protection, int placing, int fd,
+                       std::uint64_t offset) {
+  const int kind = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_PRIVATE;
+  const auto mapped = sys::call(__NR_mmap, at, size, protection, kind | placing, fd, offset);
+  if (!mapped) {
+    return fail(mapped.error());
+  }
+  if (static_cast<std::uint64_t>(*mapped) != at) {
+    return fail(Errno::Exists);
+  }
+  return {};
+}
+
+/// elf_load(). `placing` as for map_at().
+SysResult<void> load_segment(int fd, const Elf64_Phdr& segment, std::uint64_t bias, int placing) {
   const int protection = protection_of(segment);
   const std::uint64_t address = segment.p_vaddr + bias;
   const std::uint64_t in_page = segment.p_vaddr % kPageSize;
   const std::uint64_t begin = page_start(address);
   std::uint64_t zero_begin = begin;
   if (segment.p_filesz != 0) {
-    const auto mapped = sys::call(__NR_mmap, begin, page_end(segment.p_filesz + in_page), protection,
-                                  MAP_PRIVATE | MAP_FIXED, fd, segment.p_offset - in_page);
+    const auto mapped = map_at(begin, page_end(segment.p_filesz + in_page), protection, placing, fd,
+                               segment.p_offset - in_page);
     if (!mapped) {
-      return fail(mapped.error());
+      return mapped;
     }
     if (segment.p_memsz > segment.p_filesz) {
       // padzero(). Where the segment isn't writable what follows in the file stays to be seen.
@@ -230,11 +286,8 @@ SysResult<void> load_segment(int fd, const Elf64_Phdr& segment, std::uint64_t bi
     const std::uint64_t zero_end = page_end(address + segment.p_memsz);
     if (zero_end > zero_begin) {
       // vm_brk_flags(): readable and writable whatever the segment says.
-      const auto mapped = map_anonymous(zero_begin, zero_end - zero_begin,
-                                        PROT_READ | PROT_WRITE | (protection & PROT_EXEC), MAP_FIXED);
-      if (!mapped) {
-        return fail(mapped.error());
-      }
+      return map_at(zero_begin, zero_end - zero_begin, PROT_READ | PROT_WRITE | (protection & PROT_EXEC),
+                    placing, -1, 0);
     }
   }
   return {};
@@ -273,10 +326,18 @@ std::expected<StaticImage, ImageFailure> map_static_image(int fd, const ProgramF
     }
     note_segment(image, file.header, segment);
   }
-  if (file.header.e_type == ET_EXEC) {
+  int placing = MAP_FIXED;
+  bool first_is_loaded = false;
+  if (file.header.e_type == ET_EXEC && are_in_order(file.segments())) {
+    placing = MAP_FIXED_NOREPLACE;  // no segment needs the room of another
+  } else if (file.header.e_type == ET_EXEC) {
     if (const auto reserved = reserve_fixed(file); !reserved) {
       return Failure(reserved.error());
     }
+  } else if (const auto mapped = neighbours == Neighbours::Any ? map_first_over_all(fd, file.segments())
+                                                               : std::nullopt) {
+    image.bias = *mapped;
+    first_is_loaded = true;
   } else {
     const auto bias = reserve_anywhere(file, neighbours);
     if (!bias) {
@@ -285,12 +346,13 @@ std::expected<StaticImage, ImageFailure> map_static_image(int fd, const ProgramF
     image.bias = *bias;
   }
   for (const Elf64_Phdr& segment : file.segments()) {
-    if (!is_loaded(segment)) {
+    if (!is_loaded(segment) || std::exchange(first_is_loaded, false)) {
       continue;
     }
-    const auto loaded = load_segment(fd, segment, image.bias);
+    const auto loaded = load_segment(fd, segment, image.bias, placing);
     if (!loaded) {
-      return failure(loaded.error());
+      const bool taken = placing == MAP_FIXED_NOREPLACE && loaded.error() == Errno::Exists;
+      return Failure({loaded.error(), taken ? pages_of(segment) : LinearRange{}});
     }
   }
   image.entry = file.header.e_entry + image.bias;

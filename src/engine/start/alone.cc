@@ -63,6 +63,15 @@ void run_constructors(const KernelStack& stack) {
   }
 }
 
+/// What each start writes is written to before it is read: for a read the kernel would map sixteen pages of the
+/// file first, and copy the one when it is written to.
+inline void touch_data() {
+  const auto end = reinterpret_cast<std::uint64_t>(&enclume_system_call);
+  for (auto at = reinterpret_cast<std::uint64_t>(_DYNAMIC); at < end; at += kPageSize) {
+    __asm__ volatile("lock orb $0, %0" : "+m"(*reinterpret_cast<char*>(at)));
+  }
+}
+
 }  // namespace
 
 bool has_libc() {
@@ -74,6 +83,7 @@ bool has_libc() {
 using namespace enclume::engine;  // the name below is the assembly's
 
 extern "C" [[noreturn]] [[gnu::visibility("hidden")]] void enclume_start_alone(std::uint64_t* words) {
+  touch_data();
   relocate_self(reinterpret_cast<std::uint64_t>(__ehdr_start), _DYNAMIC,
                 reinterpret_cast<std::uint64_t>(&missing));
   protect_relocated();

@@ -38,7 +38,10 @@ namespace enclume::engine {
 
 namespace {
 
+/// How far down the stack is not as the kernel has made it any more; and how far it is cleared for the program,
+/// which will use it and would fault for each page anew. So much load() itself takes.
 constexpr std::uint64_t kOwnStackUse = 1U << 20;
+constexpr std::uint64_t kStackCleared = 2 * kPageSize;
 
 /// What the program was asked for by.
 struct Order {
@@ -140,8 +143,8 @@ void set_name(const char* name) {
   sys::raw(__NR_prctl, PR_SET_NAME, sys::arg(last));
 }
 
-/// enclume-load itself, which the kernel has mapped. Where it ended.
-std::uint64_t unmap_loader(std::span<Elf64_auxv_t> auxv) {
+/// enclume-load itself, which the kernel has mapped. Where it ended. Apart, for its table of the size of a page.
+[[gnu::noinline]] std::uint64_t unmap_loader(std::span<Elf64_auxv_t> auxv) {
   const std::uint64_t* headers = auxiliary_value(auxv, AT_PHDR);
   const std::uint64_t* count = auxiliary_value(auxv, AT_PHNUM);
   if (headers == nullptr || count == nullptr) {
@@ -331,7 +334,7 @@ constexpr InitialXsaveArea kInitialXsaveArea;
 
   constexpr std::uint64_t kPkru = 1U << 9;  // stays as the kernel and the engine have set it
   const auto sp = reinterpret_cast<std::uint64_t>(stack.words);
-  const std::uint64_t stack_end = align_down(sp, kPageSize);
+  const std::uint64_t stack_end = align_down(sp, kPageSize) - kStackCleared;
   const ProgramStart start{.sp = sp,
                            .entry = image->entry,
                            .stack_low = stack_end - kOwnStackUse,

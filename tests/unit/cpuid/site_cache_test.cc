@@ -227,10 +227,9 @@ TEST_F(SiteCacheTest, LongPathsAreFilesToo) {
   EXPECT_EQ(out, data);
 }
 
-TEST(MappedArrayTest, LeavesBorrowedStorageOnceThatIsFull) {
+TEST(MappedArrayTest, LeavesLentStorageOnceThatIsFull) {
   std::array<int, 4> storage{};
-  MappedArray<int> array;
-  array.borrow(storage);
+  MappedArray<int> array(storage);
   for (int i = 0; i < 4; ++i) {
     ASSERT_TRUE(array.push_back(i));
   }
@@ -240,8 +239,7 @@ TEST(MappedArrayTest, LeavesBorrowedStorageOnceThatIsFull) {
   for (int i = 0; i < 5; ++i) {
     EXPECT_EQ(array[static_cast<std::size_t>(i)], i);
   }
-  MappedArray<int> other;
-  other.borrow(storage);
+  MappedArray<int> other(storage);
   other = std::move(array);
   EXPECT_EQ(other.size(), 5u);  // and the destructors unmap neither's storage
 }
