@@ -836,6 +836,20 @@ class Corners(StaticTest):
             }""")
         self.assertEqual(self.same(program, self.home).stdout, "said\n")
 
+    def test_a_policy_by_which_no_memory_becomes_executable(self):
+        policy = self.cc("policy", """
+            #include <sys/prctl.h>
+            #include <unistd.h>
+            int main(int argc, char** argv) {
+              if (prctl(65 /* PR_SET_MDWE */, 1, 0, 0, 0) != 0) return 77;
+              execv(argv[1], argv + 1);
+              return 1;
+            }""")
+        if self.bare(policy, BUSYBOX, "true").returncode == 77:
+            self.skipTest("no PR_SET_MDWE (Linux 6.3)")
+        result = self.under(policy, BUSYBOX, "echo", "said")
+        self.assertEqual((result.stdout, result.returncode), ("said\n", 0), result.stderr)
+
     def test_few_descriptors(self):
         for shell in ("sh",), (BUSYBOX, "sh"):
             bare = self.same(*shell, "-c", f"ulimit -n 4; {BUSYBOX} echo said; :")

@@ -59,7 +59,9 @@ void TextWriter::announce(std::uint64_t first, std::uint64_t last, int protectio
   close_pages();
   const std::uint64_t begin = align_down(first, kPageSize);
   const std::uint64_t end = align_down(last, kPageSize) + kPageSize;
-  if (undisturbed_ && sys::call(__NR_mprotect, begin, end - begin, PROT_READ | PROT_WRITE).has_value()) {
+  // It stays executable: a policy by which no memory may become so (PR_SET_MDWE) says no at once, not at the
+  // end.
+  if (undisturbed_ && sys::call(__NR_mprotect, begin, end - begin, protection | PROT_WRITE).has_value()) {
     open_ = begin;
     open_end_ = end;
     protection_ = protection;

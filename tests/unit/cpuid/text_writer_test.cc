@@ -93,7 +93,7 @@ TEST_F(TextWriterTest, WhatIsAnnouncedBecomesWritableAtOnceAndIsThenAsItWas) {
   {
     TextWriter writer(true);
     writer.announce(address(1), address(4097), PROT_READ | PROT_EXEC);
-    EXPECT_EQ(protection(), "rw-p");
+    EXPECT_EQ(protection(), "rwxp");
     EXPECT_TRUE(writer.is_announced(address(0)));
     EXPECT_TRUE(writer.is_announced(address(8191)));
     EXPECT_FALSE(writer.is_announced(address(8192)));
