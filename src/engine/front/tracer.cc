@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 
 #include <array>
+#include <atomic>
 #include <cstring>
 #include <utility>
 
@@ -41,6 +42,7 @@ std::uint64_t pointer(const void* p) {
 
 OwnerLock lock;
 std::array<Tracee, 512> tracees;
+std::atomic<bool> has_traced{false};  // whoever waits for ordinary children need not look through the table
 
 Tracee* find(pid_t tid) {
   for (Tracee& tracee : tracees) {
@@ -58,6 +60,7 @@ Tracee* find_or_add(pid_t tid) {
   }
   Tracee* tracee = find(0);
   if (tracee != nullptr) {
+    has_traced.store(true, std::memory_order_relaxed);
     *tracee = Tracee{};
     tracee->tid = tid;
   }
@@ -348,6 +351,9 @@ bool hide_interrupt(Tracee& tracee, int signal) {
 }
 
 void forget(pid_t tid) {
+  if (!has_traced.load(std::memory_order_relaxed)) {
+    return;
+  }
   const SignalsBlocked blocked;
   const OwnerLockGuard guard(lock, sys::gettid());
   if (Tracee* tracee = find(tid); tracee != nullptr) {
