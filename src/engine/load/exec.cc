@@ -234,7 +234,7 @@ const char* choose_loader(const ExecSetup& setup, std::span<char> storage) {
   return line.truncated() ? setup.loader : storage.data();
 }
 
-long by_loader(const Plan& plan, Inspection& found) {
+long by_loader(const Plan& plan, Inspection& found, const VectorNeeds& given) {
   std::array<char, 4096 + 32> name;
   if (!write_name(plan.setup, plan.call, name)) {
     return plan.use(plan.data, plan.call);
@@ -256,7 +256,7 @@ long by_loader(const Plan& plan, Inspection& found) {
   const LoaderOrder order{.name = name.data(),
                           .file = found.depth != 0 ? lines.back().interpreter : nullptr,
                           .fd = copy.get() >= 0 ? fd_text.data() : nullptr};
-  const auto needs = measure_for_loader(plan.setup, plan.call, lines, order);
+  const auto needs = measure_for_loader(plan.setup, plan.call, given, lines, order);
   if (!needs) {
     return plan.use(plan.data, plan.call);
   }
@@ -299,7 +299,7 @@ long plan_exec(const ExecSetup& setup, const ExecCall& call, ExecUse use, void* 
   }
   Inspection found;
   if (is_for_loader(call, found) && setup.loader != nullptr) {
-    return by_loader(plan, found);
+    return by_loader(plan, found, *needs);
   }
   if (found.open.get() >= 0 && found.file.kind == ProgramKind::Dynamic &&
       is_for_musl(found.open.get(), found.file)) {

@@ -21,14 +21,28 @@ constexpr std::size_t kMaxString = 131072;  // MAX_ARG_STRLEN
 
 constexpr std::size_t kNamed = 1024;  // so far into LD_PRELOAD the engine is looked for
 
-/// The pointer at an index of a vector; nothing if it can't be read.
-std::optional<char*> read_pointer(const ExecSetup& setup, char* const* vector, std::size_t index) {
-  char* pointer = nullptr;
-  if (setup.copy(&pointer, vector + index, sizeof(pointer)) != 0) {
-    return std::nullopt;
+/// The pointers of a vector of the program's, read some at a time.
+class Pointers {
+ public:
+  Pointers(const ExecSetup& setup, char* const* vector) : setup_(setup), vector_(vector) {}
+
+  /// The one at an index; nothing if it can't be read. The indices ascend.
+  [[nodiscard]] std::optional<char*> at(std::size_t index) {
+    if (index - begin_ >= count_) {
+      begin_ = index;
+      const std::size_t left = setup_.copy(some_.data(), vector_ + index, sizeof(some_));
+      count_ = (sizeof(some_) - left) / sizeof(char*);
+    }
+    return count_ != 0 ? std::optional(some_[index - begin_]) : std::nullopt;
   }
-  return pointer;
-}
+
+ private:
+  const ExecSetup& setup_;
+  char* const* vector_;
+  std::array<char*, 16> some_{};
+  std::size_t begin_ = 0;
+  std::size_t count_ = 0;
+};
 
 /// The beginning of an entry; enough to tell the variables apart that matter.
 class EntryHead {
@@ -69,8 +83,9 @@ bool begins_with(const ExecSetup& setup, std::string_view library, const char* e
 }
 
 std::optional<std::size_t> count_pointers(const ExecSetup& setup, char* const* vector) {
+  Pointers pointers(setup, vector);
   for (std::size_t i = 0;; ++i) {
-    const auto pointer = vector != nullptr ? read_pointer(setup, vector, i) : nullptr;
+    const auto pointer = vector != nullptr ? pointers.at(i) : nullptr;
     if (!pointer) {
       return std::nullopt;
     }
@@ -106,8 +121,9 @@ std::optional<std::size_t> length_of_string(const ExecSetup& setup, const char* 
 std::optional<VectorNeeds> measure_for_engine(const ExecSetup& setup, char* const* envp) {
   VectorNeeds needs;
   std::size_t count = 0;
+  Pointers pointers(setup, envp);
   for (; envp != nullptr; ++count) {
-    const auto entry = read_pointer(setup, envp, count);
+    const auto entry = pointers.at(count);
     if (!entry) {
       return std::nullopt;
     }
@@ -119,11 +135,15 @@ std::optional<VectorNeeds> measure_for_engine(const ExecSetup& setup, char* cons
       return std::nullopt;
     }
     needs.has_settings = needs.has_settings || head.starts_with(kSettings);
+    if (!head.is_for_dynamic_linker()) {
+      continue;
+    }
+    const auto length = length_of_string(setup, *entry, kMaxString);
+    if (!length) {
+      return std::nullopt;
+    }
+    needs.hidden_text += kLoadHide.size() + *length + 1;
     if (head.starts_with(kPreload)) {
-      const auto length = length_of_string(setup, *entry, kMaxString);
-      if (!length) {
-        return std::nullopt;
-      }
       needs.preload = *entry;
       needs.preload_length = *length;
       needs.preload_has_engine = names(setup, setup.engine, *entry, *length);
@@ -146,34 +166,20 @@ void put_first(const ExecSetup& setup, std::string_view runtime, VectorNeeds& ne
 }
 
 std::optional<VectorNeeds> measure_for_loader(const ExecSetup& setup, const ExecCall& call,
-                                              std::span<const ScriptLine> lines, const LoaderOrder& order) {
-  auto needs = measure_for_engine(setup, call.envp);
+                                              const VectorNeeds& found, std::span<const ScriptLine> lines,
+                                              const LoaderOrder& order) {
+  VectorNeeds needs = found;
   const auto arguments = lines.empty() ? std::size_t{0} : count_pointers(setup, call.argv);
-  if (!needs || !arguments) {
+  if (!arguments) {
     return std::nullopt;
   }
-  for (std::size_t i = 0; call.envp != nullptr; ++i) {
-    const auto entry = read_pointer(setup, call.envp, i);
-    if (!entry) {
-      return std::nullopt;
-    }
-    if (*entry == nullptr) {
-      break;
-    }
-    if (EntryHead(setup, *entry).is_for_dynamic_linker()) {
-      const auto length = length_of_string(setup, *entry, kMaxString);
-      if (!length) {
-        return std::nullopt;
-      }
-      needs->text += kLoadHide.size() + *length + 1;
-    }
-  }
   // Settings, LD_PRELOAD twice, the three of the order; and the line of each script.
-  needs->pointers += 8 + *arguments + 2 * lines.size() + 2;
-  needs->text +=
+  needs.pointers += 8 + *arguments + 2 * lines.size() + 2;
+  needs.text += needs.hidden_text;
+  needs.text +=
       2 * (kPreload.size() + setup.engine.size() + kLoadHide.size() + 2) + std::strlen(setup.preload);
-  needs->text += kLoadName.size() + kLoadFile.size() + kLoadFd.size();
-  needs->text += length_or_zero(order.name) + length_or_zero(order.file) + length_or_zero(order.fd);
+  needs.text += kLoadName.size() + kLoadFile.size() + kLoadFd.size();
+  needs.text += length_or_zero(order.name) + length_or_zero(order.file) + length_or_zero(order.fd);
   return needs;
 }
 
@@ -275,8 +281,9 @@ const char* VectorWriter::preload_entry(const VectorNeeds& needs, std::string_vi
 }
 
 char* const* VectorWriter::environment(char* const* envp, const VectorNeeds& needs) {
+  Pointers pointers(setup_, envp);
   for (std::size_t i = 0; envp != nullptr && good_; ++i) {
-    const auto entry = read_pointer(setup_, envp, i);
+    const auto entry = pointers.at(i);
     if (!entry || *entry == nullptr) {
       good_ = good_ && entry.has_value();
       break;
@@ -293,8 +300,9 @@ char* const* VectorWriter::environment(char* const* envp, const VectorNeeds& nee
 }
 
 char* const* VectorWriter::environment_without_engine(char* const* envp, const VectorNeeds& needs) {
+  Pointers pointers(setup_, envp);
   for (std::size_t i = 0; envp != nullptr && good_; ++i) {
-    const auto entry = read_pointer(setup_, envp, i);
+    const auto entry = pointers.at(i);
     if (!entry || *entry == nullptr) {
       good_ = good_ && entry.has_value();
       break;
@@ -326,8 +334,9 @@ char* const* VectorWriter::loader_environment(char* const* envp, const VectorNee
   const bool given = needs.preload_length > kPreload.size();
   const bool plain =
       given ? needs.preload_is_engine : std::strlen(setup_.preload) == kPreload.size() + setup_.engine.size();
+  Pointers pointers(setup_, envp);
   for (std::size_t i = 0; envp != nullptr && good_; ++i) {
-    const auto entry = read_pointer(setup_, envp, i);
+    const auto entry = pointers.at(i);
     if (!entry || *entry == nullptr) {
       good_ = good_ && entry.has_value();
       break;
@@ -376,8 +385,9 @@ char* const* VectorWriter::script_arguments(char* const* argv, std::span<const S
     }
   }
   push(name);
+  Pointers pointers(setup_, argv);
   for (std::size_t i = 0; argv != nullptr && good_; ++i) {
-    const auto argument = read_pointer(setup_, argv, i);
+    const auto argument = pointers.at(i);
     if (!argument || *argument == nullptr) {
       good_ = good_ && argument.has_value();
       break;

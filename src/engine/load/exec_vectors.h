@@ -35,6 +35,7 @@ struct VectorNeeds {
   bool preload_has_engine = false;
   bool preload_is_engine = false;  ///< and nothing else
   std::string_view runtime;        ///< to be preloaded before the engine; empty: nothing
+  std::size_t hidden_text = 0;     ///< what the variables for the dynamic linker take that are hidden from it
 
   [[nodiscard]] std::size_t bytes() const { return pointers * sizeof(char*) + text; }
 };
@@ -43,7 +44,9 @@ struct VectorNeeds {
 [[nodiscard]] std::optional<VectorNeeds> measure_for_engine(const ExecSetup& setup, char* const* envp);
 /// The program wants this library to be its first.
 void put_first(const ExecSetup& setup, std::string_view runtime, VectorNeeds& needs);
+/// `found` is what measure_for_engine() has found in the call's environment.
 [[nodiscard]] std::optional<VectorNeeds> measure_for_loader(const ExecSetup& setup, const ExecCall& call,
+                                                            const VectorNeeds& found,
                                                             std::span<const ScriptLine> lines,
                                                             const LoaderOrder& order);
 
