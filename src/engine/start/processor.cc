@@ -178,8 +178,8 @@ class Leaves {
         add_caches(leaf);
         break;
       case 7:
-        for (std::uint32_t i = 0; i <= std::min(cpuid(leaf, 0).eax, 2U); ++i) {
-          add(leaf, i);
+        for (std::uint32_t i = 0; i <= std::clamp(cpuid(leaf, 0).eax, 1U, 2U); ++i) {
+          add(leaf, i);  // glibc asks for 1 whether or not there is one
         }
         break;
       default:
@@ -189,14 +189,14 @@ class Leaves {
   }
 
   /// XSAVE: the size of what XCR0 and XSS have enabled, which the kernel has made the same for all, and the
-  /// size and place of each part.
+  /// size and place of each part. Of parts that are not there, glibc asks for those up to 7.
   void add_state_components() {
     constexpr std::uint32_t kLeaf = 0x0d;
     add(kLeaf, 0);
     const auto supported = add(kLeaf, 1);
     const std::uint64_t all = facts_.xcr0 | (std::uint64_t{supported.edx} << 32) | supported.ecx;
     for (std::uint32_t i = 2; i < 64; ++i) {
-      if ((all >> i & 1) != 0) {
+      if (i < 8 || (all >> i & 1) != 0) {
         add(kLeaf, i);
       }
     }
