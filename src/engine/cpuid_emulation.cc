@@ -60,6 +60,42 @@ void know_cpuid(std::span<const CpuidLeaf> leaves) {
   known = leaves;
 }
 
+std::optional<arch::CpuidResult> constant_cpuid(std::uint32_t leaf, std::optional<std::uint32_t> subleaf) {
+  // The answer to leaf 0 is among them, or nothing is.
+  if (known.empty() || arch::sgx_changes_leaf(machine_cpuid(0, 0).eax, leaf)) {
+    return std::nullopt;
+  }
+  for (const CpuidLeaf& entry : known) {
+    if (entry.leaf == leaf && (entry.subleaf == CpuidLeaf::kAnySubleaf || entry.subleaf == subleaf)) {
+      return entry.result;
+    }
+  }
+  return std::nullopt;
+}
+
+bool leave_cpuid_stub(UContext& uc) {
+  SigContext& m = uc.mcontext;
+  const auto stub = host_patcher().stubs().stub_at(m.rip);
+  StubBytes bytes;
+  if (!stub || enclume_guarded_copy(bytes.data(), reinterpret_cast<const void*>(*stub), sizeof(bytes)) != 0) {
+    return false;
+  }
+  const auto end = CpuidStubs::complete(*stub, bytes, m.rip);
+  if (!end) {
+    return false;  // the program has put something of its own there
+  }
+  m.rax = end->result.eax;
+  m.rbx = end->result.ebx;
+  m.rcx = end->result.ecx;
+  m.rdx = end->result.edx;
+  m.rip = end->rip;
+  if (end->sets_flags) {
+    using namespace arch::rflags;
+    m.flags = (m.flags & ~(kCf | kAf | kSf | kOf)) | kZf | kPf;
+  }
+  return true;
+}
+
 bool emulate_patched_cpuid(UContext& uc) {
   const auto site = host_patcher().site_at(uc.mcontext.rip);
   if (!site || site->kind != SiteKind::Cpuid) {

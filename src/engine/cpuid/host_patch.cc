@@ -94,7 +94,7 @@ struct HostPatcher::Session {
   std::uint64_t unloads = 0;
   std::size_t sites_before = 0;
   std::size_t sites_kept = 0;
-  static constexpr std::size_t kMostSites = 32;  // in a static program
+  static constexpr std::size_t kMostSites = 48;  // in a static program
   std::array<KnownObject, kMostObjects> known_storage;
   std::array<HostSite, kMostSites> sites_storage;
   std::array<HostSite, kMostSites> fresh_storage;
@@ -179,7 +179,8 @@ void HostPatcher::visit(Session& session, const ObjectImage& image) noexcept {
     const ScanRequest request{.branches = config_.branches,
                               .cpuid = config_.cpuid,
                               .untrapped_max_leaf = config_.untrapped_max_leaf,
-                              .traps_call = is_part_of_libc(image) ? nullptr : config_.traps_call};
+                              .traps_call = is_part_of_libc(image) ? nullptr : config_.traps_call,
+                              .constants = config_.constant_cpuid != nullptr && config_.undisturbed};
     const bool looks = request.cpuid || request.traps_call != nullptr;
     const std::optional<ScanCounts> kept =
         looks && config_.cache != nullptr ? config_.cache->find(image, request, session.fresh) : std::nullopt;
@@ -194,10 +195,25 @@ void HostPatcher::visit(Session& session, const ObjectImage& image) noexcept {
         config_.cache->keep(image, request, session.fresh.view(), counts);
       }
     }
+    lay_stubs(session, image);
     patch_fresh(session, image);
   }
   session.sites_kept += intact;
   static_cast<void>(session.known.push_back(object));  // without memory: scanned again next time
+}
+
+// Lays the stubs, and takes their sites out of `fresh`: the others are to trap.
+void HostPatcher::lay_stubs(Session& session, const ObjectImage& image) noexcept {
+  const std::span<HostSite> fresh = session.fresh.view();
+  const auto first = std::ranges::find(fresh, SiteKind::ConstantCpuid, &HostSite::kind);
+  if (first == fresh.end()) {
+    return;
+  }
+  if (protection_of(image, first->address) == (PROT_READ | PROT_EXEC)) {
+    stubs_.lay(image, fresh, config_.constant_cpuid, session.writer);
+  }
+  const auto rest = std::ranges::remove(fresh, SiteKind::ConstantCpuid, &HostSite::kind);
+  session.fresh.truncate(static_cast<std::size_t>(rest.begin() - fresh.begin()));
 }
 
 void HostPatcher::patch_fresh(Session& session, const ObjectImage& image) noexcept {

@@ -17,6 +17,7 @@
 #include <type_traits>
 
 #include "base/lock.h"
+#include "engine/cpuid/cpuid_stubs.h"
 #include "engine/cpuid/scan.h"
 #include "engine/cpuid/site_table.h"
 
@@ -45,6 +46,8 @@ struct HostPatchConfig {
   std::uint64_t libc_address = 0;    ///< anything in libc
   const SiteCache* cache = nullptr;  ///< what is known of objects from other processes; null: nothing
   bool undisturbed = false;          ///< nothing runs in the objects yet; see TextWriter
+  /// For CpuidStubs; null: there are to be none. Needs `undisturbed`.
+  ConstantCpuid constant_cpuid = nullptr;
 };
 
 struct HostPatchReport {
@@ -95,6 +98,9 @@ class HostPatcher {
     return table_.find(address);
   }
 
+  /// The answers that are given without a trap. Signal context: safe.
+  [[nodiscard]] const CpuidStubs& stubs() const noexcept { return stubs_; }
+
   /// Whether any system call of the program's traps here. Signal context: safe.
   [[nodiscard]] bool traps_calls() const noexcept { return traps_calls_.load(std::memory_order_relaxed); }
 
@@ -120,11 +126,13 @@ class HostPatcher {
   [[nodiscard]] bool is_part_of_libc(const ObjectImage& image) const noexcept;
   void visit(Session& session, const ObjectImage& image) noexcept;
   void patch_fresh(Session& session, const ObjectImage& image) noexcept;
+  void lay_stubs(Session& session, const ObjectImage& image) noexcept;
   void finish(Session& session) noexcept;
 
   HostPatchConfig config_;
   OwnerLock lock_;
   SiteTable table_;
+  CpuidStubs stubs_;
   ImmortalArray<KnownObject, kMostObjects> known_;
   std::uint64_t loads_seen_ = 0;
   std::uint64_t unloads_seen_ = 0;

@@ -68,6 +68,7 @@ class Judge {
   struct Judgement {
     Verdict verdict = Verdict::Unknown;
     HostSite site;
+    std::optional<HostSite> constant;
   };
 
   /// For an object that should have been described but is not; see scan.h.
@@ -91,16 +92,19 @@ class Judge {
     const auto wanted =
         kind == SiteKind::Cpuid ? decode::InstructionClass::Cpuid : decode::InstructionClass::Syscall;
     if (in.cls != wanted || address + in.opcode_offset != candidate) {
-      return {.verdict = Verdict::Interior, .site = {}};
+      return {.verdict = Verdict::Interior, .site = {}, .constant = {}};
     }
     if (kind == SiteKind::Syscall && in.length != kPlainSyscall) {
       return {};  // a call that is made again is made from its last two bytes on
     }
     const HostSite site{.address = address, .length = in.length, .kind = kind};
     if (kind == SiteKind::Cpuid) {
-      return {.verdict = is_plain(placed->offset) ? Verdict::Plain : Verdict::Site, .site = site};
+      return {.verdict = is_plain(placed->offset) ? Verdict::Plain : Verdict::Site,
+              .site = site,
+              .constant = request_.constants ? with_constants(*placed) : std::nullopt};
     }
-    return {.verdict = is_trapped(placed->offset) ? Verdict::Site : Verdict::LetBe, .site = site};
+    return {
+        .verdict = is_trapped(placed->offset) ? Verdict::Site : Verdict::LetBe, .site = site, .constant = {}};
   }
 
  private:
@@ -121,6 +125,30 @@ class Judge {
     return leaf && !arch::sgx_changes_leaf(request_.untrapped_max_leaf, *leaf);
   }
 
+  // The instructions before a CPUID that load constants for it, and it; see SiteKind.
+  [[nodiscard]] std::optional<HostSite> with_constants(const PlacedInstruction& cpuid) const noexcept {
+    constexpr std::uint8_t kMove = 5;
+    const auto is_move_to = [](const decode::Instruction& in, std::uint8_t opcode) {
+      return in.encoding == decode::Encoding::Legacy && in.map == decode::OpcodeMap::OneByte &&
+             in.opcode == opcode && in.length == kMove;
+    };
+    const auto clears_ecx = [](const decode::Instruction& in) {
+      return in.encoding == decode::Encoding::Legacy && in.map == decode::OpcodeMap::OneByte &&
+             (in.opcode == 0x31 || in.opcode == 0x33) && in.length == 2 && !in.has_memory_operand &&
+             in.modrm_reg() == 1 && in.modrm_rm() == 1;
+    };
+    auto before = map_->instruction_before(cpuid.offset);
+    if (before && (is_move_to(before->instruction, 0xb9) || clears_ecx(before->instruction))) {
+      before = map_->instruction_before(before->offset);
+    }
+    if (cpuid.instruction.length != 2 || !before || !is_move_to(before->instruction, 0xb8)) {
+      return std::nullopt;
+    }
+    return HostSite{.address = function_.begin + before->offset,
+                    .length = static_cast<std::uint8_t>(cpuid.offset + 2 - before->offset),
+                    .kind = SiteKind::ConstantCpuid};
+  }
+
   // Where nothing describes the object (stripped, without unwind information), what the bytes around it say.
   // The vote was measured on code and data, and doubt counts as no.
   [[nodiscard]] Judgement judge_by_vote(std::uint64_t candidate) const noexcept {
@@ -129,7 +157,7 @@ class Judge {
                                  decode::InstructionClass::Cpuid, branches_) != Vote::Site) {
       return {};
     }
-    return {.verdict = Verdict::Site, .site = {.address = candidate, .length = 2}};
+    return {.verdict = Verdict::Site, .site = {.address = candidate, .length = 2}, .constant = {}};
   }
 
   // Makes `function_` and `map_` those around the candidate. False if no function is known there.
@@ -217,7 +245,10 @@ ScanCounts scan_object(const ObjectImage& image, const ScanRequest& request, Map
     const auto text = ObjectImage::bytes(segment);
     for_each_candidate(text, one, other, [&](std::size_t offset) {
       ++counts.candidates;
-      const auto [verdict, site] = judge.judge(segment.begin + offset, kind_of(text[offset + 1]));
+      const auto [verdict, site, constant] = judge.judge(segment.begin + offset, kind_of(text[offset + 1]));
+      if (constant && sites.push_back(*constant)) {
+        ++counts.constants;
+      }
       if (verdict == Verdict::Site && sites.push_back(site)) {
         ++counts.proven;
       } else if (verdict == Verdict::LetBe) {

@@ -23,6 +23,7 @@ inline constexpr std::uint8_t kTrap = 0x06;
 enum class SiteKind : std::uint8_t {
   Cpuid,
   Syscall,
+  ConstantCpuid,  ///< not to be trapped: `mov $leaf, %eax`, what sets ECX to a constant or nothing, and CPUID
 };
 
 /// An instruction of host code that is to be trapped.
@@ -32,7 +33,7 @@ struct HostSite {
   SiteKind kind = SiteKind::Cpuid;
 
   /// The second byte of the opcode, which is its last one: A2 or 05.
-  [[nodiscard]] constexpr std::uint8_t opcode() const { return kind == SiteKind::Cpuid ? 0xa2 : 0x05; }
+  [[nodiscard]] constexpr std::uint8_t opcode() const { return kind == SiteKind::Syscall ? 0x05 : 0xa2; }
   /// Of that byte.
   [[nodiscard]] constexpr std::uint64_t last_byte() const { return address + length - 1; }
   friend constexpr bool operator==(const HostSite&, const HostSite&) = default;
@@ -48,6 +49,8 @@ struct ScanRequest {
   /// Whether a system call of this number is to be trapped; null: no SYSCALL is looked for. One whose number
   /// can't be told always is.
   bool (*traps_call)(std::uint32_t number) = nullptr;
+  /// Whether sites of kind ConstantCpuid are wanted, too. The CPUID of one may be another site.
+  bool constants = false;
 };
 
 struct ScanCounts {
@@ -57,6 +60,7 @@ struct ScanCounts {
   std::uint32_t plain = 0;       // CPUIDs for leaves that need not be
   std::uint32_t interior = 0;    // inside other instructions
   std::uint32_t unproven = 0;    // data between functions, or code that nothing describes
+  std::uint32_t constants = 0;   // sites of kind ConstantCpuid
 
   constexpr ScanCounts& operator+=(const ScanCounts& o) {
     candidates += o.candidates;
@@ -65,6 +69,7 @@ struct ScanCounts {
     plain += o.plain;
     interior += o.interior;
     unproven += o.unproven;
+    constants += o.constants;
     return *this;
   }
 };

@@ -19,7 +19,7 @@ constexpr std::uint64_t kWorthKeeping = 64U << 10;
 // An object with more sites is scanned each time.
 constexpr std::size_t kMostSites = 240;
 
-constexpr std::uint64_t kMagic = 0x3130'7365'7469'7365;  // "esites01"
+constexpr std::uint64_t kMagic = 0x3230'7365'7469'7365;  // "esites02"
 
 // A file: this, then its sites, ascending.
 struct Header {
@@ -69,7 +69,7 @@ bool is_plausible(const Entry& entry, std::size_t size, std::uint64_t key,
            const auto segment = image.executable_around(address);
            return segment && site.length >= 2 && site.length <= decode::kMaxInstructionLength &&
                   segment->end - address >= site.length &&
-                  site.kind <= static_cast<std::uint32_t>(SiteKind::Syscall);
+                  site.kind <= static_cast<std::uint32_t>(SiteKind::ConstantCpuid);
          });
 }
 
@@ -139,7 +139,8 @@ bool SitelessObjects::add(std::uint64_t key, const ScanCounts& counts, bool repl
   Line& line = lines_[key % kPlaces];
   const std::array<std::uint32_t, 5> all = {counts.candidates, counts.let_be, counts.plain, counts.interior,
                                             counts.unproven};
-  if (key == 0 || counts.proven != 0 || (line.key != 0 && line.key != key && !replaces) ||
+  if (key == 0 || counts.proven != 0 || counts.constants != 0 ||
+      (line.key != 0 && line.key != key && !replaces) ||
       std::ranges::any_of(all, [](std::uint32_t count) { return count > 0xff; })) {
     return false;
   }
@@ -183,7 +184,7 @@ std::optional<ScanCounts> SiteCache::find(const ObjectImage& image, const ScanRe
 void SiteCache::keep(const ObjectImage& image, const ScanRequest& request, std::span<const HostSite> sites,
                      const ScanCounts& counts) const noexcept {
   const auto key = key_of(image, request);
-  if (!key || sites.size() != counts.proven || sites.size() > kMostSites) {
+  if (!key || sites.size() != counts.proven + counts.constants || sites.size() > kMostSites) {
     return;
   }
   if (siteless_ != nullptr && siteless_->add(*key, counts, replaces_)) {
@@ -197,7 +198,8 @@ void SiteCache::keep(const ObjectImage& image, const ScanRequest& request, std::
                                         std::span<const HostSite> sites,
                                         const ScanCounts& counts) const noexcept {
   Entry entry;
-  entry.header = {.magic = kMagic, .key = key, .counts = counts, .sites = counts.proven};
+  entry.header = {
+      .magic = kMagic, .key = key, .counts = counts, .sites = static_cast<std::uint32_t>(sites.size())};
   std::ranges::transform(sites, entry.records.begin(), [&](const HostSite& site) {
     return Record{.offset = site.address - image.load_bias(),
                   .length = site.length,
@@ -215,7 +217,8 @@ std::optional<std::uint64_t> SiteCache::key_of(const ObjectImage& image,
   }
   const std::uint64_t file = hash_of(id, hash_of(std::as_bytes(image.headers()), salt_));
   const std::uint64_t machine = hash_with(request.untrapped_max_leaf, hash_with(request.branches, file));
-  return hash_with(request.cpuid, hash_with(request.traps_call != nullptr, machine));
+  return hash_with(request.constants,
+                   hash_with(request.cpuid, hash_with(request.traps_call != nullptr, machine)));
 }
 
 }  // namespace enclume::engine

@@ -197,9 +197,9 @@ LinearRange pages_of_all(std::span<const Elf64_Phdr> segments) {
   return whole;
 }
 
-/// The first segment of an ET_DYN file mapped so long that all others are mapped over it, as the dynamic linker
-/// does it: one mapping less than to reserve the addresses. Only where no page between them stays, none before
-/// the file's end in the first is zeroed, and no alignment is asked for. The result is the bias.
+/// The first segment of an ET_DYN file mapped so long that all others are mapped over it, as the dynamic
+/// linker does it: one mapping less than to reserve the addresses. Only where no page between them stays,
+/// none before the file's end in the first is zeroed, and no alignment is asked for. The result is the bias.
 std::optional<std::uint64_t> map_first_over_all(int fd, std::span<const Elf64_Phdr> segments) {
   const LinearRange whole = pages_of_all(segments);
   const auto first = std::ranges::find_if(segments, is_loaded);
@@ -239,8 +239,8 @@ std::expected<std::uint64_t, ImageFailure> reserve_anywhere(const ProgramFile& f
   return bias;
 }
 
-/// mmap(2) at an address. `placing` is MAP_FIXED where it is reserved, else MAP_FIXED_NOREPLACE, which a kernel
-/// that doesn't know it (before 4.17) takes for a hint.
+/// mmap(2) at an address. `placing` is MAP_FIXED where it is reserved, else MAP_FIXED_NOREPLACE, which a
+/// kernel that doesn't know it (before 4.17) takes for a hint.
 SysResult<void> map_at(std::uint64_t at, std::uint64_t size, int protection, int placing, int fd,
                        std::uint64_t offset) {
   const int kind = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_PRIVATE;
@@ -334,8 +334,8 @@ std::expected<StaticImage, ImageFailure> map_static_image(int fd, const ProgramF
     if (const auto reserved = reserve_fixed(file); !reserved) {
       return Failure(reserved.error());
     }
-  } else if (const auto mapped = neighbours == Neighbours::Any ? map_first_over_all(fd, file.segments())
-                                                               : std::nullopt) {
+  } else if (const auto mapped =
+                 neighbours == Neighbours::Any ? map_first_over_all(fd, file.segments()) : std::nullopt) {
     image.bias = *mapped;
     first_is_loaded = true;
   } else {

@@ -223,6 +223,8 @@ extern "C" void enclume_on_signal(int signo, siginfo_t* info, UContext* uc, Thre
     if (is_step(signo, *info)) {
       info->si_addr = reinterpret_cast<void*>(uc->mcontext.rip);
     }
+  } else if (facts->enclave == 0 && leave_cpuid_stub(*uc) && is_step(signo, *info)) {
+    info->si_addr = reinterpret_cast<void*>(uc->mcontext.rip);
   }
   const std::uint64_t began = engine().stats.now();
   handle(signo, info, uc, block, facts, plan);

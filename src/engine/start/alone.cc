@@ -63,8 +63,8 @@ void run_constructors(const KernelStack& stack) {
   }
 }
 
-/// What each start writes is written to before it is read: for a read the kernel would map sixteen pages of the
-/// file first, and copy the one when it is written to.
+/// What each start writes is written to before it is read: for a read the kernel would map sixteen pages of
+/// the file first, and copy the one when it is written to.
 inline void touch_data() {
   const auto end = reinterpret_cast<std::uint64_t>(&enclume_system_call);
   for (auto at = reinterpret_cast<std::uint64_t>(_DYNAMIC); at < end; at += kPageSize) {

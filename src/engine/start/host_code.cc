@@ -12,6 +12,7 @@
 #include "base/fd_path.h"
 #include "engine/calls/call.h"
 #include "engine/cpuid/text_writer.h"
+#include "engine/cpuid_emulation.h"
 #include "engine/decode/decoder.h"
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
@@ -213,6 +214,8 @@ void adopt_static_program(std::uint64_t bias, std::span<const Elf64_Phdr> header
   config.traps_call = nullptr;
   config.cache = start_cache;
   config.undisturbed = true;
+  // With libc there is a debugger, who would wonder at the jumps.
+  config.constant_cpuid = has_libc() ? nullptr : &constant_cpuid;
   patcher.configure(config);
   refresh_host_code();
   keep_start_facts();

@@ -38,8 +38,8 @@ namespace enclume::engine {
 
 namespace {
 
-/// How far down the stack is not as the kernel has made it any more; and how far it is cleared for the program,
-/// which will use it and would fault for each page anew. So much load() itself takes.
+/// How far down the stack is not as the kernel has made it any more; and how far it is cleared for the
+/// program, which will use it and would fault for each page anew. So much load() itself takes.
 constexpr std::uint64_t kOwnStackUse = 1U << 20;
 constexpr std::uint64_t kStackCleared = 2 * kPageSize;
 
@@ -143,7 +143,8 @@ void set_name(const char* name) {
   sys::raw(__NR_prctl, PR_SET_NAME, sys::arg(last));
 }
 
-/// enclume-load itself, which the kernel has mapped. Where it ended. Apart, for its table of the size of a page.
+/// enclume-load itself, which the kernel has mapped. Where it ended. Apart, for its table of the size of a
+/// page.
 [[gnu::noinline]] std::uint64_t unmap_loader(std::span<Elf64_auxv_t> auxv) {
   const std::uint64_t* headers = auxiliary_value(auxv, AT_PHDR);
   const std::uint64_t* count = auxiliary_value(auxv, AT_PHNUM);

@@ -336,4 +336,26 @@ site_unknown:
         asks    leaf_maximum, 0
         asks    leaf_beyond, 0x19
 
+# The ways in which constants are loaded right before a CPUID, and some that are none.
+        .macro  loads name, lines
+        begin   \name
+        .cfi_startproc
+        push    %rbx
+        .cfi_adjust_cfa_offset 8
+        \lines
+        cpuid
+        pop     %rbx
+        .cfi_adjust_cfa_offset -8
+        ret
+        .cfi_endproc
+        finish  \name
+        .endm
+        loads   constant_leaf, "site constant_leaf; mov $0x80000008, %eax"
+        loads   constant_both, "site constant_both; mov $0xd, %eax; mov $1, %ecx"
+        loads   constant_cleared, "site constant_cleared; mov $0x14, %eax; xor %ecx, %ecx"
+        loads   constant_other_way, "mov $1, %ecx; site constant_other_way; mov $0xd, %eax"
+        loads   constant_apart, "site constant_apart; mov $0xd, %eax; mov %esi, %ecx"
+        loads   constant_copied, "mov $0xd, %esi; site constant_copied; mov %esi, %eax"
+        loads   constant_wide, "site constant_wide; mov $0xd, %rax"
+
 .section .note.GNU-stack, "", @progbits

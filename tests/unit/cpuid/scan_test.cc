@@ -20,7 +20,9 @@ extern const std::byte sample_plain[], site_plain[], sample_prefixed[], site_pre
     site_call_trapped[], site_call_given[], site_call_shared[], site_call_overwritten[],
     site_call_behind_table[], site_call_prefixed[], site_call_immediate[], site_call_beside_table[],
     site_call_in_table[], site_call_beside_two[], site_leaf_plain[], site_leaf_features[],
-    site_leaf_maximum[], site_leaf_beyond[];
+    site_leaf_maximum[], site_leaf_beyond[], site_constant_leaf[], site_constant_both[],
+    site_constant_cleared[], site_constant_other_way[], site_constant_apart[], site_constant_copied[],
+    site_constant_wide[];
 }
 
 namespace enclume::engine {
@@ -234,6 +236,49 @@ TEST_F(ScanForChangedLeaves, SoIsOneWhoseLeafIsTheCallers) {
 
 TEST_F(ScanOfThisProgram, TrapsEachLeafUnlessToldOtherwise) {
   EXPECT_TRUE(proven(site_leaf_plain));
+}
+
+class ScanForConstants : public ScanOfThisProgram {
+ protected:
+  ScanForConstants() {
+    plain_ = {sites_.begin(), sites_.end()};
+    sites_.clear();
+    counts_ = scan_object(object_.image(), {.constants = true}, sites_, unproven_);
+  }
+  [[nodiscard]] bool constant(const std::byte* label, unsigned length) const {
+    const HostSite site{address(label), static_cast<std::uint8_t>(length), SiteKind::ConstantCpuid};
+    return std::find(sites_.begin(), sites_.end(), site) != sites_.end();
+  }
+  std::vector<HostSite> plain_;
+};
+
+TEST_F(ScanForConstants, FindsWhatLoadsThemRightBefore) {
+  EXPECT_TRUE(constant(site_constant_leaf, 7));
+  EXPECT_TRUE(constant(site_constant_both, 12));
+  EXPECT_TRUE(constant(site_constant_cleared, 9));
+  EXPECT_TRUE(constant(site_constant_other_way, 7));
+}
+
+TEST_F(ScanForConstants, NothingElseIsOne) {
+  for (unsigned length = 2; length < 16; ++length) {
+    EXPECT_FALSE(constant(site_constant_apart, length));
+    EXPECT_FALSE(constant(site_constant_copied, length));
+    EXPECT_FALSE(constant(site_constant_wide, length));
+    EXPECT_FALSE(constant(site_plain, length));
+  }
+}
+
+TEST_F(ScanForConstants, TheOtherSitesAreThereAsEver) {
+  std::vector<HostSite> others;
+  for (const HostSite& site : sites_) {
+    if (site.kind != SiteKind::ConstantCpuid) {
+      others.push_back(site);
+    }
+  }
+  EXPECT_EQ(others, plain_);
+  EXPECT_EQ(counts_.proven + counts_.constants, sites_.size());
+  EXPECT_TRUE(std::is_sorted(sites_.begin(), sites_.end(),
+                             [](const HostSite& a, const HostSite& b) { return a.address < b.address; }));
 }
 
 TEST_F(ScanForCalls, LeavesPrefixedOnesAndImmediatesAlone) {
