@@ -7,8 +7,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <optional>
-#include <utility>
 
 #include "base/syscall.h"
 
@@ -185,41 +183,16 @@ SysResult<std::uint64_t> find_room(std::uint64_t size, std::uint64_t alignment) 
   return base;
 }
 
-/// The pages of all segments.
-LinearRange pages_of_all(std::span<const Elf64_Phdr> segments) {
+/// Takes addresses for an ET_DYN program where the kernel puts mappings that don't care, as it does for
+/// static PIEs. The result is the bias.
+std::expected<std::uint64_t, ImageFailure> reserve_anywhere(const ProgramFile& file, Neighbours neighbours) {
   LinearRange whole{LinearAddress(~0ULL), LinearAddress(0)};
-  for (const Elf64_Phdr& segment : segments) {
+  for (const Elf64_Phdr& segment : file.segments()) {
     if (is_loaded(segment)) {
       whole.begin = std::min(whole.begin, pages_of(segment).begin);
       whole.end = std::max(whole.end, pages_of(segment).end);
     }
   }
-  return whole;
-}
-
-/// The first segment of an ET_DYN file mapped so long that all others are mapped over it, as the dynamic
-/// linker does it: one mapping less than to reserve the addresses. Only where no page between them stays,
-/// none before the file's end in the first is zeroed, and no alignment is asked for. The result is the bias.
-std::optional<std::uint64_t> map_first_over_all(int fd, std::span<const Elf64_Phdr> segments) {
-  const LinearRange whole = pages_of_all(segments);
-  const auto first = std::ranges::find_if(segments, is_loaded);
-  if (first == segments.end() || !are_in_order(segments) || first->p_filesz != first->p_memsz ||
-      first->p_offset % kPageSize != first->p_vaddr % kPageSize || maximum_alignment(segments) != kPageSize ||
-      !for_each_uncovered(whole, segments, [](LinearRange) { return false; })) {
-    return std::nullopt;
-  }
-  const auto mapped = sys::call(__NR_mmap, 0, whole.size(), protection_of(*first), MAP_PRIVATE, fd,
-                                page_start(first->p_offset));
-  if (!mapped) {
-    return std::nullopt;
-  }
-  return static_cast<std::uint64_t>(*mapped) - whole.begin.value();
-}
-
-/// Takes addresses for an ET_DYN program where the kernel puts mappings that don't care, as it does for
-/// static PIEs. The result is the bias.
-std::expected<std::uint64_t, ImageFailure> reserve_anywhere(const ProgramFile& file, Neighbours neighbours) {
-  const LinearRange whole = pages_of_all(file.segments());
   if (whole.begin >= whole.end) {
     return failure(Errno::Invalid);
   }
@@ -327,17 +300,12 @@ std::expected<StaticImage, ImageFailure> map_static_image(int fd, const ProgramF
     note_segment(image, file.header, segment);
   }
   int placing = MAP_FIXED;
-  bool first_is_loaded = false;
   if (file.header.e_type == ET_EXEC && are_in_order(file.segments())) {
     placing = MAP_FIXED_NOREPLACE;  // no segment needs the room of another
   } else if (file.header.e_type == ET_EXEC) {
     if (const auto reserved = reserve_fixed(file); !reserved) {
       return Failure(reserved.error());
     }
-  } else if (const auto mapped =
-                 neighbours == Neighbours::Any ? map_first_over_all(fd, file.segments()) : std::nullopt) {
-    image.bias = *mapped;
-    first_is_loaded = true;
   } else {
     const auto bias = reserve_anywhere(file, neighbours);
     if (!bias) {
@@ -346,7 +314,7 @@ std::expected<StaticImage, ImageFailure> map_static_image(int fd, const ProgramF
     image.bias = *bias;
   }
   for (const Elf64_Phdr& segment : file.segments()) {
-    if (!is_loaded(segment) || std::exchange(first_is_loaded, false)) {
+    if (!is_loaded(segment)) {
       continue;
     }
     const auto loaded = load_segment(fd, segment, image.bias, placing);
