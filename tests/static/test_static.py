@@ -440,6 +440,18 @@ class ChildrenOfStatic(StaticTest):
             exec ./busybox grep -q libenclume-engine.so /proc/self/maps"""
         self.assertEqual(self.under("sh", "-c", script).returncode, 0)
 
+    def test_a_static_file_that_becomes_another(self):
+        shutil.copy(BUSYBOX, self.home / "busybox")
+        time.sleep(3.1)
+        script = f"""
+            ./busybox true && ./busybox true || exit 1
+            cat /bin/echo >busybox; ./busybox dynamic
+            printf '#!/bin/sh\\necho script' >busybox; ./busybox
+            cat {BUSYBOX} >busybox; chmod -x busybox; ./busybox true; echo $?; chmod +x busybox
+            ./busybox grep -c libenclume-engine.so /proc/self/environ"""
+        result = self.under("sh", "-c", script)
+        self.assertEqual(result.stdout, "dynamic\nscript\n126\n1\n", result.stderr)
+
     def test_the_engine_is_in_every_child(self):
         script = f"""
             has='libenclume-engine.so'

@@ -50,10 +50,9 @@ class OpenFile {
   int fd_ = -1;
 };
 
-/// Files that were seen to be dynamic programs for which nothing special has to be done: a shell executes the
-/// same few again and again. By a hash of what changes with the file; 0 is none. Children between vfork and
-/// exec share them.
-class PlainPrograms {
+/// Files that were looked into: a shell executes the same few again and again. By a hash of what changes with
+/// the file; 0 is none. Children between vfork and exec share them.
+class KnownPrograms {
  public:
   [[nodiscard]] bool has(std::uint64_t file) const {
     return file != 0 && slot(file).load(std::memory_order_relaxed) == file;
@@ -87,7 +86,8 @@ class PlainPrograms {
   std::array<Slot, 16> slots_{};
 };
 
-constinit PlainPrograms plain_programs;
+constinit KnownPrograms plain_programs;   ///< dynamic, and nothing special has to be done
+constinit KnownPrograms static_programs;  ///< who may execute them, and with what rights, is asked each time
 
 /// What plan_exec() finds out; large, so there is one for each call.
 struct Inspection {
@@ -96,7 +96,7 @@ struct Inspection {
   std::array<FileHead, kMaxScriptDepth> heads;  ///< of the scripts on the way, cut into strings
   std::array<ScriptLine, kMaxScriptDepth> lines;
   std::size_t depth = 0;
-  std::uint64_t hash = 0;  ///< of the call's file: PlainPrograms::hash()
+  std::uint64_t hash = 0;  ///< of the call's file: KnownPrograms::hash()
 };
 
 bool stat_file(const ExecCall& call, struct stat& status) {
@@ -128,6 +128,11 @@ bool may_execute(int fd) {
   return r == 0;
 }
 
+bool is_same(const struct stat& a, const struct stat& b) {
+  return a.st_dev == b.st_dev && a.st_ino == b.st_ino && a.st_ctim.tv_sec == b.st_ctim.tv_sec &&
+         a.st_ctim.tv_nsec == b.st_ctim.tv_nsec;
+}
+
 /// What one file is, scripts not yet followed. Nothing for what is not for the loader.
 std::optional<ProgramKind> look_at(const ExecCall& call, Inspection& found) {
   struct stat status;
@@ -136,14 +141,23 @@ std::optional<ProgramKind> look_at(const ExecCall& call, Inspection& found) {
     return std::nullopt;
   }
   if (found.depth == 0) {
-    found.hash = PlainPrograms::hash(status);
+    found.hash = KnownPrograms::hash(status);
     if (plain_programs.has(found.hash)) {
       return std::nullopt;
     }
   }
-  if (!open_file(call, found.open) || !read_program_file(found.open.get(), found.file) ||
-      found.file.kind == ProgramKind::Dynamic || found.file.kind == ProgramKind::Other) {
+  if (!open_file(call, found.open)) {
     return std::nullopt;
+  }
+  struct stat opened;
+  if (found.depth == 0 && static_programs.has(found.hash) &&
+      sys::call(__NR_fstat, found.open.get(), &opened) && is_same(opened, status)) {
+    found.file.kind = ProgramKind::Static;
+  } else if (!read_program_file(found.open.get(), found.file) || found.file.kind == ProgramKind::Dynamic ||
+             found.file.kind == ProgramKind::Other) {
+    return std::nullopt;
+  } else if (found.depth == 0 && found.file.kind == ProgramKind::Static) {
+    static_programs.add(found.hash);
   }
   if (!sys::call(__NR_fstatfs, found.open.get(), &mount) || (mount.f_flags & kStatfsNoExec) != 0 ||
       !may_execute(found.open.get()) ||
