@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/cpuid/eax_constant.h"
 
+#include <array>
+
 namespace enclume::engine {
 namespace {
 
@@ -8,6 +10,7 @@ namespace {
 constexpr int kFarthest = 16;
 
 constexpr unsigned kRax = 0;
+constexpr unsigned kRbx = 3;
 
 struct Effect {
   enum : std::uint8_t {
@@ -153,8 +156,11 @@ bool is_move_of_constant(const decode::Instruction& in, unsigned reg) {
 // Whether an instruction may write to the register. What is not known to leave it alone may. POP is taken for
 // the end of the function, where the caller's value comes back.
 bool may_write(const decode::Instruction& in, unsigned reg) {
-  if (in.encoding != decode::Encoding::Legacy || in.cls == decode::InstructionClass::Cpuid) {
+  if (in.encoding != decode::Encoding::Legacy) {
     return true;
+  }
+  if (in.cls == decode::InstructionClass::Cpuid) {
+    return reg == kRbx;
   }
   const bool one_byte = in.map == decode::OpcodeMap::OneByte;
   const bool in_opcode = ((in.opcode & 7U) | (in.rex_b() ? 8U : 0U)) == reg;
@@ -209,6 +215,101 @@ std::optional<std::uint32_t> constant_in(const CodeMap& map, unsigned reg) {
   return one ? constant : std::nullopt;
 }
 
+// RBX, R12 to R15: what is in them is there again when a function that was called comes back. (RBP, too, but
+// LEAVE does not name it.)
+constexpr bool is_kept_by_calls(unsigned reg) {
+  return reg == kRbx || reg >= 12;
+}
+
+bool is_pop_of(const decode::Instruction& in, unsigned reg) {
+  return in.encoding == decode::Encoding::Legacy && in.map == decode::OpcodeMap::OneByte &&
+         in.opcode >= 0x58 && in.opcode <= 0x5f && ((in.opcode & 7U) | (in.rex_b() ? 8U : 0U)) == reg;
+}
+
+// The constant that is in a register at a place in the function, on whichever way control has come there:
+// each way is followed back to where the constant is loaded. Nothing if one of them is not known, or if there
+// are many.
+class ConstantOnAllWays {
+ public:
+  ConstantOnAllWays(const CodeMap& map, unsigned reg, const JumpTables& jump_tables) noexcept
+      : map_(map), reg_(reg), jump_tables_(jump_tables) {}
+
+  [[nodiscard]] std::optional<std::uint32_t> at(std::size_t offset) noexcept {
+    bool known = is_kept_by_calls(reg_) && follow_back(offset);
+    for (std::size_t done = 0; known && done < count_; ++done) {
+      const Run run = runs_[done];
+      known = !jump_tables_.may_lead_to(run.first, run.last);
+      bool entered = run.loaded;
+      map_.for_each_instruction([&](const PlacedInstruction& placed) {
+        const decode::Instruction& in = placed.instruction;
+        const std::uint64_t target = placed.offset + in.length + static_cast<std::uint64_t>(in.immediate);
+        if (decode::is_relative_branch(in.cls) && target >= run.first && target <= run.last) {
+          entered = true;
+          known = known && follow_back(placed.offset);
+        }
+        return known;
+      });
+      known = known && entered;  // else by an exception, perhaps
+    }
+    return known ? constant_ : std::nullopt;
+  }
+
+ private:
+  // Instructions one behind the other that leave the register alone.
+  struct Run {
+    std::size_t first;
+    std::size_t last;
+    bool loaded;  // behind the load, else behind what falls nowhere
+  };
+
+  // From the instruction at `offset` back to the load, or to where nothing falls through.
+  bool follow_back(std::size_t offset) noexcept {
+    for (std::size_t i = 0; i < count_; ++i) {
+      if (offset >= runs_[i].first && offset <= runs_[i].last) {
+        return true;
+      }
+    }
+    Run run{offset, offset, false};
+    while (run.first != 0) {
+      const auto before = map_.instruction_before(run.first);
+      if (!before) {
+        return false;
+      }
+      const decode::Instruction& in = before->instruction;
+      if (!decode::falls_through(in.cls)) {
+        return add(run);
+      }
+      if (is_move_of_constant(in, reg_)) {
+        const auto value = static_cast<std::uint32_t>(in.immediate);
+        const bool same = !constant_ || *constant_ == value;
+        constant_ = value;
+        run.loaded = true;
+        return same && add(run);
+      }
+      if (may_write(in, reg_) || is_pop_of(in, reg_)) {
+        return false;
+      }
+      run.first = before->offset;
+    }
+    return false;  // the caller's
+  }
+
+  bool add(const Run& run) noexcept {
+    if (count_ == runs_.size()) {
+      return false;
+    }
+    runs_[count_++] = run;
+    return true;
+  }
+
+  const CodeMap& map_;
+  unsigned reg_;
+  const JumpTables& jump_tables_;
+  std::optional<std::uint32_t> constant_;
+  std::array<Run, 16> runs_{};
+  std::size_t count_ = 0;
+};
+
 // Whether control may come to [first, last] otherwise than from the instruction before.
 bool may_be_entered(const CodeMap& map, std::size_t first, std::size_t last, const JumpTables& jump_tables) {
   bool entered = false;
@@ -236,8 +337,11 @@ std::optional<std::uint32_t> constant_in_eax_at(const CodeMap& map, std::size_t 
       return std::nullopt;
     }
     if (effect.kind != Effect::Keeps) {
-      const auto number =
+      auto number =
           effect.kind == Effect::Loads ? std::optional(effect.value) : constant_in(map, effect.value);
+      if (!number) {
+        number = ConstantOnAllWays(map, effect.value, jump_tables).at(before->offset);
+      }
       return number && !may_be_entered(map, at, offset, jump_tables) ? number : std::nullopt;
     }
     at = before->offset;

@@ -18,7 +18,8 @@ namespace enclume::engine {
 ///    function leads in between;
 ///  - what is loaded is a constant, or a register into which the function loads this constant and nothing
 ///  else
-///    (compilers keep the number of a loop's call there).
+///    (compilers keep the number of a loop's call there), or that has it on each way there, whatever else it
+///    is used for.
 /// Signal context: safe.
 [[nodiscard]] std::optional<std::uint32_t> constant_in_eax_at(const CodeMap& map, std::size_t offset,
                                                               const JumpTables& jump_tables) noexcept;

@@ -336,6 +336,39 @@ site_unknown:
         asks    leaf_maximum, 0
         asks    leaf_beyond, 0x19
 
+# CPUID in a loop whose leaf is in a register that the function uses for other things, too. In front of the load the
+# register has what the caller left; `way` is a piece of code that leads into the loop.
+        .macro  asks_in_loop name, way
+        begin   \name
+        .cfi_startproc
+        push    %r12
+        mov     %rdi, %r12
+        test    %r12, %r12
+        jz      3f
+        mov     $0x80000006, %r12d
+        xor     %esi, %esi
+1:      mov     %r12d, %eax
+        mov     %esi, %ecx
+        site    \name
+        cpuid
+        test    %eax, %eax
+        jnz     4f
+2:      inc     %esi
+        cmp     $8, %esi
+        jne     1b
+3:      pop     %r12
+        ret
+4:      add     %eax, %edx
+        jmp     2b
+        \way
+        .cfi_endproc
+        finish  \name
+        .endm
+        asks_in_loop leaf_in_loop, ""
+        asks_in_loop leaf_changed_in_loop, "inc %r12d; jmp 2b"
+        asks_in_loop leaf_by_exception, "nop; jmp 2b"
+        asks_in_loop leaf_of_two, "mov $0x80000005, %r12d; jmp 2b"
+
 # The ways in which constants are loaded right before a CPUID, and some that are none.
         .macro  loads name, lines
         begin   \name

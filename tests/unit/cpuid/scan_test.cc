@@ -20,7 +20,8 @@ extern const std::byte sample_plain[], site_plain[], sample_prefixed[], site_pre
     site_call_trapped[], site_call_given[], site_call_shared[], site_call_overwritten[],
     site_call_behind_table[], site_call_prefixed[], site_call_immediate[], site_call_beside_table[],
     site_call_in_table[], site_call_beside_two[], site_leaf_plain[], site_leaf_features[],
-    site_leaf_maximum[], site_leaf_beyond[], site_constant_leaf[], site_constant_both[],
+    site_leaf_maximum[], site_leaf_beyond[], site_leaf_in_loop[], site_leaf_changed_in_loop[],
+    site_leaf_by_exception[], site_leaf_of_two[], site_constant_leaf[], site_constant_both[],
     site_constant_cleared[], site_constant_other_way[], site_constant_apart[], site_constant_copied[],
     site_constant_wide[];
 }
@@ -228,6 +229,14 @@ TEST_F(ScanForChangedLeaves, TheOthersAreTrapped) {
   EXPECT_TRUE(proven(site_leaf_features));
   EXPECT_TRUE(proven(site_leaf_maximum));
   EXPECT_TRUE(proven(site_leaf_beyond));
+}
+
+TEST_F(ScanForChangedLeaves, ARegisterIsFollowedBackOnAllWays) {
+  EXPECT_FALSE(proven(site_leaf_in_loop));
+  EXPECT_FALSE(is_unproven(site_leaf_in_loop));
+  EXPECT_TRUE(proven(site_leaf_changed_in_loop));
+  EXPECT_TRUE(proven(site_leaf_by_exception));
+  EXPECT_TRUE(proven(site_leaf_of_two));
 }
 
 TEST_F(ScanForChangedLeaves, SoIsOneWhoseLeafIsTheCallers) {
