@@ -378,6 +378,8 @@ void remember_entry(ThreadBlock& block, const kernel::Kernel& kernel, const Trap
   if (!remember(block, block.fast.doors[at], kernel, entry) &&
       (why == Slow::NewThread || why == Slow::NewTcs)) {
     why = under_program_key(block.lp, frame, kernel) ? Slow::ProtectionKey : Slow::FrameLayout;
+  } else if (why == Slow::NewThread && no_descriptors()) {
+    why = Slow::NoDescriptor;  // as has been found out just now
   }
   block.fast.forked = false;
   if (counting) [[unlikely]] {

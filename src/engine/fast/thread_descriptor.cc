@@ -99,6 +99,7 @@ void give_descriptor(ThreadBlock& block) {
   }
   if (!tried.load(std::memory_order_relaxed) && block.sud_armed && !has_thread_descriptors(&block)) {
     refused.store(true, std::memory_order_relaxed);
+    turn_off_direct_paths(Slow::NoDescriptor);  // as at start, where it is asked there
     return;
   }
   const AllBlocked blocked;
