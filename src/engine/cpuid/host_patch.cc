@@ -212,8 +212,9 @@ void HostPatcher::lay_stubs(Session& session, const ObjectImage& image) noexcept
   if (protection_of(image, first->address) == (PROT_READ | PROT_EXEC)) {
     stubs_.lay(image, fresh, config_.constant_cpuid, session.writer);
   }
-  const auto rest = std::ranges::remove(fresh, SiteKind::ConstantCpuid, &HostSite::kind);
-  session.fresh.truncate(static_cast<std::size_t>(rest.begin() - fresh.begin()));
+  const auto rest = std::remove_if(fresh.begin(), fresh.end(),
+                                   [](const HostSite& site) { return site.kind == SiteKind::ConstantCpuid; });
+  session.fresh.truncate(static_cast<std::size_t>(rest - fresh.begin()));
 }
 
 void HostPatcher::patch_fresh(Session& session, const ObjectImage& image) noexcept {
