@@ -138,6 +138,13 @@ bool Sgx::enclave_page_fault(Interruption& it, CpuState& cpu, siginfo_t& report)
   const auto operand = space.walk(address, access);
   if (!operand) {
     const Retry retry{cpu.rip, address, access};
+    if (add_page_inside(it, cpu, operand.error())) {
+      // There is only the second of the two exits then, which writes the same SSA frame once more.
+      it.evictions = kernel_.shared.evictions.load();
+      if (const auto refused = refused_again(block, retry)) {
+        return raise(it, cpu, *refused, false, {}, report);
+      }
+    }
     if (!raise(it, cpu, operand.error(), false, {}, report)) {
       return false;
     }

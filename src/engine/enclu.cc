@@ -187,6 +187,10 @@ bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report, const Re
          free_tcs_of_dead_thread(cpu.address(arch::Reg::Rbx)))) {
       continue;
     }
+    if (was_inside && add_page_inside(it, cpu, result.error())) {
+      record_exit(block, cpu, result.error());
+      continue;
+    }
     if (!raise(it, cpu, result.error(), false, {}, report)) {
       return false;
     }

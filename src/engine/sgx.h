@@ -111,6 +111,9 @@ class Sgx {
   void keep_jumps_from(const ThreadBlock& block, const arch::CpuState& cpu);
   class OwnMemory;
   bool go_ahead(Interruption& it, arch::CpuState& cpu, LinearAddress enclu);
+  bool comes_right_back(const Interruption& it, const arch::CpuState& cpu);
+  bool add_page_inside(Interruption& it, const arch::CpuState& cpu, const arch::Fault& fault);
+  void record_exit(const ThreadBlock& block, const arch::CpuState& cpu, const arch::Fault& fault);
   bool strict_step(Interruption& it, arch::CpuState& cpu, siginfo_t& report);
   std::optional<arch::Fault> refused_in_enclave(const ThreadBlock& block, const arch::CpuState& cpu,
                                                 const decode::Instruction& instruction);

@@ -51,11 +51,9 @@ void save_exit_reason(const AexEvent& event, const SsaFrameCache& ssa) {
 
 }  // namespace
 
-LinearAddress aex(const Machine& machine, LogicalProcessor& lp, CpuState& cpu,
-                  const AexEvent& event) noexcept {
-  Tcs& tcs = tcs_of(lp.tcs);
+void record_aex(const Machine& machine, const LogicalProcessor& lp, const CpuState& cpu,
+                const AexEvent& event) noexcept {
   Gprsgx& saved = gprsgx_of(lp.ssa);
-
   saved.gpr = cpu.gpr;
   saved.rip = cpu.rip;
   saved.rflags = (cpu.rflags & ~rflags::kTf) | (event.save_rf ? rflags::kRf : 0);
@@ -63,6 +61,13 @@ LinearAddress aex(const Machine& machine, LogicalProcessor& lp, CpuState& cpu,
   saved.gsbase = cpu.gs_base;
   save_exit_reason(event, lp.ssa);
   save_xstate(machine.config, lp.xfrm, cpu.xsave, lp.ssa);
+}
+
+LinearAddress aex(const Machine& machine, LogicalProcessor& lp, CpuState& cpu,
+                  const AexEvent& event) noexcept {
+  Tcs& tcs = tcs_of(lp.tcs);
+  const Gprsgx& saved = gprsgx_of(lp.ssa);
+  record_aex(machine, lp, cpu, event);
 
   // The frame's URSP and URBP are where the enclave can write: what EENTER put there, or something else.
   const std::uint64_t ursp = saved.ursp;

@@ -56,6 +56,9 @@ struct AexEvent {
 /// Returns the linear address to report in CR2: page-masked for #PF, otherwise `event.address` unchanged.
 LinearAddress aex(const Machine&, LogicalProcessor&, CpuState&, const AexEvent&) noexcept;
 
+/// What aex() writes into the SSA frame, alone: for an exit that an ERESUME would take back at once.
+void record_aex(const Machine&, const LogicalProcessor&, const CpuState&, const AexEvent&) noexcept;
+
 /// Whether an access by enclave code to `page` at `address` passes the EPCM (SDM Vol. 3D, "Access-control
 /// requirements"); the #PF if not. What the engine turns into native page permissions.
 [[nodiscard]] std::expected<void, Fault> check_enclave_access(const LogicalProcessor&, const EpcPage&,

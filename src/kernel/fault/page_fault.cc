@@ -41,9 +41,33 @@ bool met_the_reclaimer(const Enclave& enclave, LinearAddress address, std::uint3
   return number < enclave.pages() && !is_resident(enclave, number);
 }
 
+/// Whether the page can be added with what is at hand. The lock is held.
+bool has_room_to_grow(const Enclave& enclave, const EpcReservation& epc) noexcept {
+  const std::uint64_t needed = growth_needs_va_page(enclave) ? 2 : 1;
+  return enclave.shared().secs.load().resident && epc.available() >= needed;
+}
+
+/// After that.
+bool add_page(const Kernel& kernel, Enclave& enclave, EpcReservation& epc, std::uint64_t number) noexcept {
+  if (!grow(kernel, enclave, epc)) {
+    return false;
+  }
+  if (!succeeded(Encls(kernel, enclave).eaug(number))) {
+    shrink(enclave);
+    return false;
+  }
+  epc.use();
+  kernel.platform.count_pages(Platform::PageEvent::Augmented, 1);
+  enclave.shared().secs_children.fetch_add(1);
+  // The enclave decides on permissions by EACCEPT, EACCEPTCOPY and EMODPE: no maximum.
+  enclave.page(number).store(
+      {.max_prot = kProtAll, .present = true, .resident = true, .type = arch::PageType::Reg});
+  enclave.index().insert(number);
+  return true;
+}
+
 /// sgx_encl_eaug_page()
 FaultResolution augment(const Kernel& kernel, Enclave& enclave, std::uint64_t number) noexcept {
-  EnclaveShared& s = enclave.shared();
   if (kernel.platform.injected_full_epc()) {
     return FaultResolution::Bus;
   }
@@ -54,30 +78,15 @@ FaultResolution augment(const Kernel& kernel, Enclave& enclave, std::uint64_t nu
     if (enclave.index().contains(number)) {
       return FaultResolution::Resolved;  // another thread was faster
     }
-    const std::uint64_t needed = growth_needs_va_page(enclave) ? 2 : 1;
-    const bool enough = s.secs.load().resident && epc.available() >= needed;
-    if (enough) {
+    if (has_room_to_grow(enclave, epc)) {
       break;
     }
+    const std::uint64_t needed = growth_needs_va_page(enclave) ? 2 : 1;
     if (!make_secs_resident(kernel, enclave, lock, epc, needed)) {
       return FaultResolution::Bus;
     }
   }
-  if (!grow(kernel, enclave, epc)) {
-    return FaultResolution::Bus;
-  }
-  if (!succeeded(Encls(kernel, enclave).eaug(number))) {
-    shrink(enclave);
-    return FaultResolution::Bus;
-  }
-  epc.use();
-  kernel.platform.count_pages(Platform::PageEvent::Augmented, 1);
-  s.secs_children.fetch_add(1);
-  // The enclave decides on permissions by EACCEPT, EACCEPTCOPY and EMODPE: no maximum.
-  enclave.page(number).store(
-      {.max_prot = kProtAll, .present = true, .resident = true, .type = arch::PageType::Reg});
-  enclave.index().insert(number);
-  return FaultResolution::Resolved;
+  return add_page(kernel, enclave, epc, number) ? FaultResolution::Resolved : FaultResolution::Bus;
 }
 
 }  // namespace
@@ -88,8 +97,32 @@ void clear_exitinfo(const Kernel& kernel, Enclave& enclave, std::byte* gprsgx) n
   EnclaveLock lock(kernel, enclave);
   // With the lock held it is not evicted: what is written to an evicted page would spoil its ciphertext.
   if (make_resident(kernel, enclave, lock, epc, page)) {
-    reinterpret_cast<arch::Gprsgx*>(gprsgx)->exitinfo = 0;
+    forget_exitinfo(gprsgx);
   }
+}
+
+void forget_exitinfo(std::byte* gprsgx) noexcept {
+  reinterpret_cast<arch::Gprsgx*>(gprsgx)->exitinfo = 0;
+}
+
+bool augment_at_once(const Kernel& kernel, LinearAddress address, std::uint32_t error_code) noexcept {
+  const auto vma = kernel.vmas.find(address);
+  if (!vma || access_error(*vma, error_code) != FaultResolution::Resolved) {
+    return false;
+  }
+  Enclave& enclave = *vma->enclave;
+  if (!kernel.config.sgx2 || !enclave.created() || !enclave.mapped() || !enclave.initialized()) {
+    return false;
+  }
+  const std::uint64_t number = enclave.page_number(address);
+  if (number >= enclave.pages() || enclave.index().contains(number)) {
+    return false;
+  }
+  EpcReservation epc(kernel, enclave);
+  epc.prefer(1);
+  const EnclaveLock lock(kernel, enclave, std::try_to_lock);
+  return lock.held() && !enclave.index().contains(number) && has_room_to_grow(enclave, epc) &&
+         add_page(kernel, enclave, epc, number);
 }
 
 bool evicted_since(const Kernel& kernel, Enclave& enclave, std::uint64_t evictions) noexcept {

@@ -37,6 +37,11 @@ enum class FaultResolution : std::uint8_t {
     const Kernel&, LinearAddress address, std::uint32_t error_code,
     std::optional<std::uint64_t> evictions = std::nullopt) noexcept;
 
+/// Adds the page (EAUG) if handle_enclave_fault() would do that for this #PF and neither waits nor reclaims
+/// for it: so the thread may be in the enclave still. Else nothing has happened, and that one has to decide.
+/// No full EPC is injected here. Signal context: safe on a thread that holds no lock of kernel/.
+[[nodiscard]] bool augment_at_once(const Kernel&, LinearAddress address, std::uint32_t error_code) noexcept;
+
 /// Whether a page of any enclave has been evicted since KernelShared::evictions had this value, or one of
 /// `enclave` was about to be. Linux takes a page's PTE away in all processors before EBLOCK, and no
 /// instruction is halfway then. Here a thread can walk to a page, wait for a processor, and find the page's
@@ -48,5 +53,7 @@ enum class FaultResolution : std::uint8_t {
 /// the exit wrote the frame, in an EPC page of `enclave`, which may have been evicted since. Signal context:
 /// as above.
 void clear_exitinfo(const Kernel&, Enclave&, std::byte* gprsgx) noexcept;
+/// The same while the thread is inside, which keeps the frame in the EPC. Signal context: safe.
+void forget_exitinfo(std::byte* gprsgx) noexcept;
 
 }  // namespace enclume::kernel

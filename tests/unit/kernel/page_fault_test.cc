@@ -18,6 +18,9 @@ class PageFaultTest : public ::testing::Test {
   Outcome fault(std::uint64_t offset, std::uint32_t code) {
     return handle_enclave_fault(w.kernel, LinearAddress(kTestBase + offset), code | pfec::kUser);
   }
+  bool at_once(std::uint64_t offset, std::uint32_t code) {
+    return kernel::augment_at_once(w.kernel, LinearAddress(kTestBase + offset), code | pfec::kUser);
+  }
   void protect(std::uint64_t begin, std::uint64_t end, Protection prot) {
     kernel::VmaTable::Writer writer(w.vmas, w.platform.thread_id());
     ASSERT_TRUE(writer.protect({LinearAddress(kTestBase + begin), LinearAddress(kTestBase + end)}, prot));
@@ -175,12 +178,62 @@ TEST_F(PageFaultTest, AugmentingFindsTheInjectedFullEpc) {
   EXPECT_EQ(fault(0x80000, pfec::kWrite), Outcome::Resolved);
 }
 
+// While the thread is inside: as by handle_enclave_fault(), or not at all.
+TEST_F(PageFaultTest, AugmentingAtOnceAddsTheSamePage) {
+  Enclave& e = w.load(image);
+  const std::uint64_t used = w.shared->epc_used;
+  EXPECT_TRUE(at_once(0x80010, pfec::kWrite));
+  EXPECT_EQ(fault(0x81010, pfec::kWrite), Outcome::Resolved);
+  EXPECT_EQ(w.shared->epc_used, used + 2);
+  EXPECT_EQ(e.page(0x80).load(), e.page(0x81).load());
+  EXPECT_EQ(e.epc_page(0x80).epcm->load(), e.epc_page(0x81).epcm->load());
+  EXPECT_FALSE(at_once(0x80010, pfec::kWrite)) << "it is there";
+  w.expect_consistent();
+}
+
+TEST_F(PageFaultTest, AugmentingAtOnceLeavesToOthersWhatIsNoEaug) {
+  w.load(image);
+  const std::uint64_t used = w.shared->epc_used;
+  EXPECT_FALSE(at_once(part::kData, 0));
+  EXPECT_FALSE(at_once(0x200000, 0)) << "no mapping";
+  EXPECT_FALSE(at_once(0x80000, pfec::kSgx | pfec::kPresent));
+  EXPECT_FALSE(at_once(0x80000, pfec::kProtectionKey));
+  protect(0x80000, 0x82000, kernel::kProtRead);
+  EXPECT_FALSE(at_once(0x80000, pfec::kWrite));
+  EXPECT_TRUE(at_once(0x80000, 0));
+  protect(0x80000, 0x82000, kernel::kProtNone);
+  EXPECT_FALSE(at_once(0x81000, 0));
+  EXPECT_EQ(w.shared->epc_used, used + 1);
+}
+
+TEST_F(PageFaultTest, AugmentingAtOnceComesNotBeforeInit) {
+  Enclave& e = w.build(image);
+  w.map_pages(e);
+  EXPECT_FALSE(at_once(0x80000, 0));
+}
+
+TEST_F(PageFaultTest, AugmentingAtOnceWaitsForNobody) {
+  Enclave& e = w.load(image);
+  constexpr int kOther = 1;
+  ASSERT_TRUE(e.shared().lock.try_lock(kOther));
+  EXPECT_FALSE(at_once(0x80000, 0));
+  e.shared().lock.unlock();
+  const std::uint64_t total = w.shared->epc_total;
+  w.shared->epc_total = w.shared->epc_used.load();
+  EXPECT_FALSE(at_once(0x80000, 0)) << "an eviction would need the thread outside";
+  w.shared->epc_total = total;
+  EXPECT_TRUE(at_once(0x80000, 0));
+  EXPECT_FALSE(e.shared().lock.held_by(w.platform.thread_id()));
+  w.expect_consistent();
+}
+
 TEST_F(PageFaultTest, NoPageIsAddedWithoutSgx2) {
   arch::MachineConfig config = default_config();
   config.sgx2 = false;
   KernelWorld old(64, config);
   Enclave& e = old.load(image);
   EnclaveThread thread(old, e);
+  EXPECT_FALSE(augment_at_once(old.kernel, LinearAddress(kTestBase + 0x80000), pfec::kUser));
   EXPECT_EQ(thread.access(0x80000, Access::Read), Outcome::Bus);
 }
 
