@@ -264,7 +264,7 @@ std::uint64_t NativeProtection::guard_pages_to_come(const kernel::Vma& vma, Line
                                                     LinearRange alike) {
   kernel::Enclave& enclave = *vma.enclave;
   const LinearAddress next = page + kPageSize;
-  const LinearAddress block_end(align_down(page.value(), kAround * kPageSize) + kAround * kPageSize);
+  const LinearAddress block_end(align_down(page.value(), kToCome * kPageSize) + kToCome * kPageSize);
   const LinearAddress limit = std::min({block_end, vma.range.end, enclave.elrange().end});
   // (A debugger can't read guarded pages.)
   if (alike.begin == page || alike.end != next || !kernel_.config.sgx2 || !enclave.initialized() ||

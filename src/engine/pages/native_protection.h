@@ -135,6 +135,8 @@ class NativeProtection {
  private:
   /// Pages that get their permissions together, if they may have the same.
   static constexpr std::uint64_t kAround = 16;
+  /// Pages of a block in which those to come are guarded.
+  static constexpr std::uint64_t kToCome = 64;
   /// Pages that are withheld by one call. The kernel flushes the TLB page by page up to 33, and beyond that
   /// all of it (arch/x86/mm/tlb.c, tlb_single_page_flush_ceiling).
   static constexpr std::uint64_t kTogether = 32;
