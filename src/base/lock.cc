@@ -63,6 +63,13 @@ bool OwnerLock::lock(int tid) noexcept {
       }
       continue;
     }
+    if ((seen & kOwner) == me) {
+      // No thread takes it twice: a child of vfork that went by our id has died with it.
+      if (word_.compare_exchange_strong(seen, me | kWaiters, std::memory_order_acquire)) {
+        return false;
+      }
+      continue;
+    }
     if ((seen & kWaiters) == 0) {
       if (!word_.compare_exchange_weak(seen, seen | kWaiters, std::memory_order_relaxed)) {
         continue;

@@ -161,6 +161,9 @@ void Sgx::leave_enclave(ThreadBlock& block, UContext& uc, ExitPlan& plan, trace:
 bool Sgx::enclave_fault(int signo, Interruption& it, siginfo_t& report) {
   ThreadBlock& block = it.block;
   SigContext& m = it.uc.mcontext;
+  // Which saves asking the kernel: the thread has its TCS by this id, too. (A child of vfork that has entered
+  // goes by its parent's, which stands still meanwhile; see OwnerLock::lock().)
+  block.handler_tid = block.tid;
   StepEnd step;
   const bool debug_trap =
       (signo == SIGTRAP && it.info.si_code == TRAP_TRACE) || is_step_without_cause(signo, it);

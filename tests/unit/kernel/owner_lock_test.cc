@@ -38,6 +38,20 @@ TEST_F(OwnerLockTest, OwnerThatHasEndedIsReplacedThoughItsParentHasNotAsked) {
   EXPECT_TRUE(thread_is_gone(child));
 }
 
+// A child of vfork that the engine took for its parent.
+TEST_F(OwnerLockTest, OwnerThatWentByOurIdIsReplaced) {
+  const pid_t child = fork();
+  if (child == 0) _exit(lock_.lock(getppid()) ? 0 : 1);
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_EQ(status, 0);
+  EXPECT_FALSE(lock_.lock(getpid())) << "what it guards may be half changed";
+  EXPECT_TRUE(lock_.held_by(getpid()));
+  lock_.unlock();
+  EXPECT_TRUE(lock_.lock(getpid()));
+  lock_.unlock();
+}
+
 TEST_F(OwnerLockTest, OwnerThatLivesIsWaitedFor) {
   int ends[2];
   ASSERT_EQ(pipe(ends), 0);
