@@ -26,11 +26,11 @@ bool Sgx::comes_right_back(const Interruption& it, const CpuState& cpu) {
       !lp.elrange.contains(LinearAddress(cpu.rip))) {
     return false;
   }
-  const arch::Tcs& tcs = arch::tcs_of(lp.tcs);
+  arch::Tcs& tcs = arch::tcs_of(lp.tcs);
   const LinearAddress aep(tcs.aep);
   std::byte code[15];
-  return (tcs.flags & arch::tcs_flags::kAexNotify) == 0 && !lp.elrange.contains(aep) &&
-         is_enclu(code, code_bytes(block, aep, code));
+  return (tcs.atomic_flags().load(std::memory_order_relaxed) & arch::tcs_flags::kAexNotify) == 0 &&
+         !lp.elrange.contains(aep) && is_enclu(code, code_bytes(block, aep, code));
 }
 
 /// For a #PF that is about to be raised inside: adds the page that it is about (EAUG), if that is what comes

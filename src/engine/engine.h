@@ -28,6 +28,7 @@ struct Features {
   bool pkeys = false;           ///< protection keys: RDPKRU and WRPKRU work
   int epc_pkey = -1;            ///< protection key of EPC pages, -1: none
   int execute_only_pkey = -1;   ///< of the patched copies of EPC pages: nobody reads or writes these
+  bool dear_undefined = false;  ///< a hypervisor is there, which as a rule intercepts #UD
   bool amd = false;             ///< AMD or Hygon: see decode::BranchRule
   bool xgetbv_in_use = false;   ///< XGETBV with ECX = 1
 };

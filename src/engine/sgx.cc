@@ -184,11 +184,20 @@ bool Sgx::enclave_fault(int signo, Interruption& it, siginfo_t& report) {
     return enclave_debug_trap(it, cpu, trap, report);
   }
   const auto vector = static_cast<Vector>(m.trapno);
-  const LinearAddress rip(cpu.rip);
   std::byte code[15];
+  if (vector == Vector::OF && is_enclu(code, code_bytes(block, LinearAddress(cpu.rip - kInt4Length), code))) {
+    cpu.rip -= kInt4Length;  // the INT 4 that stands for it; see pages/enclu_traps.h
+    return run_enclu(it, cpu, report);
+  }
+  const LinearAddress rip(cpu.rip);
   const std::size_t size =
       block.lp.elrange.contains(rip) && may_be_enclu(signo, m) ? code_bytes(block, rip, code) : 0;
   if (was_enclu(code, size)) {
+    if (vector == Vector::UD && joins_leaves_ && block.undefined.often(cpu.rip)) {
+      if (const auto vma = vmas_.find(rip)) {
+        native_.trap_by_int4(*vma, rip, block.tid);
+      }
+    }
     return run_enclu(it, cpu, report);
   }
   if (vector == Vector::PF) {

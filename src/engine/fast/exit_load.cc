@@ -24,28 +24,6 @@ bool ends_with(std::span<const std::byte> code, const unsigned char (&bytes)[N])
   return code.size() >= N && std::memcmp(code.data() + code.size() - N, bytes, N) == 0;
 }
 
-/// Whether nearly all streams that begin before `at` have an instruction there.
-bool streams_meet(std::span<const std::byte> page, std::size_t at, BranchRule branches) {
-  std::size_t streams = 0;
-  std::size_t meeting = 0;
-  for (std::size_t begin = at > kRunUp ? at - kRunUp : 0; begin < at; ++begin) {
-    std::size_t now = begin;
-    while (now < at) {
-      const std::size_t room = std::min<std::size_t>(page.size() - now, decode::kMaxInstructionLength);
-      const auto instruction = decode::decode(page.subspan(now, room), branches);
-      if (!instruction) {
-        break;
-      }
-      now += instruction->length;
-    }
-    if (now >= at) {
-      ++streams;
-      meeting += now == at ? 1U : 0U;
-    }
-  }
-  return streams >= kMinStreams && meeting * 8 >= streams * 7;
-}
-
 /// Whether bytes of the page, read as a direct branch wherever one could begin, lead behind the instruction's
 /// first byte.
 bool branched_into(std::span<const std::byte> page, std::size_t at, std::size_t length) {
@@ -76,6 +54,27 @@ bool branched_into(std::span<const std::byte> page, std::size_t at, std::size_t 
 
 }  // namespace
 
+bool begins_instruction(std::span<const std::byte> page, std::size_t at, BranchRule branches) {
+  std::size_t streams = 0;
+  std::size_t meeting = 0;
+  for (std::size_t begin = at > kRunUp ? at - kRunUp : 0; begin < at; ++begin) {
+    std::size_t now = begin;
+    while (now < at) {
+      const std::size_t room = std::min<std::size_t>(page.size() - now, decode::kMaxInstructionLength);
+      const auto instruction = decode::decode(page.subspan(now, room), branches);
+      if (!instruction) {
+        break;
+      }
+      now += instruction->length;
+    }
+    if (now >= at) {
+      ++streams;
+      meeting += now == at ? 1U : 0U;
+    }
+  }
+  return streams >= kMinStreams && meeting * 8 >= streams * 7;
+}
+
 std::expected<std::size_t, Slow> find_exit_load(std::span<const std::byte, kPageSize> page, std::size_t enclu,
                                                 BranchRule branches) {
   const auto before = page.first(enclu);
@@ -86,7 +85,7 @@ std::expected<std::size_t, Slow> find_exit_load(std::span<const std::byte, kPage
     return std::unexpected(Slow::NoLoad);
   }
   const std::size_t at = enclu - length;
-  if (!streams_meet(page, at, branches)) {
+  if (!begins_instruction(page, at, branches)) {
     return std::unexpected(Slow::Undecided);
   }
   if (branched_into(page, at, length)) {

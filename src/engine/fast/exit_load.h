@@ -20,4 +20,9 @@ namespace enclume::engine {
 [[nodiscard]] std::expected<std::size_t, Slow> find_exit_load(std::span<const std::byte, kPageSize> page,
                                                               std::size_t enclu, decode::BranchRule branches);
 
+/// Whether nearly all streams of instructions that begin in the 64 bytes before `at` have one there. Signal
+/// context: safe.
+[[nodiscard]] bool begins_instruction(std::span<const std::byte> page, std::size_t at,
+                                      decode::BranchRule branches);
+
 }  // namespace enclume::engine

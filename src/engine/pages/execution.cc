@@ -25,6 +25,9 @@ constexpr std::uint64_t kFetchAround = 16;
 /// may read the copy, loses it each time, and to lay it again costs more than to trap the exit.
 constexpr std::uint32_t kMostOften = 64;
 
+/// #OF by a gate that is open to user code: a trap, so that RIP is behind it.
+constexpr std::byte kInt4[kInt4Length] = {std::byte{0xcd}, std::byte{4}};
+
 Protection without(Protection prot, Protection taken) {
   return Protection::of(prot.bits() & ~taken.bits());
 }
@@ -87,6 +90,7 @@ bool NativeProtection::allow_fetch(const kernel::Vma& found_vma, LinearAddress p
   }
   if (entry != nullptr && !entry->shadowed) {
     give_up_exits(*entry);
+    give_up_traps(*entry);
   }
   if (entry == nullptr) {
     PageText text;
@@ -128,6 +132,12 @@ bool NativeProtection::show_patched(const kernel::Vma& vma, PatchedPage& entry) 
       ++exit->laid;
       const auto jump = exit->jump();
       std::memcpy(copy.data() + LinearAddress(exit->jump_at).page_offset(), jump.data(), jump.size());
+    }
+  }
+  for (EncluTrap* enclu : entry.traps) {
+    if (enclu != nullptr) {
+      ++enclu->laid;
+      std::memcpy(copy.data() + LinearAddress(enclu->address).page_offset(), kInt4, sizeof(kInt4));
     }
   }
   const Features& features = engine().features;
@@ -216,6 +226,50 @@ void NativeProtection::give_up_exits(PatchedPage& entry) {
   }
   const auto end = std::remove_if(entry.exits.begin(), entry.exits.end(), too_often);
   std::fill(end, entry.exits.end(), nullptr);
+}
+
+/// The same of ENCLUs.
+void NativeProtection::give_up_traps(PatchedPage& entry) {
+  const auto too_often = [](const EncluTrap* enclu) { return enclu != nullptr && enclu->laid >= kMostOften; };
+  std::fill(std::remove_if(entry.traps.begin(), entry.traps.end(), too_often), entry.traps.end(), nullptr);
+}
+
+void NativeProtection::trap_by_int4(const kernel::Vma& found, LinearAddress enclu, int tid) {
+  const Features& features = engine().features;
+  if (!features.dear_undefined || features.execute_only_pkey < 0 || !watches()) {
+    return;
+  }
+  const OwnerLockGuard guard(lock_, tid);
+  const auto vma = as_it_is_now(found, enclu);
+  if (!vma) {
+    return;
+  }
+  const std::uint64_t number = vma->enclave->page_number(enclu.page());
+  const Protection effective = kernel::effective_protection(*vma->enclave, number, vma->prot);
+  if (effective.writable() || !effective.executable() || enclu.page_offset() > kPageSize - kInt4Length ||
+      !begins_instruction({vma->enclave->epc_page(number).data, kPageSize}, enclu.page_offset(), branches_)) {
+    return;
+  }
+  EncluTrap* const site = traps_.at(enclu.value());
+  if (site == nullptr || site->laid >= kMostOften) {
+    return;
+  }
+  PatchedPage* entry = patched_.find(enclu.page());
+  if (entry == nullptr) {
+    entry = remember(enclu.page(), PageOffsets{});
+  }
+  for (EncluTrap*& place : entry->traps) {
+    if (place == site) {
+      return;  // another thread has done it
+    }
+    if (place == nullptr) {
+      place = site;
+      if (!show_patched(*vma, *entry)) {
+        place = nullptr;
+      }
+      return;
+    }
+  }
 }
 
 void NativeProtection::release_watch(ExitSite& site) {

@@ -196,6 +196,7 @@ void NativeProtection::clear_mapped(const kernel::Vma& vma) {
 void NativeProtection::forget(LinearRange range) {
   patched_.take(range, [&](const PatchedPage& entry) { release_watches(entry); });
   watches_.close(range);
+  traps_.forget_history(range);
   exits_.for_each([&](ExitSite& site) {
     if (range.contains(LinearAddress(site.load))) {
       site.forget_history();

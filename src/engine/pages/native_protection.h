@@ -100,6 +100,10 @@ class NativeProtection {
   Slow leave_directly(const kernel::Vma& vma, LinearAddress enclu, int tid);
   [[nodiscard]] const ExitSites& exits() const { return exits_; }
 
+  /// For an ENCLU of enclave code that has often been trapped as #UD: has the next ones there trap as #OF,
+  /// where that is cheaper and can be done. `tid` is the calling thread's. See enclu_traps.h.
+  void trap_by_int4(const kernel::Vma& vma, LinearAddress enclu, int tid);
+
   // -- What reads the jumps, where nothing keeps it from them
   /// From now on no jump is laid that the enclave could read unnoticed. Once, at start.
   void watch_reads() { guarded_ = true; }
@@ -174,6 +178,7 @@ class NativeProtection {
   void allow_fetch_around(const kernel::Vma& vma, std::uint64_t page, kernel::Protection effective);
   bool show_patched(const kernel::Vma& vma, PatchedPage& entry);
   void give_up_exits(PatchedPage& entry);
+  static void give_up_traps(PatchedPage& entry);
   /// The page has lost its jumps, or will have when this call is over.
   void release_watches(const PatchedPage& entry);
   void release_watch(ExitSite& site);
@@ -193,7 +198,8 @@ class NativeProtection {
   std::atomic<bool> unwatched_{false};  ///< they can't be
   ReadWatches watches_;
   std::uint64_t times_watched_ = 0;
-  ExitSites exits_;  // these two are last, since they are large, and seldom used
+  EncluTraps traps_;  // these three are last, since they are large, and seldom used
+  ExitSites exits_;
   PatchedPages patched_;
 };
 

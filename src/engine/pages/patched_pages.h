@@ -10,6 +10,7 @@
 #include "base/types.h"
 #include "engine/cpuid/page_sites.h"
 #include "engine/fast/exit_sites.h"
+#include "engine/pages/enclu_traps.h"
 
 namespace enclume::engine {
 
@@ -19,18 +20,22 @@ inline constexpr std::uint32_t kHoldSteps = 16384;
 /// Exits of one page that are made without a trap; most pages with an ENCLU have one.
 inline constexpr std::size_t kExitsOfPage = 4;
 
+/// ENCLUs of one page that trap by INT 4.
+inline constexpr std::size_t kTrapsOfPage = 4;
+
 struct PatchedPage {
   LinearAddress address{};
   PageOffsets sites;
-  std::array<ExitSite*, kExitsOfPage> exits{};  ///< null behind the last
-  bool shadowed = false;                        ///< its patched copy is mapped now, not the page itself
-  std::uint32_t holders = 0;                    ///< threads whose handler may look at the page
-  std::uint32_t steps_left = 0;                 ///< until they are given up
-  std::uint32_t generation = 0;                 ///< moves when they are
-  std::uint16_t next = 0;                       ///< in its bucket: 1 + index
+  std::array<ExitSite*, kExitsOfPage> exits{};   ///< null behind the last
+  std::array<EncluTrap*, kTrapsOfPage> traps{};  ///< null behind the last
+  bool shadowed = false;                         ///< its patched copy is mapped now, not the page itself
+  std::uint32_t holders = 0;                     ///< threads whose handler may look at the page
+  std::uint32_t steps_left = 0;                  ///< until they are given up
+  std::uint32_t generation = 0;                  ///< moves when they are
+  std::uint16_t next = 0;                        ///< in its bucket: 1 + index
 
   /// Whether the page can be executed as it is.
-  [[nodiscard]] bool unpatched() const { return sites.empty() && exits[0] == nullptr; }
+  [[nodiscard]] bool unpatched() const { return sites.empty() && exits[0] == nullptr && traps[0] == nullptr; }
 };
 
 /// A table of bounded size, without locks: NativeProtection has one around it. Signal context: safe.

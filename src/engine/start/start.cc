@@ -241,6 +241,7 @@ void start(char** environment) {
     allocate_keys(e.features);
   }
   e.features.amd = processor.amd;
+  e.features.dear_undefined = processor.hypervisor;
   e.features.xgetbv_in_use = processor.xgetbv_in_use;
   arch::set_crypto_hooks({&enter_crypto, &leave_crypto});
   arch::set_page_cipher(processor.page_cipher);

@@ -10,6 +10,7 @@
 #include "arch/logical_processor.h"
 #include "engine/entry/layout.h"
 #include "engine/fast/door.h"
+#include "engine/pages/enclu_traps.h"
 #include "engine/signals/frame.h"
 #include "engine/signals/pkru.h"
 #include "engine/step/run_ahead.h"
@@ -130,6 +131,7 @@ struct alignas(64) ThreadBlock {
   std::atomic<bool> may_be_inside;  ///< it has entered an enclave once; see ReadWatches
   std::uint32_t watches_seen;       ///< ReadWatches' version that it has joined
   AheadOdds ahead;
+  UndefinedEnclus undefined;
 };
 static_assert(offsetof(ThreadBlock, selector) == BLOCK_SELECTOR);
 static_assert(offsetof(ThreadBlock, mask_saved) == BLOCK_MASK_SAVED);
