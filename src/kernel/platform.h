@@ -24,6 +24,7 @@ struct FileHandle {
 struct SourceMapping {
   LinearRange range;
   bool may_exec = true;  ///< VM_MAYEXEC: false for files on a file system mounted noexec
+  bool readable = true;  ///< VM_READ, and memory that get_user_pages() takes
 };
 
 /// What a mapping of the enclave's file is for. The engine gives EPC contents the key that host code lacks.
@@ -42,9 +43,9 @@ class Platform {
   [[nodiscard]] virtual bool copy_from_user(void* to, LinearAddress from, std::size_t size) noexcept = 0;
   /// copy_to_user: on `false` a leading part may have been written, as in Linux.
   [[nodiscard]] virtual bool copy_to_user(LinearAddress to, const void* from, std::size_t size) noexcept = 0;
-  /// The mapping that holds `address`; nothing if there is none. Asked by ADD_PAGES for the first source page
-  /// of a call and for each page beyond the last answer, whatever the page's permissions: should be cheap
-  /// (an answer kept until the program's mappings change will do).
+  /// The mapping that holds `address`, or else the next one above; nothing if there is none. Asked by
+  /// ADD_PAGES for the first source page of a call and for each page beyond the last answer, whatever the
+  /// page's permissions: should be cheap (an answer kept until the program's mappings change will do).
   [[nodiscard]] virtual std::optional<SourceMapping> source_mapping(LinearAddress address) noexcept = 0;
 
   // -- The enclave's file ----------------------------------------------------------------------------------

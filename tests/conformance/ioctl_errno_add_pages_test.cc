@@ -6,6 +6,8 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <fstream>
+#include <string>
 
 #include "conformance/ioctl_errno_fixture.h"
 
@@ -197,11 +199,26 @@ TEST_F(AddPagesTest, UnmappedSourceIsEfaultAndCountsWhatCameBefore) {
   EXPECT_EQ(arguments_.count, 2 * kPage);
 }
 
+// get_user_pages() wants VM_READ, also where the processor would let the page be read.
 TEST_F(AddPagesTest, SourceWithoutReadPermissionIsEfault) {
   create();
-  mprotect(source_, kPage, PROT_NONE);
-  EXPECT_EQ(add(), EFAULT);
-  EXPECT_EQ(arguments_.count, 0u);
+  for (const int protection : {PROT_NONE, PROT_WRITE, PROT_EXEC}) {
+    mprotect(source_, kPage, protection);
+    EXPECT_EQ(add(), EFAULT) << protection;
+    EXPECT_EQ(arguments_.count, 0u);
+  }
+}
+
+TEST_F(AddPagesTest, SourceInTheKernelsVvarPagesIsEfault) {
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find("[vvar") == std::string::npos) continue;
+    create();
+    arguments_.src = std::stoull(line, nullptr, 16);
+    EXPECT_EQ(add(), EFAULT);
+    return;
+  }
+  GTEST_SKIP() << "no such pages here";
 }
 
 TEST_F(AddPagesTest, PageThatFailedCanBeAddedLater) {

@@ -85,6 +85,8 @@ std::optional<MapsEntry> ProcMaps::next() {
   const LinearAddress end(parse_hex(*line, at));
   entry.range = {begin, end};
   constexpr std::size_t kPermissions = 6;  // with the blanks around
+  entry.readable = at + 1 < line->size() && (*line)[at + 1] == 'r';
+  entry.of_kernel = line->find("[vvar") != std::string_view::npos;
   at += kPermissions;
   if (at < line->size()) {
     entry.offset = parse_hex(*line, at);
@@ -96,9 +98,14 @@ std::optional<MapsEntry> ProcMaps::next() {
 }
 
 std::optional<MapsEntry> ProcMaps::find(LinearAddress address) {
+  const auto entry = find_from(address);
+  return entry && address >= entry->range.begin ? entry : std::nullopt;
+}
+
+std::optional<MapsEntry> ProcMaps::find_from(LinearAddress address) {
   while (const auto entry = next()) {
     if (address < entry->range.end) {
-      return address >= entry->range.begin ? entry : std::nullopt;
+      return entry;
     }
   }
   return std::nullopt;

@@ -13,6 +13,8 @@ namespace enclume::engine {
 
 struct MapsEntry {
   LinearRange range;
+  bool readable = false;
+  bool of_kernel = false;    ///< "[vvar]" and its like: the kernel's own pages
   std::uint64_t offset = 0;  ///< in the file
   std::string_view path;     ///< empty if it is of no file; cut if it is very long. Good until the next entry
 };
@@ -31,6 +33,8 @@ class ProcMaps {
   [[nodiscard]] std::optional<MapsEntry> next();
   /// The one with `address` in it.
   [[nodiscard]] std::optional<MapsEntry> find(LinearAddress address);
+  /// The same, or the next one above (Linux: find_vma()).
+  [[nodiscard]] std::optional<MapsEntry> find_from(LinearAddress address);
 
  private:
   std::optional<std::string_view> next_line();

@@ -42,10 +42,11 @@ std::optional<kernel::SourceMapping> look_up(LinearAddress address) {
   ProcMaps maps;
   if (!maps.is_open()) {
     // Without /proc the copy itself will find out whether anything is there.
-    return kernel::SourceMapping{{address.page(), address.page() + kPageSize}, true};
+    return kernel::SourceMapping{{address.page(), address.page() + kPageSize}, true, true};
   }
-  const auto entry = maps.find(address);
-  return entry ? std::optional(kernel::SourceMapping{entry->range, may_exec_file(entry->path)})
+  const auto entry = maps.find_from(address);
+  return entry ? std::optional(kernel::SourceMapping{entry->range, may_exec_file(entry->path),
+                                                     entry->readable && !entry->of_kernel})
                : std::nullopt;
 }
 
@@ -68,7 +69,8 @@ std::optional<kernel::SourceMapping> find_source_mapping(LinearAddress address, 
     }
   }
   const auto found = look_up(address);
-  if (found) {
+  // libc makes memory of its own readable without a front door, so that it isn't may change unseen.
+  if (found && found->range.contains(address) && found->readable) {
     cached[oldest % cached.size()] = *found;
     oldest = (oldest + 1) % cached.size();
   }

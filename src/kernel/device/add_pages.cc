@@ -69,8 +69,9 @@ class Source {
 
   [[nodiscard]] LinearAddress at(std::uint64_t offset) const noexcept { return begin_ + offset; }
 
-  /// Whether the page at `offset` may be read. Errors, as Linux finds them: Fault (no mapping), Access
-  /// (mapping of a noexec file system), Fault (memory of a device, such as an enclave).
+  /// Whether the page at `offset` may be read. Errors, as Linux finds them: Fault (no mapping from there on),
+  /// Access (mapping of a noexec file system, or the next one above: find_vma()), Fault (not mapped, not
+  /// readable, or memory of a device, such as an enclave).
   [[nodiscard]] SysResult<void> check(std::uint64_t offset) noexcept {
     const LinearAddress address = at(offset);
     if (!mapping_.range.contains(address)) {
@@ -83,7 +84,7 @@ class Source {
     if (!mapping_.may_exec) {
       return fail(Errno::Access);
     }
-    if (kernel_.vmas.find(address)) {
+    if (!mapping_.range.contains(address) || !mapping_.readable || kernel_.vmas.find(address)) {
       return fail(Errno::Fault);
     }
     return {};

@@ -230,6 +230,19 @@ TEST_F(AddPagesTest, SourceMappings) {
     return kernel::SourceMapping{{a.page(), a.page() + kPage}, false};
   };
   expect_refused(Errno::Access);
+  w.platform.mapping_of = [](LinearAddress a) {
+    return kernel::SourceMapping{{a.page(), a.page() + kPage}, true, false};
+  };
+  expect_refused(Errno::Fault);
+  // find_vma() gives the next one above.
+  w.platform.mapping_of = [](LinearAddress a) {
+    return kernel::SourceMapping{{a.page() + kPage, a.page() + 2 * kPage}, true};
+  };
+  expect_refused(Errno::Fault);
+  w.platform.mapping_of = [](LinearAddress a) {
+    return kernel::SourceMapping{{a.page() + kPage, a.page() + 2 * kPage}, false};
+  };
+  expect_refused(Errno::Access);
 
   w.platform.mapping_of = {};
   w.platform.source_questions = 0;
