@@ -132,6 +132,7 @@ class BadInput(InjectTest):
                             ("eenter=#XX@1", "eenter=#GP"),
                             ("einit@1", "INVALID_SIGNATURE"),
                             ("page-fault=0x10@1", "multiple of 0x1000"),
+                            ("lose-epc@3days", "it must be a number, or one with us, ms or s behind it"),
                             ("eaug@5ms", "only lose-epc happens at a time"),
                             ("interrupt@every:1,", "there is no event ''")]:
             self.refused(2, ["option --inject", words], "run", "--inject", text, "--", "true")

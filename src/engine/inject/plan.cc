@@ -104,11 +104,10 @@ std::expected<void, PlanError> parse_when(std::string_view text, Injection& i) {
   }
   const auto unit = find(kUnits, rest);
   if (!unit || i.when != When::Nth) {
-    return Error({text, "a time is a number with us, ms or s, such as 500ms"});
+    return Error({text, "a number, or one with us, ms or s behind it, such as 500ms"});
   }
   if (i.event != Event::LoseEpc) {
-    return Error(
-        {text, "only lose-epc happens at a time; for all others say the how-manieth: N, every:N, random:N"});
+    return Error({text, "N, every:N or random:N: only lose-epc happens at a time"});
   }
   i.when = When::After;
   constexpr std::uint64_t kDay = 86'400ULL * 1'000'000'000;
