@@ -34,7 +34,34 @@ Count counted_as(std::uint32_t leaf, bool completed, bool was_inside, bool is_in
   return leaf == static_cast<std::uint32_t>(arch::EncluLeaf::Eenter) ? Count::Eenter : Count::Eresume;
 }
 
+/// What a leaf that ends with a code in RAX has changed of the registers.
+struct BeforeLeaf {
+  explicit BeforeLeaf(const CpuState& cpu) noexcept
+      : rax(cpu[arch::Reg::Rax]), rip(cpu.rip), rflags(cpu.rflags) {}
+  void restore(CpuState& cpu) const noexcept {
+    cpu[arch::Reg::Rax] = rax;
+    cpu.rip = rip;
+    cpu.rflags = rflags;
+    cpu.pending_single_step = false;
+  }
+
+  std::uint64_t rax, rip, rflags;
+};
+
 }  // namespace
+
+/// EACCEPTCOPY has refused a page that the reclaimer has blocked between the walk and the check, or taken.
+/// Linux lets nobody meet one, so this is the page fault that an earlier look had found (UserSpace::walk()).
+bool Sgx::copies_to_evicted_page(std::uint32_t leaf, const arch::LeafResult& result,
+                                 const CpuState& cpu) const {
+  if (leaf != static_cast<std::uint32_t>(arch::EncluLeaf::Eacceptcopy) || !result ||
+      result->code != arch::LeafCode::PageAttributesMismatch) {
+    return false;
+  }
+  const arch::EpcPage to = epc_page_at(cpu.address(arch::Reg::Rcx));
+  const arch::EpcmState state = to ? to.epcm->load() : arch::EpcmState{};
+  return !state.valid || state.blocked;
+}
 
 void Sgx::enter(ThreadBlock& block, UContext& uc, bool resumed) {
   engine().watch_enclave_calls(block);
@@ -123,7 +150,13 @@ bool Sgx::run_enclu(Interruption& it, CpuState& cpu, siginfo_t& report, const Re
     it.evictions = kernel_.shared.evictions.load();
     kernel::UserSpace space(kernel_);
     TracedEnclu traced(block.lp, cpu);
-    const arch::LeafResult result = arch::enclu(kernel_.machine(), block.lp, cpu, space);
+    const BeforeLeaf before(cpu);
+    arch::LeafResult result = arch::enclu(kernel_.machine(), block.lp, cpu, space);
+    if (was_inside && copies_to_evicted_page(leaf, result, cpu)) {
+      before.restore(cpu);
+      result =
+          arch::raise(arch::epcm_fault(cpu.address(arch::Reg::Rcx), arch::pfec::kUser | arch::pfec::kWrite));
+    }
     traced.ended(result, block.lp, cpu);
     if (engine().stats.on()) [[unlikely]] {
       engine().stats.add(block.slot, counted_as(leaf, result.has_value(), was_inside, block.lp.enclave_mode));

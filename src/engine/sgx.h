@@ -141,6 +141,8 @@ class Sgx {
   [[nodiscard]] std::optional<arch::Fault> refused_again(const ThreadBlock& block, const Retry& retry);
   bool free_tcs_of_dead_thread(LinearAddress address);
   bool met_an_eviction(LinearAddress tcs, std::uint64_t evictions);
+  bool copies_to_evicted_page(std::uint32_t leaf, const arch::LeafResult& result,
+                              const arch::CpuState& cpu) const;
   void enter(ThreadBlock& block, UContext& uc, bool resumed);
   void leave(ThreadBlock& block, UContext& uc);
   Slow remember_exit(ThreadBlock& block, LinearAddress enclu, bool has_door);

@@ -89,8 +89,11 @@ std::expected<Operand, Fault> UserSpace::walk(LinearAddress address, Access acce
   if (!page_table_allows(vma->prot, access)) {
     return arch::raise(Fault{arch::Vector::PF, bits | arch::pfec::kPresent, address});
   }
-  set_accessed(page, word);
   const arch::EpcPage epc = enclave.epc_page(number);
+  if (epc.epcm->load().blocked) {
+    return not_present();  // Linux takes the PTE away before EBLOCK (sgx_reclaimer_block())
+  }
+  set_accessed(page, word);
   return Operand{epc.data + address.page_offset(), epc};
 }
 

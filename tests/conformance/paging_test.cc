@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <atomic>
+#include <cerrno>
 #include <fstream>
 #include <memory>
 #include <string>
@@ -267,6 +269,40 @@ TEST(PagingTest, ParentAndChildPageTheSameEnclaveAtOnce) {
   EXPECT_EQ(child, 0);
   EXPECT_TRUE(parent);
   EXPECT_EQ(differing(probe, probe.heap() + kHalf * kPage, kHalf * kWords, 13), 0u);
+}
+
+// On its way out a page is in no page table, so no leaf is to meet it, and EACCEPTCOPY not to refuse it.
+TEST(PagingTest, EacceptcopyFindsEachPendingPageThoughTheyComeAndGo) {
+  constexpr std::uint64_t kPart = 100, kNew = 150;
+  ProbeOptions options = with_heap(3 * kPart, 4);
+  options.minimum_size = 4 << 20;
+  LoadOptions load;
+  load.map_holes = true;
+  const ProbeEnclave probe(options, load);
+  sgx_enclave_remove_pages nothing{};
+  if (remove_pages(probe.fd(), nothing) == ENODEV) GTEST_SKIP() << "the machine has SGX1 only";
+  const std::uint64_t hole = probe.base() + (2 << 20);
+  for (std::uint64_t i = 0; i < kNew; ++i) {
+    *reinterpret_cast<volatile std::uint8_t*>(hole + i * kPage);
+  }
+  std::atomic<bool> done{false};
+  std::vector<std::thread> pressing;
+  for (unsigned i = 0; i < 3; ++i) {
+    pressing.emplace_back([&, i] {
+      while (!done) probe.call(PROBE_OP_FILL, {probe.heap() + i * kPart * kPage, kPart * kWords, i}, i + 1);
+    });
+  }
+  std::uint64_t refused = 0;
+  for (std::uint64_t i = 0; i < kNew; ++i) {
+    const auto flags = kPtReg | kR | kW;
+    refused += probe.enclu_secinfo(Leaf::kEacceptcopy, flags, hole + i * kPage, probe.base()).rax;
+  }
+  done = true;
+  for (auto& thread : pressing) thread.join();
+  EXPECT_EQ(refused, 0u);
+  for (std::uint64_t i = 0; i < kNew; ++i) {
+    ASSERT_EQ(probe.read(hole + i * kPage), probe.read(probe.base())) << i;
+  }
 }
 
 // What a page in use costs: the reclaimer's work is not to be seen in the number of mappings, of which a

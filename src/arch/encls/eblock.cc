@@ -23,7 +23,7 @@ LeafResult eblock(const Machine& machine, AddressSpace& space, LinearAddress pag
   if (!page.has_value()) {
     return raise(page.error());
   }
-  const EpcPageLock lock(*page);
+  const EpcPageLock lock(*page, kBeingEvicted);
   if (!lock) {
     return leaf_failure(LeafCode::EpcPageConflict);
   }

@@ -74,7 +74,7 @@ LeafResult ewb(const Machine& machine, AddressSpace& space, LinearAddress pagein
       !target.aligned(kPageSize)) {
     return raise(general_protection());
   }
-  const EpcPageLock lock(*page);
+  const EpcPageLock lock(*page, kBeingEvicted);
   const EpcPageSharedLock va_lock(*va_page);
   if (!lock || !va_lock) {
     return raise(general_protection());

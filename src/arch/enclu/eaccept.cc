@@ -76,7 +76,7 @@ LeafResult eaccept(const Machine& machine, LogicalProcessor& lp, CpuState& cpu,
   }
   const EpcPageLock lock(target->epc);
   if (!lock) {
-    return raise(general_protection());
+    return raise(lock.going() ? epcm_fault(address, pfec::kUser) : general_protection());
   }
   if (!acceptable(lp, entry)) {
     return raise(epcm_fault(address, pfec::kUser));

@@ -63,7 +63,7 @@ LeafResult eacceptcopy(const Machine& /*machine*/, LogicalProcessor& lp, CpuStat
   }
   const EpcPageLock lock(to->epc);
   if (!lock) {
-    return raise(general_protection());
+    return raise(lock.going() ? epcm_fault(to_address, pfec::kUser | pfec::kWrite) : general_protection());
   }
   if (!awaits_copy(lp, entry) || !as_augmented(entry, to_address)) {
     return retire_with(lp, cpu, LeafCode::PageAttributesMismatch);

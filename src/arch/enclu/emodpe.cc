@@ -47,7 +47,7 @@ LeafResult emodpe(const Machine& /*machine*/, LogicalProcessor& lp, CpuState& cp
   }
   const EpcPageLock lock(target->epc);
   if (!lock) {
-    return raise(general_protection());
+    return raise(lock.going() ? epcm_fault(address, pfec::kUser) : general_protection());
   }
   if (!extendable(lp, entry) || entry.enclave_address.load(std::memory_order_relaxed) != address.value()) {
     return raise(epcm_fault(address, pfec::kUser));

@@ -44,7 +44,7 @@ void TcsClaim::release() noexcept {
 
 std::expected<void, Fault> TcsClaim::check() noexcept {
   if (!lock_) {
-    return raise(lock_.lost() ? epcm_fault(address_, pfec::kUser) : general_protection());
+    return raise(lock_.going() ? epcm_fault(address_, pfec::kUser) : general_protection());
   }
   const EpcmState s = page_.epcm->load();
   if (!s.valid || s.blocked || s.type != PageType::Tcs || s.pending || s.modified ||

@@ -87,13 +87,17 @@ alignas(kPageSize) inline constexpr std::array<std::byte, kPageSize> kZeroPage{}
 
 /// EpcmEntry::lock while a power transition takes the page.
 inline constexpr std::uint32_t kBeingLost = 3;
+/// EpcmEntry::lock while EBLOCK or EWB works on the page, with which EACCEPT and its kin are in no conflict
+/// (SDM Vol. 3D, "Base Concurrency Restrictions": they are "Concurrent" with these).
+inline constexpr std::uint32_t kBeingEvicted = 5;
 
 /// Exclusive use of a page by one SGX instruction: never waits; a conflict is an architectural result.
-/// EpcmEntry::lock is 0, or 1 for the one exclusive user, or twice the number of shared users, or kBeingLost.
+/// EpcmEntry::lock is 0, or 1 for the one exclusive user, or twice the number of shared users, or kBeingLost,
+/// or kBeingEvicted.
 class EpcPageLock {
  public:
-  explicit EpcPageLock(const EpcPage& page) noexcept : entry_(page.epcm) {
-    if (!entry_->lock.compare_exchange_strong(seen_, 1, std::memory_order_acquire)) {
+  explicit EpcPageLock(const EpcPage& page, std::uint32_t as = 1) noexcept : entry_(page.epcm) {
+    if (!entry_->lock.compare_exchange_strong(seen_, as, std::memory_order_acquire)) {
       entry_ = nullptr;
     }
   }
@@ -107,6 +111,8 @@ class EpcPageLock {
   [[nodiscard]] explicit operator bool() const noexcept { return entry_ != nullptr; }
   /// Not held because of a power transition, which is no conflict of two SGX instructions: the page is lost.
   [[nodiscard]] bool lost() const noexcept { return seen_ == kBeingLost; }
+  /// Not held because the page is about to be lost or blocked: to the leaf it is that already.
+  [[nodiscard]] bool going() const noexcept { return lost() || seen_ == kBeingEvicted; }
 
  private:
   EpcmEntry* entry_;

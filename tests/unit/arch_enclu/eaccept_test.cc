@@ -74,7 +74,9 @@ std::vector<Check> secinfo_and_target_checks() {
         epcm_pf(kTarget.address()), 8},
        {"target of another enclave", [](World& w) { w.epcm_at(at::kPending).enclave_secs += kPageSize; },
         epcm_pf(kTarget.address()), 8},
-       {"target locked", [](World& w) { w.epcm_at(at::kPending).lock = 1; }, gp(), 9}});
+       {"target locked", [](World& w) { w.epcm_at(at::kPending).lock = 1; }, gp(), 9},
+       {"target on its way out", [](World& w) { w.epcm_at(at::kPending).lock = arch::kBeingEvicted; },
+        epcm_pf(kTarget.address()), 9}});
   return checks;
 }
 

@@ -77,6 +77,9 @@ TEST(EacceptcopyTest, ChecksInOrder) {
   checks.push_back({"target of another enclave",
                     [](World& w) { w.epcm_at(at::kPending).enclave_secs += kPageSize; }, mismatch, 8});
   checks.push_back({"target locked", [](World& w) { w.epcm_at(at::kPending).lock = 1; }, gp(), 9});
+  checks.push_back({"target on its way out",
+                    [](World& w) { w.epcm_at(at::kPending).lock = arch::kBeingEvicted; },
+                    epcm_pf(kTo.address(), true), 9});
   target(
       "target not readable", [](S& s) { s.r = false; }, 10);
   target(

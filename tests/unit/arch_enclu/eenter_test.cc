@@ -91,15 +91,17 @@ TEST(EenterTest, AexNotifyFlagIsReservedWhereItIsNotOffered) {
   EXPECT_TRUE(w.eenter() == gp());
 }
 
-TEST(EenterTest, APageThatIsBeingLostIsAsGoodAsLost) {
+TEST(EenterTest, APageThatIsBeingLostOrEvictedIsAsGoodAsGone) {
   World w;
   arch::EpcmEntry& tcs = *w.page(w.tcs_index).epcm;
   tcs.lock = 1;
   EXPECT_TRUE(w.eenter() == gp()) << "another instruction uses it";
-  tcs.lock = arch::kBeingLost;
-  const auto lost = w.eenter();
-  ASSERT_FALSE(lost.has_value());
-  EXPECT_EQ(lost.error().vector, arch::Vector::PF);
+  for (const std::uint32_t going : {arch::kBeingLost, arch::kBeingEvicted}) {
+    tcs.lock = going;
+    const auto gone = w.eenter();
+    ASSERT_FALSE(gone.has_value());
+    EXPECT_EQ(gone.error().vector, arch::Vector::PF);
+  }
   tcs.lock = 0;
   EXPECT_TRUE(w.eenter().has_value());
 }

@@ -50,11 +50,14 @@ TEST(EmodpeTest, ChecksInOrder) {
           {r.name, [r](World& w) { r.apply(w.epcm_at(at::kPending)); }, epcm_pf(kTarget.address()), 6});
     }
   }
-  append(checks, {{"target locked", [](World& w) { w.epcm_at(at::kPending).lock = 1; }, gp(), 7},
-                  {"added for another address",
-                   [](World& w) { w.epcm_at(at::kPending).enclave_address += kPageSize; },
-                   epcm_pf(kTarget.address()), 8},
-                  {"W without R", [](World& w) { secinfo(w).flags &= ~bit::kR; }, gp(), 9}});
+  append(
+      checks,
+      {{"target locked", [](World& w) { w.epcm_at(at::kPending).lock = 1; }, gp(), 7},
+       {"target on its way out", [](World& w) { w.epcm_at(at::kPending).lock = arch::kBeingEvicted; },
+        epcm_pf(kTarget.address()), 7},
+       {"added for another address", [](World& w) { w.epcm_at(at::kPending).enclave_address += kPageSize; },
+        epcm_pf(kTarget.address()), 8},
+       {"W without R", [](World& w) { secinfo(w).flags &= ~bit::kR; }, gp(), 9}});
   expect_checks(checks, {}, prepared, emodpe);
 }
 

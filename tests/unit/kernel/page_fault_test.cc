@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernel/encls.h"
 #include "kernel_world.h"
 
 namespace enclume::test {
@@ -93,6 +94,20 @@ TEST_F(PageFaultTest, PageAddedUnderAMappingThatAllowsMore) {
   const auto walk = space.walk(LinearAddress(kTestBase + part::kData), Access::Read);
   ASSERT_FALSE(walk);
   EXPECT_EQ(walk.error().error_code, pfec::kUser);
+}
+
+// sgx_reclaimer_block(): the PTE goes in all processors before EBLOCK.
+TEST_F(PageFaultTest, PageThatIsBlockedIsInNoPageTable) {
+  Enclave& e = w.load(image);
+  kernel::UserSpace space(w.kernel);
+  const LinearAddress address(kTestBase + part::kData);
+  ASSERT_TRUE(space.walk(address, Access::Read));
+  ASSERT_TRUE(kernel::succeeded(kernel::Encls(w.kernel, e).eblock(part::kData / kPageSize)));
+  const auto walk = space.walk(address, Access::Read);
+  ASSERT_FALSE(walk);
+  EXPECT_EQ(walk.error().error_code, pfec::kUser);
+  EXPECT_EQ(fault(part::kData, pfec::kUser), Outcome::Resolved);
+  EXPECT_TRUE(space.walk(address, Access::Read));
 }
 
 TEST_F(PageFaultTest, ReadsWritesAndFetchesRun) {
