@@ -7,6 +7,11 @@ namespace enclume::kernel {
 
 namespace {
 
+/// Those that have ever been used: the table is big, and to look at a place gives it memory.
+std::span<Attachment> used_places(KernelShared& shared) noexcept {
+  return std::span(shared.attachments).first(shared.attachments_end.load());
+}
+
 EnclaveRecord* find_record(KernelShared& shared, std::uint32_t number) noexcept {
   for (EnclaveRecord& r : shared.enclaves) {
     if (r.number.load() == number) {
@@ -16,8 +21,8 @@ EnclaveRecord* find_record(KernelShared& shared, std::uint32_t number) noexcept 
   return nullptr;
 }
 
-bool has_users(const KernelShared& shared, std::uint32_t number) noexcept {
-  for (const Attachment& a : shared.attachments) {
+bool has_users(KernelShared& shared, std::uint32_t number) noexcept {
+  for (const Attachment& a : used_places(shared)) {
     if (a.number.load() == number) {
       return true;
     }
@@ -38,31 +43,40 @@ std::uint64_t drop_record_if_unused(KernelShared& shared, std::uint32_t number) 
 
 }  // namespace
 
-EnclaveRecord* attach_process(KernelShared& shared, std::uint32_t number, std::uint64_t epc_pages,
-                              int process) noexcept {
+Attached attach_process(KernelShared& shared, std::uint32_t number, std::uint64_t epc_pages,
+                        int process) noexcept {
   Attachment* place = nullptr;
-  for (Attachment& a : shared.attachments) {
+  bool is_new = true;
+  for (Attachment& a : used_places(shared)) {
     const std::uint32_t user = a.number.load();
     if (user == number && a.process.load() == process) {
       place = &a;
+      is_new = false;
       break;
     }
     if (user == 0 && place == nullptr) {
       place = &a;
     }
   }
+  if (const std::uint32_t end = shared.attachments_end.load();
+      place == nullptr && end < shared.attachments.size()) {
+    place = &shared.attachments[end];
+  }
   EnclaveRecord* record = find_record(shared, number);
   if (record == nullptr) {
     record = find_record(shared, 0);
     if (record == nullptr || place == nullptr) {
-      return nullptr;
+      return {};
     }
     record->epc_pages.store(epc_pages);
     shared.epc_used.fetch_add(epc_pages);
     record->number.store(number);
   }
   if (place == nullptr) {
-    return nullptr;
+    return {};
+  }
+  if (is_new) {
+    place->reserved.store(0);
   }
   place->process.store(process);
   place->number.store(number);
@@ -70,11 +84,11 @@ EnclaveRecord* attach_process(KernelShared& shared, std::uint32_t number, std::u
   if (end > shared.attachments_end.load()) {
     shared.attachments_end.store(end);
   }
-  return record;
+  return {record, place};
 }
 
 void detach_process(KernelShared& shared, std::uint32_t number, int process) noexcept {
-  for (Attachment& a : shared.attachments) {
+  for (Attachment& a : used_places(shared)) {
     if (a.number.load() == number && a.process.load() == process) {
       a.number.store(0);
     }
@@ -84,9 +98,15 @@ void detach_process(KernelShared& shared, std::uint32_t number, int process) noe
 
 std::uint64_t detach_dead_processes(KernelShared& shared, Platform& platform) noexcept {
   std::uint64_t pages = 0;
-  for (Attachment& a : std::span(shared.attachments).first(shared.attachments_end.load())) {
+  for (Attachment& a : used_places(shared)) {
     const std::uint32_t number = a.number.load();
     if (number != 0 && !platform.alive(a.process.load())) {
+      const std::uint64_t reserved = a.reserved.exchange(0);
+      if (EnclaveRecord* record = find_record(shared, number)) {
+        record->epc_pages.fetch_sub(reserved);
+        shared.epc_used.fetch_sub(reserved);
+        pages += reserved;
+      }
       a.number.store(0);
       pages += drop_record_if_unused(shared, number);
     }

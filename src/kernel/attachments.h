@@ -9,10 +9,15 @@
 
 namespace enclume::kernel {
 
+/// A process's places in the tables; nowhere if one of them is full.
+struct Attached {
+  EnclaveRecord* record = nullptr;
+  Attachment* attachment = nullptr;
+};
+
 /// Counts the process as a user; makes the enclave's record, charged with `epc_pages`, if nobody had one.
-/// Null if a table is full.
-[[nodiscard]] EnclaveRecord* attach_process(KernelShared&, std::uint32_t number, std::uint64_t epc_pages,
-                                            int process) noexcept;
+[[nodiscard]] Attached attach_process(KernelShared&, std::uint32_t number, std::uint64_t epc_pages,
+                                      int process) noexcept;
 
 /// The process uses it no more; the last one's leaving frees the record and uncharges its EPC pages.
 void detach_process(KernelShared&, std::uint32_t number, int process) noexcept;

@@ -57,6 +57,13 @@ class Enclave {
   [[nodiscard]] EnclaveShared& shared() const noexcept { return *shared_; }
   [[nodiscard]] std::uint32_t number() const noexcept { return number_.load(std::memory_order_relaxed); }
   [[nodiscard]] EnclaveRecord& record() const noexcept { return *record_; }
+  /// Counts EPC pages that this process sets aside for the enclave, and those that it uses or gives back, so
+  /// that they are known when it dies.
+  void count_reserved(std::int64_t pages) const noexcept {
+    if (attachment_ != nullptr) {
+      attachment_->reserved.fetch_add(static_cast<std::uint64_t>(pages));
+    }
+  }
 
   [[nodiscard]] bool created() const noexcept { return has(enclave_flag::kCreated); }
   [[nodiscard]] bool initialized() const noexcept { return has(enclave_flag::kInitialized); }
@@ -101,6 +108,8 @@ class Enclave {
   [[nodiscard]] std::atomic<std::uint64_t>* va_slots(std::uint64_t va_page) const noexcept;
   /// The PCMD of an evicted page; `pages()` means the SECS. The ciphertext is where the page was.
   [[nodiscard]] std::byte* pcmd(std::uint64_t page) const noexcept;
+  /// A page of the kernel's own, for the one that is just paged. With the lock held.
+  [[nodiscard]] std::byte* spare_page() const noexcept { return metadata_ + layout_.spare; }
 
   [[nodiscard]] IoctlScratch& scratch() const noexcept { return *scratch_; }
 
@@ -158,6 +167,7 @@ class Enclave {
   FileHandle file_;
   EnclaveShared* shared_ = nullptr;
   EnclaveRecord* record_ = nullptr;
+  Attachment* attachment_ = nullptr;  ///< null where a child found no room in the table
   std::atomic<bool> mapped_{false};
   MetadataLayout layout_;
   std::byte* epc_ = nullptr;

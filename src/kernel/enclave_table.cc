@@ -124,10 +124,13 @@ SysResult<void> EnclaveTable::set_up(Enclave& enclave) noexcept {
     return fail(Errno::NoDevice);
   }
   enclave.number_.store(header.number.load());
-  enclave.record_ = attach_process(shared_, enclave.number(), header.epc_pages(), platform_.process_id());
-  if (enclave.record_ == nullptr) {
+  const Attached attached =
+      attach_process(shared_, enclave.number(), header.epc_pages(), platform_.process_id());
+  if (attached.record == nullptr) {
     return fail(Errno::NoMemory);
   }
+  enclave.record_ = attached.record;
+  enclave.attachment_ = attached.attachment;
   return {};
 }
 
@@ -154,6 +157,7 @@ void EnclaveTable::release(Enclave& enclave, FileIdentity identity) noexcept {
   enclave.shared_ = nullptr;
   enclave.record_ = nullptr;
   enclave.pkey.store(0);
+  enclave.attachment_ = nullptr;
   enclave.number_.store(0);
   enclave.device_.store(0);
   enclave.inode_.store(0);
@@ -166,9 +170,11 @@ void EnclaveTable::after_fork_in_child() noexcept {
     e.protection_coming.store(0);  // the thread that was at it is the parent's
     const OwnerLockGuard registry(shared_.lock, platform_.thread_id());
     // The tables are big enough that failure means a runaway program; its enclave goes on uncounted.
-    if (EnclaveRecord* record =
-            attach_process(shared_, e.number(), e.shared_->epc_pages(), platform_.process_id())) {
-      e.record_ = record;
+    const Attached attached =
+        attach_process(shared_, e.number(), e.shared_->epc_pages(), platform_.process_id());
+    e.attachment_ = attached.attachment;
+    if (attached.record != nullptr) {
+      e.record_ = attached.record;
     }
   });
 }

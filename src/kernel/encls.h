@@ -67,15 +67,14 @@ class Encls {
                      at(enclave_.va_page(va_page)));
   }
   /// `slot` is a VA page * 512 + a slot in it.
-  /// The ciphertext stays where the page was, which is not in the EPC any more.
-  [[nodiscard]] arch::LeafResult ewb(const arch::EpcPage& page, std::byte* pcmd,
+  [[nodiscard]] arch::LeafResult ewb(const arch::EpcPage& page, std::byte* target, std::byte* pcmd,
                                      std::uint64_t slot) noexcept {
-    space_.set_driver_page(page.data);
+    space_.set_driver_page(target);
     alignas(arch::kPageinfoAlignment)
         const arch::Pageinfo p{0, KernelSpace::kDriverPage.value(), number(pcmd), 0};
     return arch::ewb(machine_, space_, at(&p), at(page), va_slot(slot));
   }
-  /// `linaddr` 0 and `of_secs` for the SECS itself.
+  /// The ciphertext lies where the page comes. `linaddr` 0 and `of_secs` for the SECS itself.
   [[nodiscard]] arch::LeafResult eldu(const arch::EpcPage& page, LinearAddress linaddr, bool of_secs,
                                       std::byte* pcmd, std::uint64_t slot) noexcept {
     space_.set_driver_page(page.data);

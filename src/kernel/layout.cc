@@ -34,6 +34,7 @@ MetadataLayout MetadataLayout::of(std::uint64_t size) noexcept {
   l.va = place(l.max_va_pages * kPageSize);
   l.va_slots = place(l.max_va_pages * (kVaSlotsPerPage / 8));
   l.pcmd = place((l.pages + 1) * kPcmdSize);
+  l.spare = place(kPageSize);
   l.length = at;
   return l;
 }

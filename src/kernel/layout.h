@@ -2,7 +2,7 @@
 // Where everything lies in the sparse file that is an enclave.
 //
 //   0          EPC pages: the page at linear address A is at A - base; evicted, its ciphertext is there
-//   2^46       metadata: header, SECS, EPCM, page table, presence index, VA pages, VA slots, PCMD
+//   2^46       metadata: header, SECS, EPCM, page table, presence index, VA pages, VA slots, PCMD, spare page
 //   2^48       end (the length never changes: an enclave's file is known by it)
 //
 // The header's place is fixed; the parts behind it depend on SIZE, which the header tells after
@@ -34,6 +34,7 @@ struct MetadataLayout {
   std::uint64_t pages = 0;                    ///< SIZE / 4096
   std::uint64_t max_va_pages = 0;             ///< one for 512 pages, the SECS counted as a page
   std::uint64_t secs = 0;                     ///< 4096 bytes
+  std::uint64_t spare = 0;                    ///< 4096 bytes: of the page that is just paged, its ciphertext
   std::uint64_t epcm = 0;                     ///< 32 bytes for each of pages + 1 + max_va_pages
   std::uint64_t page_table = 0;               ///< 8 bytes a page
   std::uint64_t index = 0;                    ///< all levels, lowest first

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "kernel/encls.h"
+#include "kernel/paging_journal.h"
 #include "kernel/reclaim/eviction.h"
 #include "kernel/va_slots.h"
 
@@ -43,8 +44,10 @@ SysResult<void> load_secs(const Kernel& kernel, Enclave& enclave, EpcReservation
     return fail(Errno::Fault);  // lost
   }
   const std::uint64_t slot = secs.va_slot.load() - 1;
+  const Journaled journaled = Journaled::load(enclave, place, slot);
   if (!succeeded(Encls(kernel, enclave)
                      .eldu(enclave.secs_page(), LinearAddress(0), true, enclave.pcmd(place), slot))) {
+    std::memcpy(enclave.secs_page().data, enclave.spare_page(), kPageSize);
     return fail(Errno::Fault);
   }
   epc.use();
@@ -66,9 +69,12 @@ SysResult<void> load_page(const Kernel& kernel, Enclave& enclave, EpcReservation
     return fail(Errno::Fault);  // lost, and taken back by the reclaimer since
   }
   const std::uint64_t slot = page.va_slot.load() - 1;
+  const Journaled journaled = Journaled::load(enclave, number, slot);
   if (!succeeded(Encls(kernel, enclave)
                      .eldu(enclave.epc_page(number), enclave.page_address(number), false,
                            enclave.pcmd(number), slot))) {
+    // Linux still has what ELDU has refused, and tries it again at the next touch.
+    std::memcpy(enclave.epc_page(number).data, enclave.spare_page(), kPageSize);
     return fail(Errno::Fault);
   }
   epc.use();

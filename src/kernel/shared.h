@@ -55,6 +55,14 @@ inline constexpr std::uint32_t kCreated = 2;
 inline constexpr std::uint32_t kInitialized = 4;
 }  // namespace enclave_flag
 
+/// What is being done to a page, for whoever finds that who did it is dead (kernel/paging_journal.h).
+struct PagingJournal {
+  std::atomic<std::uint32_t> what;  ///< 0: nothing
+  std::atomic<std::uint64_t> page;
+  std::atomic<std::uint64_t> slot;     ///< of the version arrays
+  std::atomic<std::uint64_t> version;  ///< what it holds, if the page is being loaded
+};
+
 /// The header of an enclave's file, at kMetadataOffset.
 struct EnclaveShared {
   std::atomic<std::uint64_t> magic;       ///< kEnclaveMagic once a process has set the header up
@@ -82,6 +90,7 @@ struct EnclaveShared {
   /// Moves before native permissions must shrink anywhere. A process whose last look is older calls
   /// ProtectionRuns over its VMAs of the enclave before it lets a thread in.
   std::atomic<std::uint64_t> protection_epoch;
+  PagingJournal journal;
 
   /// EPC pages that the enclave holds.
   [[nodiscard]] std::uint64_t epc_pages() const noexcept {
@@ -101,6 +110,7 @@ struct EnclaveRecord {
 struct Attachment {
   std::atomic<std::uint32_t> number;  ///< 0: free
   std::atomic<std::int32_t> process;
+  std::atomic<std::uint64_t> reserved;  ///< EPC pages that its threads have set aside for the enclave
 };
 
 inline constexpr std::size_t kMaxEnclaves = 1024;

@@ -111,13 +111,14 @@ LeafResult ewb(const Machine& machine, AddressSpace& space, LinearAddress pagein
   header.secinfo = secinfo_of(state);
   const std::uint64_t version = machine.shared.next_version.fetch_add(1) + 1;
 
-  // In place: a target in the EPC, whose writes vanish, needs no other buffer, and the page is given up.
+  // A target in the EPC, whose writes vanish, needs no other buffer than the page, which is given up. Any
+  // other is written to at once: the page is whole as long as it is valid, and a thread can be killed here.
   const PageSpan contents(page->data, kPageSize);
+  const PageSpan sealed(page_out->epc ? page->data : page_out->data, kPageSize);
   Pcmd pcmd{};
-  pcmd.mac = seal_page(machine, version, header, contents, contents);
+  pcmd.mac = seal_page(machine, version, header, contents, sealed);
   pcmd.secinfo = header.secinfo;
   pcmd.enclave_id = header.eid;
-  write_memory(*page_out, contents.data(), contents.size());
   write_memory(*pcmd_out, &pcmd, sizeof(pcmd));
   pageinfo->linaddr = address;
   write_memory(*pageinfo_out, &*pageinfo, sizeof(*pageinfo));

@@ -93,6 +93,10 @@ struct alignas(8) Secs {
   [[nodiscard]] std::uint32_t virtual_children() noexcept {
     return std::atomic_ref(internal.virtual_child_count).load(std::memory_order_acquire);
   }
+  /// After a thread was killed in the middle of a leaf.
+  void set_children(std::uint32_t count) noexcept {
+    std::atomic_ref(internal.child_count).store(count, std::memory_order_release);
+  }
   void add_child() noexcept { std::atomic_ref(internal.child_count).fetch_add(1, std::memory_order_acq_rel); }
   void remove_child() noexcept {
     std::atomic_ref(internal.child_count).fetch_sub(1, std::memory_order_acq_rel);

@@ -6,6 +6,7 @@
 #include "kernel/device/command.h"
 #include "kernel/enclave_lock.h"
 #include "kernel/encls.h"
+#include "kernel/paging_journal.h"
 #include "kernel/uapi/sgx.h"
 #include "kernel/va_slots.h"
 
@@ -247,6 +248,7 @@ class PageAdder {
       kernel_.platform.discard(page, kPageSize);
       return r;
     }
+    const Journaled journaled = Journaled::change(enclave_, number);
     if (!execute(number, is_hole)) {
       shrink(enclave_);
       kernel_.platform.discard(page, kPageSize);

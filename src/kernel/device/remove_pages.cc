@@ -3,6 +3,7 @@
 #include "kernel/device/command.h"
 #include "kernel/enclave_lock.h"
 #include "kernel/encls.h"
+#include "kernel/paging_journal.h"
 #include "kernel/resident_page.h"
 #include "kernel/uapi/sgx.h"
 #include "kernel/va_slots.h"
@@ -31,6 +32,7 @@ SysResult<void> remove_page(const Kernel& kernel, Enclave& enclave, std::uint64_
   if (!trim_accepted(encls, number)) {
     return fail(Errno::Perm);
   }
+  const Journaled journaled = Journaled::change(enclave, number);
   // Native permissions went with EMODT already, everywhere: a trimmed page has none.
   page.store({});
   enclave.index().erase(number);

@@ -4,6 +4,7 @@
 #include "arch/structs/ssa.h"
 #include "kernel/enclave_lock.h"
 #include "kernel/encls.h"
+#include "kernel/paging_journal.h"
 #include "kernel/resident_page.h"
 #include "kernel/va_slots.h"
 #include "kernel/vma/first_touch.h"
@@ -52,6 +53,7 @@ bool add_page(const Kernel& kernel, Enclave& enclave, EpcReservation& epc, std::
   if (!grow(kernel, enclave, epc)) {
     return false;
   }
+  const Journaled journaled = Journaled::change(enclave, number);
   if (!succeeded(Encls(kernel, enclave).eaug(number))) {
     shrink(enclave);
     return false;

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/reclaim/eviction.h"
 
+#include <cstring>
+
 #include "kernel/encls.h"
+#include "kernel/paging_journal.h"
 #include "kernel/reclaim/reclaim.h"
 #include "kernel/va_slots.h"
 
@@ -12,20 +15,23 @@ namespace {
 /// Kicks before a page is left blocked. With Platform::relax() of a millisecond this is about a second.
 constexpr unsigned kMaxKicks = 1000;
 
-/// EWB in Linux's three stages: as it is, after ETRACK, after the IPIs (sgx_encl_ewb()).
-bool write_back(const Kernel& kernel, Enclave& enclave, const arch::EpcPage& epc, std::byte* pcmd,
+/// EWB in Linux's three stages: as it is, after ETRACK, after the IPIs (sgx_encl_ewb()). `number` pages() is
+/// the SECS. The ciphertext ends where the page was, which is not in the EPC any more.
+bool write_back(const Kernel& kernel, Enclave& enclave, std::uint64_t number, const arch::EpcPage& epc,
                 EnclavePage& page) noexcept {
   const auto slot = take_va_slot(enclave);
   if (!slot) {
     return false;
   }
+  const Journaled journaled = Journaled::eviction(enclave, number, *slot);
   Encls encls(kernel, enclave);
-  auto result = encls.ewb(epc, pcmd, *slot);
+  const auto ewb = [&] { return encls.ewb(epc, enclave.spare_page(), enclave.pcmd(number), *slot); };
+  auto result = ewb();
   for (unsigned kicks = 0; failed_with(result, arch::LeafCode::NotTracked) && kicks < kMaxKicks; ++kicks) {
     // ETRACK fails while an earlier cycle is open; the kick closes that one too.
     const bool tracking = succeeded(encls.etrack());
     if (tracking) {
-      result = encls.ewb(epc, pcmd, *slot);
+      result = ewb();
       if (!failed_with(result, arch::LeafCode::NotTracked)) {
         break;
       }
@@ -34,7 +40,7 @@ bool write_back(const Kernel& kernel, Enclave& enclave, const arch::EpcPage& epc
       kernel.platform.relax();
     }
     kernel.platform.kick(enclave);
-    result = encls.ewb(epc, pcmd, *slot);
+    result = ewb();
   }
   if (!succeeded(result)) {
     free_va_slot(enclave, *slot);
@@ -44,6 +50,7 @@ bool write_back(const Kernel& kernel, Enclave& enclave, const arch::EpcPage& epc
     // Lost (see kernel/epc_loss.h). Linux has its EPC page back all the same; what comes of the next touch,
     // ELDU says (sgx_reclaimer_write()).
   } else {
+    std::memcpy(epc.data, enclave.spare_page(), kPageSize);
     page.va_slot.store(static_cast<std::uint32_t>(*slot + 1));
     kernel.platform.count_pages(Platform::PageEvent::Out, 1);
   }
@@ -58,7 +65,7 @@ bool write_back(const Kernel& kernel, Enclave& enclave, const arch::EpcPage& epc
 }
 
 bool write_back_page(const Kernel& kernel, Enclave& enclave, std::uint64_t page) noexcept {
-  if (!write_back(kernel, enclave, enclave.epc_page(page), enclave.pcmd(page), enclave.page(page))) {
+  if (!write_back(kernel, enclave, page, enclave.epc_page(page), enclave.page(page))) {
     return false;
   }
   enclave.shared().secs_children.fetch_sub(1);
@@ -70,7 +77,7 @@ bool write_back_childless_secs(const Kernel& kernel, Enclave& enclave) noexcept 
   if (s.secs_children.load() != 0 || !enclave.initialized() || !s.secs.load().resident) {
     return false;
   }
-  return write_back(kernel, enclave, enclave.secs_page(), enclave.pcmd(enclave.pages()), s.secs);
+  return write_back(kernel, enclave, enclave.pages(), enclave.secs_page(), s.secs);
 }
 
 }  // namespace

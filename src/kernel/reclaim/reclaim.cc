@@ -41,12 +41,14 @@ unsigned reclaim_from(const Kernel& kernel, Enclave& enclave) noexcept {
 
 EpcReservation::~EpcReservation() {
   while (available_ > 0) {
+    enclave_.count_reserved(-1);
     give_back_epc_page(kernel_, enclave_);
     --available_;
   }
 }
 
 void EpcReservation::use() noexcept {
+  enclave_.count_reserved(-1);
   --available_;
 }
 
@@ -55,6 +57,7 @@ bool EpcReservation::take_one() noexcept {
     return false;
   }
   enclave_.record().epc_pages.fetch_add(1);
+  enclave_.count_reserved(1);
   ++available_;
   return true;
 }

@@ -57,16 +57,17 @@ TEST(LayoutTest, PartsDoNotOverlapAndHoldTheBiggestEnclave) {
     const std::uint64_t size = 1ULL << bits;
     const MetadataLayout l = MetadataLayout::of(size);
     const std::uint64_t pages = size / kPage;
-    const std::array<std::uint64_t, 9> places = {0,    l.secs,     l.epcm, l.page_table, l.index,
-                                                 l.va, l.va_slots, l.pcmd, l.length};
-    const std::array<std::uint64_t, 8> least = {kernel::kHeaderLength,
+    const std::array<std::uint64_t, 10> places = {0,    l.secs,     l.epcm, l.page_table, l.index,
+                                                  l.va, l.va_slots, l.pcmd, l.spare,      l.length};
+    const std::array<std::uint64_t, 9> least = {kernel::kHeaderLength,
                                                 kPage,
                                                 (pages + 1 + l.max_va_pages) * 32,
                                                 pages * 8,
                                                 pages / 8,
                                                 l.max_va_pages * kPage,
                                                 l.max_va_pages * 64,
-                                                (pages + 1) * 128};
+                                                (pages + 1) * 128,
+                                                kPage};
     for (std::size_t i = 0; i < least.size(); ++i) {
       EXPECT_GE(places[i + 1] - places[i], least[i]) << bits << " part " << i;
       EXPECT_EQ(places[i] % kPage, 0);

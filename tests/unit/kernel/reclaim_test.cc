@@ -150,6 +150,18 @@ TEST_F(EvictedPageTest, TamperedWithDoesNotComeBack) {
   expect_the_others_unharmed();
 }
 
+// sgx_encl_load_page() tries it again at each touch.
+TEST_F(EvictedPageTest, ThatWasRefusedComesBackWhenItIsAsItWas) {
+  evict_all();
+  const Evicted page = take(3);
+  e_.epc_page(number(3)).data[100] ^= std::byte{1};
+  EXPECT_FALSE(comes_back(3));
+  EXPECT_FALSE(comes_back(3));
+  put(3, page);
+  EXPECT_TRUE(comes_back(3));
+  EXPECT_EQ(thread_.read(part::kData + 3 * kPage), 4);
+}
+
 TEST_F(EvictedPageTest, WithOtherPermissionsDoesNotComeBack) {
   evict_all();
   e_.pcmd(number(3))[0] ^= std::byte{4};  // SECINFO.FLAGS.X
@@ -185,7 +197,8 @@ TEST(ReclaimTest, EvictedPagesTakeNoMemoryBeside) {
     fstat(e.file().value, &s);
     return s.st_blocks * 512 / static_cast<long>(kPage);
   };
-  const auto before = blocks() + 2;  // the SSA frames are zeros, which have none until they are encrypted
+  // The SSA frames are zeros, which have none until they are encrypted; and one page is the one just paged.
+  const auto before = blocks() + 3;
   while (reclaim_batch(w.kernel) > 0) {
   }
   // Ciphertext in their place, and 1/32 for the PCMDs.
