@@ -14,6 +14,7 @@
 #include "engine/sgx.h"
 #include "engine/signals/context.h"
 #include "engine/trace/hooks.h"
+#include "kernel/enclave_lock.h"
 #include "kernel/spaces.h"
 
 namespace enclume::engine {
@@ -258,13 +259,18 @@ bool Sgx::free_tcs_of_dead_thread(LinearAddress address) {
   if (!vma || !page || page.epcm->load().type != arch::PageType::Tcs) {
     return false;
   }
+  const std::uint64_t number = vma->enclave->page_number(address.page());
   const auto owner = static_cast<int>(page.epcm->owner.load(std::memory_order_acquire));
-  if (owner == 0 || engine().arena.find(owner) != nullptr || !thread_is_gone(owner)) {
+  if (owner == 0) {
+    const kernel::EnclaveLock lock(kernel_, *vma->enclave);  // it isn't evicted then
+    return process_.free_tcs_of_dead_thread(*vma->enclave, number);
+  }
+  if (engine().arena.find(owner) != nullptr || !thread_is_gone(owner)) {
     return false;
   }
   process_.kick(*vma->enclave);  // who lives leaves first, so that it is known whose count is whose
   if (page.epcm->owner.load(std::memory_order_acquire) == static_cast<std::uint32_t>(owner)) {
-    (void)process_.free_tcs_of_dead_thread(*vma->enclave, vma->enclave->page_number(address.page()));
+    (void)process_.free_tcs_of_dead_thread(*vma->enclave, number);
   }
   return true;
 }

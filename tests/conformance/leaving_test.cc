@@ -13,6 +13,8 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <csignal>
+#include <cstdlib>
 #include <string>
 #include <thread>
 #include <tuple>
@@ -229,6 +231,40 @@ TEST_P(LeavingProcessTest, LeavesBothEnclavesToItsParent) {
     // The level that was interrupted is still there.
     ASSERT_EQ(outer.call(PROBE_OP_SUM, {1, 2}, kOfChild).args.out[0], 3u) << round;
     outer.abandon(kOfChild);
+  }
+}
+
+// On hardware an EENTER or EEXIT is done or not, and who is killed has left.
+TEST(KilledProcessTest, LeavesTheTcsFreeAndTheEnclaveWholeWhereverItWas) {
+  constexpr std::uint64_t kLarge = 300;  // more than the EPC
+  constexpr std::uint64_t kWords = kPage / 8;
+  ProbeOptions large = options();
+  large.heap_pages = kLarge;
+  ProbeOptions small;
+  small.threads = 2;
+  unsigned seed = 1;
+  for (int round = 0; round < 100; ++round) {
+    const ProbeEnclave probe(round % 4 == 0 ? large : small);
+    const bool pages = round % 4 == 0;
+    if (pages) {
+      ASSERT_TRUE(probe.call(PROBE_OP_FILL, {probe.heap(), kLarge * kWords, 5}).exited());
+    }
+    const pid_t child = fork();
+    if (child == 0) {
+      for (;;) {
+        if (pages) probe.call(PROBE_OP_CHECK, {probe.heap(), kLarge * kWords, 5}, kOfChild);
+        probe.call(PROBE_OP_SUM, {1, 2}, kOfChild);
+      }
+    }
+    usleep(static_cast<useconds_t>(500 + rand_r(&seed) % 3000));
+    kill(child, SIGKILL);
+    ASSERT_EQ(waitpid(child, nullptr, 0), child);
+    ASSERT_EQ(probe.call(PROBE_OP_SUM, {1, 2}, kOfChild).args.out[0], 3u) << round;
+    if (pages) {
+      const auto check = probe.call(PROBE_OP_CHECK, {probe.heap(), kLarge * kWords, 5});
+      ASSERT_TRUE(check.exited()) << round;
+      ASSERT_EQ(check.args.out[0], 0u) << round;
+    }
   }
 }
 

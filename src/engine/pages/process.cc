@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 #include <string_view>
 
 #include "arch/epc/tracking.h"
@@ -46,6 +47,37 @@ int process_of_thread(int tid) {
     }
   }
   return process;
+}
+
+/// How many threads of a process run, from /proc/PID/stat: one that has only its first thread, which has
+/// ended, is gone. 0 if nobody knows.
+unsigned threads_of_process(int pid) {
+  char path[32];
+  LineBuffer(path).text("/proc/").dec(pid).text("/stat").text(std::string_view("\0", 1));
+  const auto fd = sys::call(__NR_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+  if (!fd) {
+    return 0;
+  }
+  char text[512];
+  const long n = sys::raw(__NR_read, *fd, sys::arg(&text[0]), sizeof(text));
+  sys::raw(__NR_close, *fd);
+  const std::string_view stat(text, n > 0 ? static_cast<std::size_t>(n) : 0);
+  std::size_t at = stat.rfind(')');
+  constexpr int kFields = 18;  // from there to num_threads
+  for (int field = 0; field < kFields && at != std::string_view::npos; ++field) {
+    at = stat.find(' ', at + 1);
+  }
+  unsigned threads = 0;
+  if (at != std::string_view::npos) {
+    for (std::size_t i = at + 1; i < stat.size() && stat[i] >= '0' && stat[i] <= '9'; ++i) {
+      threads = threads * 10 + static_cast<unsigned>(stat[i] - '0');
+    }
+  }
+  return threads;
+}
+
+bool process_is_gone(int pid) {
+  return sys::raw(__NR_tkill, pid, 0) == -ESRCH || (thread_is_gone(pid) && threads_of_process(pid) == 1);
 }
 
 }  // namespace
@@ -114,13 +146,76 @@ std::uint32_t own_inside(std::uint64_t secs) {
 
 bool used_by_another_process(const kernel::Enclave& enclave, int pid) {
   const kernel::KernelShared& shared = engine().sgx->kernel().shared;
-  for (const kernel::Attachment& a : shared.attachments) {
+  for (const kernel::Attachment& a : std::span(shared.attachments).first(shared.attachments_end.load())) {
     if (a.number.load(std::memory_order_relaxed) == enclave.number() &&
         a.process.load(std::memory_order_relaxed) != pid) {
       return true;
     }
   }
   return false;
+}
+
+bool used_by_another_that_lives(const kernel::Enclave& enclave, int pid) {
+  const kernel::KernelShared& shared = engine().sgx->kernel().shared;
+  for (const kernel::Attachment& a : std::span(shared.attachments).first(shared.attachments_end.load())) {
+    const std::int32_t process = a.process.load(std::memory_order_relaxed);
+    if (a.number.load(std::memory_order_relaxed) == enclave.number() && process != pid &&
+        !process_is_gone(process)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/// How often threads of this process have left an enclave.
+std::uint64_t own_exits() {
+  std::uint64_t count = 0;
+  engine().arena.for_each(
+      [&](const ThreadBlock& block) { count += block.exits.load(std::memory_order_seq_cst); });
+  return count;
+}
+
+/// Runs look(), and says whether nobody can have been inside or on the way meanwhile: whoever is counted
+/// then, or has a TCS that nobody owns, was killed between the steps of an entry or exit.
+template <typename F>
+bool while_nobody_lives_inside(const kernel::Enclave& enclave, F&& look) {
+  const std::uint64_t secs = enclave.secs_page().address.value;
+  const std::uint64_t exits = own_exits();
+  if (own_inside(secs) != 0 || used_by_another_that_lives(enclave, sys::getpid())) {
+    return false;
+  }
+  look();
+  return own_inside(secs) == 0 && own_exits() == exits;
+}
+
+/// Takes those from the counts who were killed on their way.
+void forget_the_dead(const kernel::Enclave& enclave) {
+  auto& stripes = arch::secs_of(enclave.secs_page()).stripes;
+  std::array<std::uint64_t, arch::kTrackingStripes> words{};
+  const bool dead_only = while_nobody_lives_inside(enclave, [&] {
+    for (std::size_t i = 0; i < words.size(); ++i) {
+      words[i] = std::atomic_ref(stripes[i].word).load();
+    }
+  });
+  for (std::size_t i = 0; dead_only && i < words.size(); ++i) {
+    std::atomic_ref(stripes[i].word)
+        .compare_exchange_strong(words[i], words[i] & arch::tracking_word::kEpochMask);
+  }
+}
+
+/// Frees a TCS that is in use and has no owner. The enclave's lock is held.
+bool free_abandoned_tcs(const kernel::Enclave& enclave, const arch::EpcPage& page) {
+  const arch::EpcmState state = page.epcm->load();
+  if (!state.valid || state.type != arch::PageType::Tcs) {
+    return false;
+  }
+  const auto tcs_state = arch::tcs_of(page).atomic_state();
+  std::uint64_t active = arch::tcs_state::kActive;
+  const bool abandoned = while_nobody_lives_inside(enclave, [&] {
+    active = page.epcm->owner.load() == 0 ? tcs_state.load() : arch::tcs_state::kInactive;
+  });
+  return abandoned && active == arch::tcs_state::kActive &&
+         tcs_state.compare_exchange_strong(active, arch::tcs_state::kInactive);
 }
 
 }  // namespace
@@ -166,6 +261,9 @@ void ProcessPlatform::kick(kernel::Enclave& enclave) noexcept {
   const std::uint32_t inside = count_inside(enclave);
   if (inside != 0 && (used_by_another_process(enclave, pid) || inside > own_inside(secs))) {
     kick_other_processes(enclave);
+    if (count_inside(enclave) > own_inside(secs)) {
+      forget_the_dead(enclave);
+    }
   }
 }
 
@@ -232,8 +330,11 @@ void ProcessPlatform::kick_other_processes(kernel::Enclave& enclave) noexcept {
 bool ProcessPlatform::free_tcs_of_dead_thread(kernel::Enclave& enclave, std::uint64_t number) noexcept {
   const arch::EpcPage page = enclave.epc_page(number);
   std::uint32_t owner = page.epcm->owner.load(std::memory_order_acquire);
-  if (owner == 0 || engine().arena.find(static_cast<int>(owner)) != nullptr ||
-      !thread_is_gone(static_cast<int>(owner)) || !page.epcm->owner.compare_exchange_strong(owner, 0)) {
+  if (owner == 0) {
+    return free_abandoned_tcs(enclave, page);
+  }
+  if (engine().arena.find(static_cast<int>(owner)) != nullptr || !thread_is_gone(static_cast<int>(owner)) ||
+      !page.epcm->owner.compare_exchange_strong(owner, 0)) {
     return false;
   }
   auto& tcs = *reinterpret_cast<arch::Tcs*>(page.data);
