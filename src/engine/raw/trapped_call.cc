@@ -165,7 +165,14 @@ bool trapped_call(Interruption& it, siginfo_t& report) {
     default:
       break;
   }
+  it.block.own_call_filtered = false;
   if (const auto answer = answer_for_thread(it, call)) {
+    if (!*answer && it.block.own_call_filtered &&
+        static_cast<std::uint32_t>(it.block.filtered.si_syscall) == call.number) {
+      report = it.block.filtered;  // the same call, made by way of the machine
+      report.si_call_addr = reinterpret_cast<void*>(m.rip);
+      return false;
+    }
     if (*answer || answer->error() != Errno::Restart) {
       m.rax = as_register(*answer);
     } else if (is_restarted(it.block)) {
@@ -184,9 +191,14 @@ std::uint64_t address_of(const char* label) {
   return reinterpret_cast<std::uint64_t>(label);
 }
 
-/// RIP `offset` behind the engine's SYSCALL instruction, where enclume_execute() has called it.
+/// RIP `offset` behind the engine's SYSCALL instruction.
+bool is_at_gate(const SigContext& m, std::uint64_t offset) {
+  return m.rip == reinterpret_cast<std::uint64_t>(enclume_system_call) + offset;
+}
+
+/// The same, where enclume_execute() has called it.
 bool is_within_execution(const SigContext& m, std::uint64_t offset) {
-  return m.rip == reinterpret_cast<std::uint64_t>(enclume_system_call) + offset &&
+  return is_at_gate(m, offset) &&
          *reinterpret_cast<const std::uint64_t*>(m.rsp) == address_of(enclume_execute_end);
 }
 
@@ -202,10 +214,15 @@ void leave_call_to_program(SigContext& m) {
 }
 
 bool take_filtered_call(ThreadBlock& block, SigContext& m, int signo, const siginfo_t& info) {
-  if (signo != SIGSYS || info.si_code != kSysSeccomp || !is_within_execution(m, kSyscallLength)) {
+  if (signo != SIGSYS || info.si_code != kSysSeccomp || !is_at_gate(m, kSyscallLength)) {
     return false;
   }
   block.filtered = info;
+  if (!is_within_execution(m, kSyscallLength)) {
+    block.own_call_filtered = true;
+    m.rax = as_register(fail(Errno::NoSys));
+    return true;
+  }
   m.rsp += sizeof(std::uint64_t);
   m.rip = address_of(enclume_execute_filtered);
   return true;

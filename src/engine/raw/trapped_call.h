@@ -27,8 +27,9 @@ namespace enclume::engine {
 /// context: safe.
 void leave_call_to_program(SigContext& interrupted);
 
-/// The program's own filter has refused the call that the engine has made for it, by a signal: that is the
-/// program's. False if this is something else. Signal context: safe.
+/// The program's own filter has refused, by a signal, a call that the engine has made: for the program, which
+/// gets the signal then, or for itself, in which case the call is none that this kernel has. False if this is
+/// something else. Signal context: safe.
 [[nodiscard]] bool take_filtered_call(ThreadBlock& block, SigContext& interrupted, int signo,
                                       const siginfo_t& info);
 

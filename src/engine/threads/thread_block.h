@@ -113,6 +113,7 @@ struct alignas(64) ThreadBlock {
   bool waited;             ///< what is deferred now has ended a call that waited with another mask:
   SignalSet waiting_mask;  ///< this one
   siginfo_t filtered;      ///< the program's own filter has refused a call that was made for it
+  bool own_call_filtered;  ///< or one that the engine needed; since the trapped call began
   CopyFault copy_fault;    ///< the last one in a handler
   /// Of a signal that a debugger is shown by a second raise: what the first one brought (engine/debugger.h).
   struct {
