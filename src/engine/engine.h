@@ -49,6 +49,7 @@ class Engine {
   Stats stats;                                          ///< what `--stats` counts
   Injector injector;                                    ///< what `--inject` asks for
   bool trace_instructions = false;                      ///< events has each instruction of enclave code
+  LinearRange gate;                                     ///< the instructions at enclume_system_call
   LinearRange exempt;  ///< system calls from here never trap; see start/gate.h
 
   /// The slot's alternate stack, as the kernel knows it.

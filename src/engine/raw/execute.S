@@ -6,7 +6,10 @@
  * makes it again when its handler is through. One that has ended the call finds it made.
  * signals/handler.cc does that, by way of raw/trapped_call.cc.
  *
- * struct { long value; long end; } enclume_execute(const Call *call, const ThreadBlock *block)
+ * RBP is the signal's frame meanwhile: where there is no ld.so to tell debuggers of this library, they know the
+ * program by that (start/vdso.cc).
+ *
+ * struct { long value; long end; } enclume_execute(const Call *call, const ThreadBlock *block, SignalFrame *frame)
  */
 #include "engine/entry/layout.h"
 #include "engine/raw/layout.h"
@@ -21,6 +24,10 @@ enclume_execute:
         pushq   %rbx
         .cfi_adjust_cfa_offset 8
         .cfi_rel_offset rbx, 0
+        pushq   %rbp
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset rbp, 0
+        movq    %rdx, %rbp
         movq    %rdi, %rbx
         .globl  enclume_execute_begin
         .hidden enclume_execute_begin
@@ -40,8 +47,11 @@ enclume_execute_begin:
 enclume_execute_end:
         movl    $EXECUTE_DONE, %edx
 .Lreturn:
-        popq    %rbx
+        popq    %rbp
         .cfi_remember_state
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore rbp
+        popq    %rbx
         .cfi_adjust_cfa_offset -8
         .cfi_restore rbx
         ret

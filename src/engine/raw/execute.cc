@@ -23,7 +23,7 @@ bool execute(Interruption& it, const Call& call, siginfo_t& report) {
   Execution done;
   {
     const ProgramRights rights(frame_pkru(it.uc));
-    done = enclume_execute(&call, &it.block);
+    done = enclume_execute(&call, &it.block, it.plan.frame);
   }
   switch (done.end) {
     case EXECUTE_DONE:

@@ -16,7 +16,7 @@ struct Execution {
 
 extern "C" {
 
-Execution enclume_execute(const Call* call, const ThreadBlock* block);
+Execution enclume_execute(const Call* call, const ThreadBlock* block, SignalFrame* frame);
 
 // Addresses in the assembly.
 extern const char enclume_execute_begin[];

@@ -105,6 +105,23 @@ std::optional<SysResult<long>> answer_for_thread(Interruption& it, const Call& c
   }
 }
 
+/// Whether the call may send the thread a signal. One whose default action is to dump core has to find the
+/// program's registers, not the handler's; so signals wait for the return from the handler, which is the end
+/// of the call.
+bool may_signal_caller(const Call& call) {
+  switch (call.number) {
+    case __NR_kill:
+    case __NR_tkill:
+    case __NR_tgkill:
+    case __NR_rt_sigqueueinfo:
+    case __NR_rt_tgsigqueueinfo:
+    case __NR_pidfd_send_signal:
+      return true;
+    default:
+      return false;
+  }
+}
+
 }  // namespace
 
 bool is_trapped_call(int signo, const siginfo_t& info) {
@@ -181,6 +198,10 @@ bool trapped_call(Interruption& it, siginfo_t& report) {
       m.rax = as_register(fail(Errno::Interrupted));
     }
     return true;
+  }
+  if (may_signal_caller(call)) {
+    const SignalSet all = kBlockable;
+    sys::raw(__NR_rt_sigprocmask, SIG_BLOCK, sys::arg(&all), 0, sizeof(all));
   }
   return execute_with_mask(it, call, report);
 }

@@ -39,8 +39,7 @@ bool fix_own_fault(UContext& uc) {
 }
 
 bool at_gate(std::uint64_t rip) {
-  constexpr std::uint64_t kSyscallAndRet = 3;
-  return rip - reinterpret_cast<std::uint64_t>(enclume_system_call) < kSyscallAndRet;
+  return engine().gate.contains(LinearAddress(rip));
 }
 
 bool is_front_door(const UContext& uc) {

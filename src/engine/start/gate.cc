@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "base/syscall.h"
+#include "engine/engine.h"
 #include "engine/entry/entry.h"
 
 namespace enclume::engine {
@@ -51,6 +52,12 @@ LinearRange own_gate() {
   return {gate, gate + kSyscallAndRet.size()};
 }
 
+LinearRange move_gate_to(LinearRange gate) {
+  const std::uint64_t address = gate.begin.value();
+  std::memcpy(&enclume_system_call, &address, sizeof(address));
+  return engine().gate = gate;
+}
+
 LinearRange move_gate_to_libc() {
   // Not by dlopen(): libc is not initialised yet, and would be then, without its environment.
   const void* in_libc = dlsym(RTLD_DEFAULT, "gnu_get_libc_version");
@@ -74,7 +81,7 @@ LinearRange move_gate_to_libc() {
   if (gate == nullptr) {
     return {};
   }
-  std::memcpy(&enclume_system_call, &gate, sizeof(gate));
+  move_gate_to({LinearAddress::of(gate), LinearAddress::of(gate) + kSyscallAndRet.size()});
   return search.found;
 }
 

@@ -9,7 +9,11 @@ namespace enclume::engine {
 /// The engine's own SYSCALL instruction, which is all that has to be exempt while only enclaves are watched.
 [[nodiscard]] LinearRange own_gate();
 
-/// Moves the engine's system calls to a SYSCALL and RET within libc, and returns libc's code: syscall user
+/// Moves the engine's system calls to a SYSCALL and RET elsewhere, which is what it returns.
+/// Signal context: unsafe (once, at start).
+LinearRange move_gate_to(LinearRange gate);
+
+/// Moves them to a SYSCALL and RET within libc, and returns libc's code: syscall user
 /// dispatch exempts one range only, and it is libc whose calls must cost nothing. Empty if there is no libc
 /// with such instructions.
 /// Signal context: unsafe (once, at start).

@@ -20,7 +20,10 @@ namespace enclume::engine {
 
 namespace {
 
-constexpr std::string_view kFile = "processor";
+/// The vDSO image of a static program is another, and both kinds start in turns.
+std::string_view file_name() {
+  return has_libc() ? "processor" : "processor-static";
+}
 constexpr std::uint64_t kMagic = 0x3330'7563'6f72'7065;  // "eprocu03"
 constexpr std::uint32_t kOsxsave = 1U << 27;             // CPUID.1:ECX
 constexpr std::uint32_t kHypervisor = 1U << 31;          // the same
@@ -295,7 +298,7 @@ StartFacts& examine_processor(const CacheDirectory& cache, std::uint64_t salt, s
   directory = identity ? &cache : nullptr;
   image_place = place;
   const std::size_t size =
-      identity ? cache.read(kFile, std::as_writable_bytes(std::span(&kept, 1)), place) : 0;
+      identity ? cache.read(file_name(), std::as_writable_bytes(std::span(&kept, 1)), place) : 0;
   if (size >= sizeof(kept) && kept.identity == *identity && is_plausible(facts.processor)) {
     leaves_known = true;
     facts.changed = false;
@@ -319,7 +322,7 @@ void keep_start_facts() {
   if (directory != nullptr && kept.facts.changed) {
     kept.facts.changed = false;
     const std::size_t size = kept.facts.image.key != 0 ? kept.facts.image.about.size : 0;
-    directory->write(kFile, std::as_bytes(std::span(&kept, 1)), image_place.first(size));
+    directory->write(file_name(), std::as_bytes(std::span(&kept, 1)), image_place.first(size));
   }
 }
 

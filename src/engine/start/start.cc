@@ -136,8 +136,7 @@ bool watches_all(const Engine& e, char** environment) {
 
 /// From here on the engine's own system calls are made where they never trap.
 void open_front_door(Engine& e, FrontDoor door) {
-  enclume_system_call = reinterpret_cast<void (*)()>(reinterpret_cast<std::uint64_t>(enclume_own_gate));
-  e.exempt = own_gate();
+  e.exempt = move_gate_to(own_gate());
   if (door != FrontDoor::Raw || !has_libc()) {  // a static program's calls are seen in any case
     return;
   }
@@ -282,6 +281,9 @@ void start(char** environment) {
   // The image before the look at host code, which it then has no part in.
   const std::uint64_t machine_vdso = auxiliary_value(environment, AT_SYSINFO_EHDR);
   e.sgx->mm().vdso = install_vdso(environment, settings.fixup, facts);
+  if (vdso_gate().size() != 0) {
+    e.exempt = move_gate_to(vdso_gate());
+  }
   // A static libc asks dozens of times as it starts, and each time a hypervisor would, in order to make it
   // fault.
   const bool patches_cpuid = !e.features.cpuid_faulting || (!has_libc() && processor.hypervisor);

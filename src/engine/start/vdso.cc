@@ -6,8 +6,10 @@
 #include <link.h>
 #include <sys/mman.h>
 
+#include <array>
 #include <cstring>
 #include <expected>
+#include <initializer_list>
 #include <optional>
 #include <span>
 
@@ -15,6 +17,7 @@
 #include "base/syscall.h"
 #include "base/types.h"
 #include "engine/debugger.h"
+#include "engine/entry/layout.h"
 #include "engine/fast/entry.h"
 #include "engine/front/real.h"
 #include "engine/start/alone.h"
@@ -32,11 +35,54 @@ namespace enclume::engine {
 namespace {
 
 std::uint64_t address = 0;
+LinearRange gate;
 void* enter_function = nullptr;
 void* image_handle = nullptr;
 /// The machine's, and the design of ours.
 std::span<const std::byte> machine;
 kernel::ExceptionDesign image_design = kernel::ExceptionDesign::Vdso;
+
+// Rules in DWARF's words (version 5, section 6.4.2): registers by their numbers in the System V ABI, and the
+// places in a frame in quadwords, negative as the CIE counts them.
+constexpr std::uint8_t kDefCfa = 0x0c;
+constexpr std::uint8_t kOffsetExtendedSf = 0x11;
+constexpr std::uint8_t kRbp = 6;
+struct SavedRegister {
+  std::uint8_t number, place;
+};
+constexpr std::array<SavedRegister, 17> kSavedRegisters = {{{0, UC_RAX},
+                                                            {1, UC_RDX},
+                                                            {2, UC_RCX},
+                                                            {3, UC_RBX},
+                                                            {4, UC_RSI},
+                                                            {5, UC_RDI},
+                                                            {6, UC_RBP},
+                                                            {7, UC_RSP},
+                                                            {8, UC_R8},
+                                                            {9, UC_R9},
+                                                            {10, UC_R10},
+                                                            {11, UC_R11},
+                                                            {12, UC_R12},
+                                                            {13, UC_R13},
+                                                            {14, UC_R14},
+                                                            {15, UC_R15},
+                                                            {16, UC_RIP}}};
+
+/// enclume_execute() makes the program's calls with RBP at the frame, in which the ucontext follows a word.
+constexpr auto kGateCfi = [] {
+  std::array<std::byte, 3 + 3 * kSavedRegisters.size()> cfi{};
+  std::size_t at = 0;
+  const auto put = [&](std::initializer_list<int> bytes) {
+    for (const int byte : bytes) {
+      cfi[at++] = static_cast<std::byte>(byte);
+    }
+  };
+  put({kDefCfa, kRbp, 8});
+  for (const SavedRegister& saved : kSavedRegisters) {
+    put({kOffsetExtendedSf, saved.number, 0x80 - saved.place / 8});  // SLEB128 of one byte
+  }
+  return cfi;
+}();
 
 /// The auxiliary vector lies behind the environment's terminating null pointer.
 Elf64_auxv_t* auxiliary_vector(char** environment) {
@@ -105,6 +151,9 @@ std::expected<kernel::VdsoImage, kernel::VdsoError> build(std::span<std::byte> o
   if (enclume_fast_on != 0) {
     options.direct_entry = LinearAddress::of(enter_places().begin);
   }
+  if (!has_libc()) {
+    options.gate_cfi = kGateCfi;
+  }
   return kernel::build_vdso_image(machine, LinearAddress::of(machine.data()), options, out);
 }
 
@@ -118,7 +167,7 @@ struct Placed {
 /// beginning.
 std::uint64_t key_of_image() {
   const std::uint64_t made_by =
-      static_cast<std::uint64_t>(image_design) << 1 | (enclume_fast_on != 0 ? 1 : 0);
+      static_cast<std::uint64_t>(image_design) << 2 | (enclume_fast_on != 0 ? 2 : 0) | (has_libc() ? 1 : 0);
   const std::uint64_t size = machine.size();
   return hash_of(machine.first(kPageSize), made_by << 32 | size);
 }
@@ -206,6 +255,10 @@ std::uint64_t vdso_address() {
   return address;
 }
 
+LinearRange vdso_gate() {
+  return gate;
+}
+
 void* vdso_handle() {
   if (image_handle == nullptr && enter_function != nullptr) {
     if (const auto image = build(storage, LinearAddress::of(enter_function))) {
@@ -233,6 +286,9 @@ std::optional<kernel::FixupSite> install_vdso(char** environment, kernel::Except
   const auto& [offsets, at] = *image;
   const LinearAddress base(at);
   address = at;
+  if (offsets.gate != 0) {
+    gate = {base + offsets.gate, base + offsets.gate + kernel::kVdsoGateSize};
+  }
   entry->a_un.a_val = address;
   if (offsets.enter == 0) {
     return std::nullopt;

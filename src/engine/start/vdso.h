@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 
+#include "base/types.h"
 #include "engine/start/processor.h"
 #include "kernel/fixup/fixup.h"
 
@@ -26,6 +27,11 @@ std::span<std::byte> vdso_place();
 
 /// AT_SYSINFO_EHDR as the program has it, 0 before install_vdso().
 std::uint64_t vdso_address();
+
+/// Without libc: a SYSCALL and RET in the image, by which debuggers, who look there but know nothing of this
+/// library then, get from a system call that the engine makes in a handler to the program. Empty: there is
+/// none.
+LinearRange vdso_gate();
 
 /// ld.so's handle of an image with the same symbols, null without one. Made when somebody asks: few do, and
 /// it takes a good part of a process's start. It is never unloaded. Signal context: unsafe.

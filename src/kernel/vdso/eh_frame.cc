@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/vdso/eh_frame.h"
 
+#include <algorithm>
 #include <array>
 
 namespace enclume::kernel {
@@ -26,6 +27,19 @@ constexpr std::array<std::uint8_t, 18> kCie = {
     kPcRelativeSdata4,  // of the FDEs' start addresses
     0x0c, 7, 8,         // DW_CFA_def_cfa RSP + 8
     0x90, 1,            // DW_CFA_offset return address, CFA - 8
+};
+/// The same for signal frames.
+constexpr std::array<std::uint8_t, 19> kInterruptingCie = {
+    0, 0, 0, 0,
+    1,
+    'z', 'R', 'S', '\0',
+    1,
+    0x78,
+    16,
+    1,
+    kPcRelativeSdata4,
+    0x0c, 7, 8,
+    0x90, 1,
 };
 // clang-format on
 
@@ -53,9 +67,15 @@ void write_eh_frame(ByteWriter& out, std::span<FrameFunction> functions) noexcep
   const std::size_t cie = begin_record(out);
   out.put(kCie);
   end_record(out, cie);
+  std::size_t interrupting_cie = 0;
+  if (std::ranges::any_of(functions, &FrameFunction::interrupts)) {
+    interrupting_cie = begin_record(out);
+    out.put(kInterruptingCie);
+    end_record(out, interrupting_cie);
+  }
   for (FrameFunction& function : functions) {
     function.fde = begin_record(out);
-    out.put(static_cast<std::uint32_t>(out.place() - cie));
+    out.put(static_cast<std::uint32_t>(out.place() - (function.interrupts ? interrupting_cie : cie)));
     out.put(relative(function.code, out.place()));
     out.put(static_cast<std::uint32_t>(function.size));
     out.put(std::uint8_t{0});  // no augmentation data

@@ -17,11 +17,12 @@ struct FrameFunction {
   /// Call frame instructions after the CIE's: CFA = RSP + 8, return address at CFA - 8. Empty for a function
   /// that never touches the stack.
   std::span<const std::byte> cfi;
-  std::size_t fde = 0;  ///< Out: where its FDE is.
+  bool interrupts = false;  ///< a signal frame: what its rules lead to has been interrupted, and made no call
+  std::size_t fde = 0;      ///< Out: where its FDE is.
 };
 
-/// Appends .eh_frame, with one CIE, one FDE a function and the terminator, and fills in each `fde`.
-/// Signal context: safe.
+/// Appends .eh_frame, with one CIE for each kind of function, one FDE a function and the terminator, and
+/// fills in each `fde`. Signal context: safe.
 void write_eh_frame(ByteWriter& out, std::span<FrameFunction> functions) noexcept;
 
 /// Appends .eh_frame_hdr with its search table. `functions` must be in ascending order of `code` and have

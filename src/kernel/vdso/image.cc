@@ -29,6 +29,10 @@ constexpr std::byte kInt3{0xcc};
 constexpr std::array<std::uint8_t, 6> kStubHead = {0xf3, 0x0f, 0x1e, 0xfa, 0xff, 0x25};
 constexpr std::size_t kStubSize = kStubHead.size() + sizeof(std::int32_t);
 
+/// SYSCALL, NOP, RET. (At a RET gdb believes RSP, whatever the call frame information says.)
+constexpr std::array<std::uint8_t, 4> kGate = {0x0f, 0x05, 0x90, 0xc3};
+static_assert(kGate.size() == kVdsoGateSize);
+
 /// One place in the image that leads to the machine's vDSO; aliases share it.
 struct Stub {
   std::uint64_t machine_offset = 0;
@@ -55,6 +59,7 @@ class ImageBuilder {
         entry_(options.entry),
         direct_entry_(options.direct_entry),
         entry_elsewhere_(options.entry_elsewhere),
+        gate_cfi_(options.gate_cfi),
         out_(out) {}
 
   [[nodiscard]] std::expected<VdsoImage, VdsoError> build() noexcept;
@@ -72,7 +77,7 @@ class ImageBuilder {
 
   [[nodiscard]] std::size_t segment_count() const noexcept { return 4 + machine_.notes().size(); }
   [[nodiscard]] std::span<FrameFunction> functions() noexcept {
-    return std::span(functions_).first(first_stub_ + stub_count_);
+    return std::span(functions_).first(first_stub_ + stub_count_ + (gate_cfi_.empty() ? 0 : 1));
   }
 
   /// Adds a section whose content `write` appends. Returns its index.
@@ -117,6 +122,7 @@ class ImageBuilder {
   const std::optional<EntryCode>& entry_;
   const LinearAddress direct_entry_;
   const LinearAddress entry_elsewhere_;
+  const std::span<const std::byte> gate_cfi_;
   std::size_t direct_slot_ = 0;
   std::size_t slots_ = 0;
   ByteWriter out_;
@@ -141,7 +147,7 @@ class ImageBuilder {
 
   std::array<Stub, kMaxVdsoSymbols> stubs_ = {};
   std::size_t stub_count_ = 0;
-  std::array<FrameFunction, kMaxVdsoSymbols + 1> functions_ = {};  // the entry function, then the stubs
+  std::array<FrameFunction, kMaxVdsoSymbols + 2> functions_ = {};  // the entry function, the stubs, the gate
   std::size_t first_stub_ = 0;                                     // among them
 };
 
@@ -169,8 +175,10 @@ std::expected<VdsoImage, VdsoError> ImageBuilder::build() noexcept {
   if (out_.overflowed()) {
     return Failure(VdsoError::OutputTooSmall);
   }
+  const std::size_t gate = gate_cfi_.empty() ? 0 : functions().back().code;
   if (!holds_entry()) {
-    return VdsoImage{.size = size, .slots = slots_, .slot_count = stub_count_, .movable = movable()};
+    return VdsoImage{
+        .size = size, .slots = slots_, .slot_count = stub_count_, .movable = movable(), .gate = gate};
   }
   const std::size_t enter = functions_[0].code;
   return VdsoImage{.size = size,
@@ -180,7 +188,8 @@ std::expected<VdsoImage, VdsoError> ImageBuilder::build() noexcept {
                    .fixup = enter + entry_->fixup,
                    .slots = slots_,
                    .slot_count = stub_count_,
-                   .movable = movable()};
+                   .movable = movable(),
+                   .gate = gate};
 }
 
 bool ImageBuilder::movable() noexcept {
@@ -231,6 +240,11 @@ void ImageBuilder::write_code() noexcept {
       functions_[first_stub_ + i] = {.code = out_.place(), .size = kStubSize, .cfi = {}};
       out_.put(kStubHead);
       out_.put(std::int32_t{0});  // write_slots() knows it
+      pad_code();
+    }
+    if (!gate_cfi_.empty()) {
+      functions().back() = {.code = out_.place(), .size = kGate.size(), .cfi = gate_cfi_, .interrupts = true};
+      out_.put(kGate);
       pad_code();
     }
   });

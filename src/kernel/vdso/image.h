@@ -22,6 +22,8 @@ inline constexpr std::size_t kMaxEntryCodeSize = 8 * 1024;
 /// Where in the image the entry function begins (image_layout.h), whatever else there is.
 inline constexpr std::size_t kVdsoEntryOffset = ENCLUME_VDSO_ENTRY_OFFSET;
 
+inline constexpr std::size_t kVdsoGateSize = 4;
+
 struct VdsoOptions {
   /// The one function to enter enclaves by; nothing: the image has none.
   std::optional<EntryCode> entry = enter_enclave_code();
@@ -30,6 +32,9 @@ struct VdsoOptions {
   LinearAddress direct_entry{};
   /// Not 0: the function is there already, outside this image, which only tells of it.
   LinearAddress entry_elsewhere{};
+  /// Not empty: the image has SYSCALL, NOP, RET behind its functions, with these call frame instructions (to
+  /// be read as FrameFunction::cfi, in a signal frame). No symbol leads there.
+  std::span<const std::byte> gate_cfi{};
 };
 
 /// Offsets in bytes from the start of the image.
@@ -42,6 +47,7 @@ struct VdsoImage {
   std::size_t slots = 0;       ///< The quadwords with addresses of the machine's vDSO, one behind the other,
   std::size_t slot_count = 0;  ///< and how many there are.
   bool movable = false;        ///< No other place has such an address.
+  std::size_t gate = 0;        ///< The SYSCALL of VdsoOptions::gate_cfi; 0: there is none.
 };
 
 /// Writes the image to `out`, from `machine_vdso` (whole, see vdso_size()), which the machine has mapped at
