@@ -4,6 +4,8 @@
 #include <asm/unistd.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -65,6 +67,24 @@ TEST(RawNodeTest, DescriptorLooksTheSameByEveryCallAndNumber) {
   EXPECT_EQ(by_empty_name.st_rdev, by_name.st_rdev);
   EXPECT_EQ(extended.stx_mode, by_name.st_mode);
   ::close(copy);
+  raw(__NR_close, device);
+}
+
+// Linux do_vfs_ioctl(): what only regular files have is the driver's to answer, and it knows none of it.
+TEST(RawNodeTest, HasNoIoctlsOfARegularFile) {
+  const int device = static_cast<int>(raw(__NR_open, "/dev/sgx_enclave", O_RDWR, 0));
+  ASSERT_GE(device, 0);
+  long value = 0;
+  for (const unsigned long command :
+       {static_cast<unsigned long>(FIONREAD), static_cast<unsigned long>(FIOQSIZE),
+        static_cast<unsigned long>(FS_IOC_GETFLAGS)}) {
+    EXPECT_EQ(raw(__NR_ioctl, device, command, &value), -ENOTTY) << command;
+    EXPECT_EQ(::ioctl(device, command, &value), -1) << command;
+    EXPECT_EQ(errno, ENOTTY);
+  }
+  EXPECT_EQ(raw(__NR_ioctl, device, FIOCLEX), 0);
+  EXPECT_EQ(::fcntl(device, F_GETFD), FD_CLOEXEC);
+  EXPECT_EQ(raw(__NR_ioctl, device, FIGETBSZ, &value), 0);
   raw(__NR_close, device);
 }
 

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/calls/memory.h"
 
+#include <asm/ioctls.h>
 #include <fcntl.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
 #include <sys/mman.h>
 #include <sys/personality.h>
 #include <unistd.h>
@@ -436,7 +439,37 @@ SysResult<long> front_mremap(void* address, std::size_t old_size, std::size_t ne
                 [&] { return move_mapping(address, old_size, new_size, flags, to, source); });
 }
 
+namespace {
+
+/// Linux do_vfs_ioctl(): what it answers for any file. The rest is for the drivers, which know nothing else,
+/// or for regular files, which a descriptor of the devices only looks like.
+bool is_for_any_file(unsigned command) {
+  switch (command) {
+    case FIOCLEX:
+    case FIONCLEX:
+    case FIONBIO:
+    case FIOASYNC:
+    case FIGETBSZ:
+    case FIFREEZE:
+    case FITHAW:
+    case FS_IOC_FIEMAP:
+    case FICLONE:
+    case FICLONERANGE:
+    case FIDEDUPERANGE:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
 std::optional<SysResult<long>> front_ioctl(int fd, unsigned long command, std::uint64_t argument) {
+  if (may_be_device(fd) && !is_for_any_file(static_cast<unsigned>(command)) &&
+      ((command >> 8) & 0xff) != kSgxMagic && !is_control_ioctl(static_cast<unsigned>(command)) &&
+      device_of(fd) != Device::None) {
+    return fail(Errno::NotTty);
+  }
   // The magic number of SGX, or ours, decides; no other device is looked at.
   kernel::FileIdentity file;
   const auto cmd = static_cast<unsigned>(command);
