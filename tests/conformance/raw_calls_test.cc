@@ -18,6 +18,7 @@
 #include <array>
 #include <atomic>
 #include <cstring>
+#include <vector>
 
 #include "conformance/raw_actions.h"
 #include "conformance/raw_syscall.h"
@@ -298,6 +299,28 @@ TEST(RawMaskTest, BlockedSignalComesWhenItIsUnblocked) {
     ASSERT_EQ(raw(__NR_rt_sigprocmask, SIG_UNBLOCK, &set, nullptr, 8), 0);
     EXPECT_EQ(handled, 1) << signal;
   }
+}
+
+std::vector<int> order;
+void note_order(int signal, siginfo_t*, void*) {
+  order.push_back(signal);
+}
+
+// The kernel takes the lowest of the synchronous ones first, each frame is on top of the one before, and all
+// others follow.
+TEST(RawMaskTest, SeveralThatComeTogetherRunInTheKernelsOrder) {
+  order.reserve(16);
+  std::uint64_t set = 0;
+  const std::vector<int> signals{SIGSYS, SIGFPE, SIGUSR1, SIGBUS, SIGSEGV, SIGILL};
+  for (const int signal : signals) {
+    ASSERT_EQ(set_action(signal, action_for(&note_order)), 0);
+    set |= bit(signal);
+  }
+  ASSERT_EQ(raw(__NR_rt_sigprocmask, SIG_BLOCK, &set, nullptr, 8), 0);
+  for (const int signal : signals) ASSERT_EQ(send_to_self(signal), 0);
+  EXPECT_EQ(order.size(), 0U);
+  ASSERT_EQ(raw(__NR_rt_sigprocmask, SIG_UNBLOCK, &set, nullptr, 8), 0);
+  EXPECT_EQ(order, (std::vector<int>{SIGUSR1, SIGSYS, SIGSEGV, SIGFPE, SIGBUS, SIGILL}));
 }
 
 // The handler that ends a wait runs with the wait's mask and its own; the frame has the old one.

@@ -248,11 +248,14 @@ extern "C" void enclume_on_deferred(ThreadBlock* block, ExitPlan* plan) {
   obey_kept_request(*block, in_front_door);
   // As with several signals pending in the kernel, the last that is delivered here runs first. Those that can
   // be blocked go before the owned ones, whose handlers might block them, and among them the one that came
-  // first, which is the last that was noted.
+  // first, which is the last that was noted. The owned ones, which all are of the kernel's SYNCHRONOUS_MASK,
+  // go by their numbers.
   const bool waited = block->waited;
   SignalSet in_force = waited ? block->waiting_mask : frame.uc.sigmask;
   block->waited = false;
-  for (std::size_t n = kDeferredSlots; n-- > 0;) {
+  constexpr std::size_t kOthers = kDeferredSlots - kDeferredOwned;
+  for (std::size_t i = 0; i < kDeferredSlots; ++i) {
+    const std::size_t n = i < kOthers ? kDeferredSlots - 1 - i : i - kOthers;
     const std::uint32_t bit = kDeferredSignal << n;
     if ((block->deferred.load(std::memory_order_relaxed) & bit) == 0) {
       continue;
