@@ -9,6 +9,7 @@
 #include "engine/fast/entry.h"
 #include "engine/fast/thread_descriptor.h"
 #include "engine/sgx.h"
+#include "engine/signals/delivery.h"
 #include "engine/signals/mask.h"
 #include "engine/start/host_code.h"
 #include "engine/trace/symbols.h"
@@ -58,9 +59,14 @@ void forget_shared_memory(ThreadBlock& block) {
       const Action action{(block.child_ignored & signal_bit(signo)) != 0 ? 1ULL : 0ULL, 0, 0, 0};
       (void)the_engine.actions.change(signo, &action, nullptr);
     }
+    if ((block.child_handled & signal_bit(signo)) != 0) {
+      const Action action = action_of(block, signo);
+      (void)the_engine.actions.change(signo, &action, nullptr);
+    }
   }
   block.child_default = 0;
   block.child_ignored = 0;
+  block.child_handled = 0;
   block.process = 0;
   block.vfork_child = 0;
 }

@@ -385,6 +385,45 @@ TEST(RawProcessTest, HandlersThatAVforkedChildResetsStayItsParents) {
   EXPECT_EQ(handled, 2);
 }
 
+std::atomic<int> handled_in_child;
+void note_in_child(int, siginfo_t*, void*) {
+  handled_in_child.fetch_add(1);
+}
+[[gnu::naked]] void return_from_child_handler() {
+  asm("movl $15, %eax\n\tsyscall");
+}
+
+TEST(RawProcessTest, HandlersThatAVforkedChildInstallsAreItsOwn) {
+  handled = 0;
+  handled_in_child = 0;
+  const ScopedSigaction fault(SIGFPE, &note_place), user(SIGUSR1, &note_place);
+  const long child = enclume_test_vfork(
+      [](void*) -> long {
+        constexpr std::uint64_t kSaRestorer = 0x04000000;
+        const struct {
+          void (*handler)(int, siginfo_t*, void*);
+          std::uint64_t flags;
+          void (*restorer)();
+          std::uint64_t mask;
+        } action{&note_in_child, SA_SIGINFO | kSaRestorer, &return_from_child_handler, 0};
+        auto found = action;
+        for (const int signal : {SIGFPE, SIGUSR1}) {
+          if (raw(__NR_rt_sigaction, signal, &action, nullptr, 8) != 0 ||
+              raw(__NR_rt_sigaction, signal, nullptr, &found, 8) != 0 || found.handler != &note_in_child) {
+            return 8;
+          }
+          raw(__NR_tgkill, raw(__NR_getpid), raw(__NR_gettid), signal);
+        }
+        return handled_in_child == 2 ? 7 : 9;
+      },
+      nullptr);
+  const int status = status_of(child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 7) << status;
+  for (const int signal : {SIGFPE, SIGUSR1}) ASSERT_EQ(raw(__NR_tgkill, ::getpid(), ::gettid(), signal), 0);
+  EXPECT_EQ(handled, 2);
+  EXPECT_EQ(handled_in_child, 2);
+}
+
 // What the tests below execute; they say by their status what they have found.
 TEST(RawProcessTest, DISABLED_FindsTheMachine) {
   raw(__NR_exit_group, exit_with_device(nullptr));

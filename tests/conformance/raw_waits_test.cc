@@ -156,5 +156,26 @@ TEST(RawWaitTest, SignalThatIsBlockedDoesNotEndAWaitForAnother) {
             0);
 }
 
+// As the kernel has it: the call is none of those that go on.
+TEST(RawWaitTest, ProcessThatWasStoppedAndGoesOnGetsEintr) {
+  for (const std::uint64_t set : {bit(SIGUSR2), bit(SIGUSR2) | bit(SIGFPE)}) {
+    const auto body = [set] {
+      raw(__NR_rt_sigprocmask, SIG_BLOCK, &set, nullptr, 8);
+      const int waiter = ::getpid();
+      const int helper = ::fork();
+      if (helper == 0) {
+        ::usleep(50000);
+        ::kill(waiter, SIGSTOP);
+        ::usleep(20000);
+        ::kill(waiter, SIGCONT);
+        ::_exit(0);
+      }
+      const timespec limit{2, 0};
+      return raw(__NR_rt_sigtimedwait, &set, nullptr, &limit, 8) == -EINTR ? 0 : 1;
+    };
+    EXPECT_EQ(in_child(body), 0) << set;
+  }
+}
+
 }  // namespace
 }  // namespace enclume::test

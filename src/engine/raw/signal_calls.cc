@@ -12,6 +12,7 @@
 #include "engine/engine.h"
 #include "engine/raw/execute.h"
 #include "engine/signals/alternate_stack.h"
+#include "engine/signals/delivery.h"
 #include "engine/signals/held.h"
 #include "engine/signals/mask.h"
 
@@ -29,24 +30,27 @@ constexpr std::uint64_t kKnownFlags =
 constexpr SignalSet kUncatchable = signal_bit(SIGKILL) | signal_bit(SIGSTOP);
 
 /// In a child that shares the memory between vfork and exec: its handlers are the kernel's business, but for
-/// the owned signals, which the engine needs until the end. Of these it is noted here what the next program
-/// inherits.
+/// the owned signals, which the engine needs until the end. Of these it is noted here what the child has
+/// asked for.
 SysResult<void> change_in_child(ThreadBlock& block, int signo, const Action* next, Action& previous) {
   ActionTable& actions = engine().actions;
   if (!is_owned(signo)) {
     return actions.change_in_vfork_child(signo, next, &previous);
   }
   const SignalSet self = signal_bit(signo);
-  previous = (block.child_default & self) != 0   ? Action{}
-             : (block.child_ignored & self) != 0 ? Action{1, 0, 0, 0}
-                                                 : actions.get(signo);
+  previous = action_of(block, signo);
   if (next != nullptr) {
     block.child_default &= ~self;
     block.child_ignored &= ~self;
+    block.child_handled &= ~self;
     if (next->is_handler()) {
-      return actions.change(signo, next, nullptr);  // the parent's, too: docs/fidelity.md
+      Action& own = block.child_actions[static_cast<std::size_t>(__builtin_ctz(pack_owned(self)))];
+      own = *next;
+      own.mask &= ~kUncatchable;
+      block.child_handled |= self;
+    } else {
+      (next->is_default() ? block.child_default : block.child_ignored) |= self;
     }
-    (next->is_default() ? block.child_default : block.child_ignored) |= self;
   }
   return {};
 }
@@ -180,7 +184,7 @@ bool concerns_program(const ThreadBlock& block) {
     if ((deferred & kDeferredSignal << n) != 0) {
       const int signo = block.deferred_signals[n].si_signo;
       const bool blocked = (unpack_owned(block.virtual_mask) & signal_bit(signo)) != 0;
-      if (!blocked && !engine().actions.get(signo).is_ignored()) {
+      if (!blocked && !action_of(block, signo).is_ignored()) {
         return true;
       }
     }
@@ -231,7 +235,9 @@ bool raw_sigtimedwait(Interruption& it, Call call, siginfo_t& report) {
     return hand_over(info);
   }
   // The engine's own, for an enclave that the thread has left by itself; or nothing that the program sees.
-  if (result > 0 || (result == -EINTR && !concerns_program(it.block))) {
+  // Without a signal it is the kernel's word: a process that was stopped and goes on gets EINTR.
+  const bool signalled = it.block.deferred.load(std::memory_order_relaxed) != 0;
+  if (result > 0 || (result == -EINTR && signalled && !concerns_program(it.block))) {
     make_again(m, call.number);
   }
   return true;

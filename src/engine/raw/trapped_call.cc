@@ -18,6 +18,7 @@
 #include "engine/raw/execute.h"
 #include "engine/raw/signal_calls.h"
 #include "engine/signals/context.h"
+#include "engine/signals/delivery.h"
 #include "engine/signals/mask.h"
 #include "engine/start/host_code.h"
 
@@ -40,7 +41,7 @@ bool is_restarted(const ThreadBlock& block) {
   const std::uint32_t deferred = block.deferred.load(std::memory_order_relaxed);
   for (std::size_t n = 0; n < kDeferredSlots; ++n) {
     if ((deferred & kDeferredSignal << n) != 0) {
-      const Action action = engine().actions.get(block.deferred_signals[n].si_signo);
+      const Action action = action_of(block, block.deferred_signals[n].si_signo);
       if (action.is_handler() && (action.flags & SA_RESTART) == 0) {
         return false;
       }

@@ -86,7 +86,34 @@ std::uint64_t write_frame(std::uint64_t sp, const SignalFrame& kernel_frame, con
   return address;
 }
 
+/// action_of() of a signal that is delivered now.
+Action take_action(ThreadBlock& block, int signo) {
+  const SignalSet self = signal_bit(signo);
+  if (block.process == 0 || (block.child_handled & self) == 0) {
+    return engine().actions.take(signo);
+  }
+  const Action action = action_of(block, signo);
+  if ((action.flags & SA_RESETHAND) != 0) {
+    block.child_handled &= ~self;
+    block.child_default |= self;
+  }
+  return action;
+}
+
 }  // namespace
+
+Action action_of(const ThreadBlock& block, int signo) {
+  const SignalSet self = signal_bit(signo);
+  if (block.process == 0 || !is_owned(signo)) {
+    return engine().actions.get(signo);
+  }
+  if ((block.child_handled & self) != 0) {
+    return block.child_actions[static_cast<std::size_t>(__builtin_ctz(pack_owned(self)))];
+  }
+  return (block.child_default & self) != 0   ? Action{}
+         : (block.child_ignored & self) != 0 ? Action{1, 0, 0, 0}
+                                             : engine().actions.get(signo);
+}
 
 void requeue(const siginfo_t& info) {
   const int tid = sys::gettid();
@@ -123,7 +150,7 @@ void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Caus
   UContext& uc = frame.uc;
   const SignalSet virtual_mask = unpack_owned(block.virtual_mask);
 
-  Action action = engine().actions.get(signo);
+  Action action = action_of(block, signo);
   // For a signal that was sent the kernel's mask has decided already; only the owned ones are ours to hold.
   const SignalSet in_force = cause == Cause::Fault ? uc.sigmask | virtual_mask : virtual_mask;
   const bool blocked = (in_force & self) != 0;
@@ -151,7 +178,7 @@ void deliver(ThreadBlock& block, SignalFrame& frame, const siginfo_t& info, Caus
     }
     return;
   }
-  action = engine().actions.take(signo);
+  action = take_action(block, signo);
 
   std::uint64_t sp = uc.mcontext.rsp - kRedZone;
   AltStack shown = block.program_stack;

@@ -19,6 +19,10 @@ enum class Cause : std::uint8_t {
   Fault,  ///< raised by the instruction: ignored or blocked ends the process (force_sig_info_to_task)
 };
 
+/// What the program has asked for: for all of the process, or, in a child that shares this memory, for that
+/// alone. Signal context: safe.
+[[nodiscard]] Action action_of(const ThreadBlock& block, int signo);
+
 /// Rewrites `frame` (the kernel's own, on the engine's stack, host context) so that its rt_sigreturn starts
 /// the program's handler, whose frame is written to the program's stack. `current_mask` is the mask in force
 /// outside the handler. With the default disposition the process ends as the program would.

@@ -11,6 +11,7 @@
 #include "engine/entry/layout.h"
 #include "engine/fast/door.h"
 #include "engine/pages/enclu_traps.h"
+#include "engine/signals/actions.h"
 #include "engine/signals/frame.h"
 #include "engine/signals/pkru.h"
 #include "engine/step/run_ahead.h"
@@ -109,7 +110,8 @@ struct alignas(64) ThreadBlock {
   CloneRecord* clone;  ///< of the clone that the thread has left the engine for
   int process;         ///< 0, or the process that it is, in this one's address space
   /// For such a process, which has the engine's handlers still: what it has asked for of the owned signals.
-  SignalSet child_default, child_ignored;
+  SignalSet child_default, child_ignored, child_handled;
+  std::array<Action, 6> child_actions;  ///< the handlers among them, as kOwnedSignals has the signals
   bool waited;             ///< what is deferred now has ended a call that waited with another mask:
   SignalSet waiting_mask;  ///< this one
   siginfo_t filtered;      ///< the program's own filter has refused a call that was made for it
