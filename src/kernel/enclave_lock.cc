@@ -3,6 +3,7 @@
 
 #include <span>
 
+#include "arch/epc/tracking.h"
 #include "arch/structs/secs.h"
 #include "kernel/epc_loss.h"
 #include "kernel/paging_journal.h"
@@ -36,6 +37,7 @@ void renew_va_slots(Enclave& enclave) noexcept {
     shared.va_pages.store(next + 1);
   }
   for (std::uint64_t va = 0; va < shared.va_pages.load(); ++va) {
+    enclave.va_page(va).epcm->lock.store(0, std::memory_order_release);
     for (std::uint64_t word = 0; word < kVaSlotsPerPage / 64; ++word) {
       enclave.va_slots(va)[word].store(0);
     }
@@ -90,6 +92,7 @@ void repair_enclave(const Kernel& kernel, Enclave& enclave) noexcept {
   shared.secs_children.store(resident);
   if (secs_state.resident) {
     arch::secs_of(secs).set_children(static_cast<std::uint32_t>(resident));
+    arch::tracking_repair(arch::secs_of(secs));
   }
   renew_va_slots(enclave);
 

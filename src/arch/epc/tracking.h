@@ -87,6 +87,17 @@ inline void tracking_leave(Secs& secs, std::uint32_t entry_epoch, LinearAddress 
   return tracking_word::epoch(std::atomic_ref(secs.internal.tracking).load());
 }
 
+/// Brings the stripes to the epoch of the SECS.
+inline void tracking_move_stripes(Secs& secs) noexcept {
+  const std::uint64_t epoch = tracking_epoch(secs);
+  for (TrackingStripe& stripe : secs.stripes) {
+    const std::atomic_ref word(stripe.word);
+    std::uint64_t seen = word.load();
+    while (!word.compare_exchange_weak(seen, (seen & ~tracking_word::kEpochMask) | epoch)) {
+    }
+  }
+}
+
 /// Begins the next epoch. False (PREV_TRK_INCMPL) while logical processors that entered before the previous
 /// call are inside. For the holder of SecsInternal::tracking_lock: two of them would skip an epoch.
 [[nodiscard]] inline bool tracking_advance(Secs& secs) noexcept {
@@ -97,13 +108,16 @@ inline void tracking_leave(Secs& secs, std::uint32_t entry_epoch, LinearAddress 
   }
   const std::uint64_t next = (now + 1) & tracking_word::kEpochMask;
   std::atomic_ref(secs.internal.tracking).store(next);
-  for (TrackingStripe& stripe : secs.stripes) {
-    const std::atomic_ref word(stripe.word);
-    std::uint64_t seen = word.load();
-    while (!word.compare_exchange_weak(seen, (seen & ~tracking_word::kEpochMask) | next)) {
-    }
-  }
+  tracking_move_stripes(secs);
   return true;
+}
+
+/// Ends what a thread that is dead has begun in ETRACK, EADD, EEXTEND or EINIT. For who may do none of them
+/// meanwhile but itself.
+inline void tracking_repair(Secs& secs) noexcept {
+  tracking_move_stripes(secs);
+  std::atomic_ref(secs.internal.tracking_lock).store(0);
+  std::atomic_ref(secs.internal.measurement_lock).store(0);
 }
 
 /// To be called after the change of the page's EPCM entry is visible, by the holder of the page's lock:

@@ -9,6 +9,8 @@
 #include <ctime>
 #include <random>
 
+#include "arch/epc/tracking.h"
+#include "arch/structs/secs.h"
 #include "kernel_world.h"
 
 namespace enclume::test {
@@ -258,6 +260,30 @@ TEST(RepairTest, ALockWhoseOwnerDiedInTheMiddleOfAnEviction) {
   EXPECT_FALSE(e.index().contains(part::kData / kPage));
   EXPECT_EQ(thread.access(part::kCode, Access::Execute), Outcome::Resolved);
   thread.leave();
+}
+
+// Every ETRACK after it would be #GP, and no page could be written back.
+TEST(RepairTest, ALockWhoseOwnerDiedInTheMiddleOfAnEtrack) {
+  KernelWorld w;
+  Enclave& e = w.load(test_image());
+  arch::Secs& secs = arch::secs_of(e.secs_page());
+  in_child([&] {
+    become_child(w);
+    (void)e.shared().lock.lock(gettid());
+    std::atomic_ref(secs.internal.tracking_lock).store(1);
+    std::atomic_ref(secs.internal.measurement_lock).store(1);
+    std::atomic_ref(secs.internal.tracking).fetch_add(1);  // and the stripes are behind
+    return true;
+  });
+  EXPECT_EQ(handle_enclave_fault(w.kernel, LinearAddress(kTestBase + part::kCode), arch::pfec::kUser),
+            Outcome::Resolved);
+  EXPECT_EQ(secs.internal.tracking_lock, 0U);
+  EXPECT_EQ(secs.internal.measurement_lock, 0U);
+  for (const arch::TrackingStripe& stripe : secs.stripes) {
+    EXPECT_EQ(arch::tracking_word::epoch(stripe.word), arch::tracking_epoch(secs));
+  }
+  EXPECT_GT(reclaim_batch(w.kernel), 0U);
+  w.expect_consistent();
 }
 
 // Each page is where it was and holds what it held, wherever the process was when it died.
