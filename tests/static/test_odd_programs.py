@@ -71,6 +71,18 @@ class BadInput(StaticTest):
                 self.mutate(whole, [(at, 4), (at + 4, 4), (at + 8, 8), (at + 16, 8), (at + 32, 8), (at + 40, 8),
                                     (at + 48, 8)], self.VALUES[::2])
 
+    def test_code_that_ends_behind_the_file(self):
+        whole = bytearray(pathlib.Path(PROBES["static"]).read_bytes())
+        for i in range(struct.unpack_from("<H", whole, 56)[0]):
+            at = 64 + 56 * i
+            kind, flags = struct.unpack_from("<II", whole, at)
+            if kind == 1 and flags & 1:
+                struct.pack_into("<QQ", whole, at + 32, len(whole) + 0x20000, len(whole) + 0x20000)
+                break
+        program = self.write(whole)
+        self.check(program)
+        self.assertGreaterEqual(self.bare(program).returncode, 0, "Linux runs it")
+
     def test_addresses_that_are_ours(self):
         result = self.bare("setarch", "-R", ENCLUME, "run", "--", os.environ["STATIC_HIGH_PROBE"])
         self.assertEqual((result.returncode, result.stdout), (126, ""))

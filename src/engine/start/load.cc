@@ -295,6 +295,19 @@ struct alignas(64) InitialXsaveArea {
 static_assert(offsetof(InitialXsaveArea, mxcsr) == 24 && sizeof(InitialXsaveArea) >= 576);
 constexpr InitialXsaveArea kInitialXsaveArea;
 
+/// Makes segments end where the file does: what lies behind can't be looked through, it raises SIGBUS.
+void end_with_file(std::span<Elf64_Phdr> segments, int fd) {
+  const auto size = sys::call(__NR_lseek, fd, 0, SEEK_END);
+  const std::uint64_t end = size ? align_up(static_cast<std::uint64_t>(*size), kPageSize) : 0;
+  for (Elf64_Phdr& segment : segments) {
+    const std::uint64_t there = segment.p_offset < end ? end - segment.p_offset : 0;
+    if (segment.p_filesz > there) {
+      segment.p_filesz = there;
+      segment.p_memsz = there;
+    }
+  }
+}
+
 [[noreturn]] void load(const KernelStack& given, const Order& order) {
   ProgramFile file;
   const int fd = open_program(order);
@@ -308,6 +321,7 @@ constexpr InitialXsaveArea kInitialXsaveArea;
     }
     die_as_linux_would(order.name, image.error());
   }
+  end_with_file(std::span(file.table).first(file.header.e_phnum), fd);
   adopt_static_program(image->bias, file.segments(), fd);
   if (has_libc()) {  // else no debugger looks on
     remember_path(fd);
