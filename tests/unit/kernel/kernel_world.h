@@ -328,13 +328,14 @@ class EnclaveThread {
           return entered;
         }
       }
+      const std::uint64_t evictions = world_.shared->evictions.load();
       const auto fault = try_access(address, kind, use);
       if (!fault) {
         return Outcome::Resolved;
       }
       last_fault = *fault;
       const LinearAddress cr2 = leave({true, arch::Vector::PF, fault->error_code, fault->address, true});
-      const auto outcome = handle_enclave_fault(world_.kernel, cr2, fault->error_code);
+      const auto outcome = handle_enclave_fault(world_.kernel, cr2, fault->error_code, evictions);
       if (outcome != Outcome::Resolved) {
         return outcome;
       }
