@@ -27,53 +27,48 @@ namespace enclume::engine {
 
 namespace {
 
-/// The process of a thread, from /proc/TID/status; 0 if it is gone.
-int process_of_thread(int tid) {
+/// What /proc/ID/`file` begins with; empty if it is gone.
+std::string_view read_proc_file(int id, std::string_view file, std::span<char> text) {
   char path[32];
-  LineBuffer(path).text("/proc/").dec(tid).text("/status").text(std::string_view("\0", 1));
+  LineBuffer(path).text("/proc/").dec(id).text("/").text(file).text(std::string_view("\0", 1));
   const auto fd = sys::call(__NR_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
   if (!fd) {
-    return 0;
+    return {};
   }
-  char text[512];
-  const long n = sys::raw(__NR_read, *fd, sys::arg(&text[0]), sizeof(text));
+  const long n = sys::raw(__NR_read, *fd, sys::arg(text.data()), sys::arg(text.size()));
   sys::raw(__NR_close, *fd);
-  const std::string_view status(text, n > 0 ? static_cast<std::size_t>(n) : 0);
-  const std::size_t at = status.find("\nTgid:\t");
-  int process = 0;
-  if (at != std::string_view::npos) {
-    for (std::size_t i = at + 7; i < status.size() && status[i] >= '0' && status[i] <= '9'; ++i) {
-      process = process * 10 + (status[i] - '0');
-    }
-  }
-  return process;
+  return {text.data(), n > 0 ? static_cast<std::size_t>(n) : 0};
 }
 
-/// How many threads of a process run, from /proc/PID/stat: one that has only its first thread, which has
-/// ended, is gone. 0 if nobody knows.
-unsigned threads_of_process(int pid) {
-  char path[32];
-  LineBuffer(path).text("/proc/").dec(pid).text("/stat").text(std::string_view("\0", 1));
-  const auto fd = sys::call(__NR_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
-  if (!fd) {
-    return 0;
+/// The decimal number at `at`, 0 if there is none.
+int number_at(std::string_view text, std::size_t at) {
+  int number = 0;
+  for (; at < text.size() && text[at] >= '0' && text[at] <= '9'; ++at) {
+    number = number * 10 + (text[at] - '0');
   }
+  return number;
+}
+
+/// The process of a thread; 0 if it is gone.
+int process_of_thread(int tid) {
+  constexpr std::string_view kTgid = "\nTgid:\t";
   char text[512];
-  const long n = sys::raw(__NR_read, *fd, sys::arg(&text[0]), sizeof(text));
-  sys::raw(__NR_close, *fd);
-  const std::string_view stat(text, n > 0 ? static_cast<std::size_t>(n) : 0);
+  const std::string_view status = read_proc_file(tid, "status", text);
+  const std::size_t at = status.find(kTgid);
+  return at != std::string_view::npos ? number_at(status, at + kTgid.size()) : 0;
+}
+
+/// How many threads of a process run: one that has only its first thread, which has ended, is gone. 0 if
+/// nobody knows.
+int threads_of_process(int pid) {
+  char text[512];
+  const std::string_view stat = read_proc_file(pid, "stat", text);
   std::size_t at = stat.rfind(')');
   constexpr int kFields = 18;  // from there to num_threads
   for (int field = 0; field < kFields && at != std::string_view::npos; ++field) {
     at = stat.find(' ', at + 1);
   }
-  unsigned threads = 0;
-  if (at != std::string_view::npos) {
-    for (std::size_t i = at + 1; i < stat.size() && stat[i] >= '0' && stat[i] <= '9'; ++i) {
-      threads = threads * 10 + static_cast<unsigned>(stat[i] - '0');
-    }
-  }
-  return threads;
+  return at != std::string_view::npos ? number_at(stat, at + 1) : 0;
 }
 
 bool process_is_gone(int pid) {

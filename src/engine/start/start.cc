@@ -5,7 +5,6 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
-#include <sys/mman.h>
 
 #include <array>
 #include <cstring>
@@ -23,6 +22,7 @@
 #include "engine/entry/entry.h"
 #include "engine/front/process.h"
 #include "engine/load/initial_stack.h"
+#include "engine/pages/enclave_keys.h"
 #include "engine/sgx.h"
 #include "engine/start/alone.h"
 #include "engine/start/canary.h"
@@ -95,26 +95,13 @@ bool probe_user_dispatch() {
   return sys::call(__NR_prctl, 59, 0, 0, 0, 0).has_value();
 }
 
-/// The last keys that are free: the program is given the numbers that it would get without us, if two less of
-/// them.
 void allocate_keys(Features& features) {
-  const Pkru before = read_pkru();
-  std::array<int, 15> keys{};
-  std::size_t count = 0;
-  while (count < keys.size()) {
-    const auto key = sys::call(__NR_pkey_alloc, 0, PKEY_DISABLE_ACCESS);
-    if (!key) {
-      break;
-    }
-    keys[count++] = static_cast<int>(*key);
-  }
-  for (std::size_t i = 0; i + 2 < count; ++i) {
-    sys::raw(__NR_pkey_free, keys[i]);
-  }
-  features.epc_pkey = count != 0 ? keys[count - 1] : -1;
-  features.execute_only_pkey = count > 1 ? keys[count - 2] : -1;
+  std::array<int, 2> keys{-1, -1};
+  take_last_keys(keys.data(), keys.size());
+  features.epc_pkey = keys[0];
+  features.execute_only_pkey = keys[1];
   enclume_epc_fence = fence_of(features.epc_pkey) | fence_of(features.execute_only_pkey);
-  write_pkru(outside_fence(before, enclume_epc_fence));
+  write_pkru(outside_fence(read_pkru(), enclume_epc_fence));
 }
 
 bool enable_cpuid_faulting() {

@@ -42,6 +42,23 @@ TEST(MappedArray, WhatIsLentIsNotGivenBackToTheKernel) {
   EXPECT_EQ(lent[10], 7);
 }
 
+TEST(MappedArray, MovesOutOfWhatIsLent) {
+  std::array<int, 4> storage{};
+  MappedArray<int> array(storage);
+  for (int i = 0; i < 4; ++i) {
+    ASSERT_TRUE(array.push_back(i));
+  }
+  EXPECT_EQ(array.begin(), storage.data());
+  ASSERT_TRUE(array.push_back(4));
+  EXPECT_NE(array.begin(), storage.data());
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(array[static_cast<std::size_t>(i)], i);
+  }
+  MappedArray<int> other(storage);
+  other = std::move(array);
+  EXPECT_EQ(other.size(), 5u);  // and the destructors unmap neither's storage
+}
+
 TEST(ImmortalArray, TakesFewAndMany) {
   static ImmortalArray<int, 2> kept;
   EXPECT_TRUE(kept.view().empty());

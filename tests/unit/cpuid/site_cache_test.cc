@@ -227,23 +227,6 @@ TEST_F(SiteCacheTest, LongPathsAreFilesToo) {
   EXPECT_EQ(out, data);
 }
 
-TEST(MappedArrayTest, LeavesLentStorageOnceThatIsFull) {
-  std::array<int, 4> storage{};
-  MappedArray<int> array(storage);
-  for (int i = 0; i < 4; ++i) {
-    ASSERT_TRUE(array.push_back(i));
-  }
-  EXPECT_EQ(array.begin(), storage.data());
-  ASSERT_TRUE(array.push_back(4));
-  EXPECT_NE(array.begin(), storage.data());
-  for (int i = 0; i < 5; ++i) {
-    EXPECT_EQ(array[static_cast<std::size_t>(i)], i);
-  }
-  MappedArray<int> other(storage);
-  other = std::move(array);
-  EXPECT_EQ(other.size(), 5u);  // and the destructors unmap neither's storage
-}
-
 TEST_F(SiteCacheTest, WithoutADirectoryNothingIsKept) {
   const CacheDirectory nowhere{""};
   const SiteCache cache(nowhere, 1);
