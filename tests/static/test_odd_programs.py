@@ -83,6 +83,30 @@ class BadInput(StaticTest):
         self.check(program)
         self.assertGreaterEqual(self.bare(program).returncode, 0, "Linux runs it")
 
+    def test_nothing_lies_around_a_static_pie(self):
+        """What Linux leaves free around it: an access there ends a faulty program."""
+        program = self.cc("neighbours", r"""
+            #include <stdio.h>
+            #include <stdlib.h>
+            #include <string.h>
+            extern const char __ehdr_start[], _end[];
+            int main(void) {
+              unsigned long from, to, begin = (unsigned long)__ehdr_start, end = (unsigned long)_end;
+              char rights[5], line[4096];
+              FILE *maps = fopen("/proc/self/maps", "r");
+              int found = 0;
+              while (fgets(line, sizeof line, maps)) {
+                if (sscanf(line, "%lx-%lx %4s", &from, &to, rights) != 3) abort();
+                if (from <= begin && begin < to) found = 1;
+                if (!strncmp(rights, "---", 3)) continue;
+                if (to == begin || (from >= end && from - end < 1 << 20)) puts(line);
+              }
+              return !found;
+            }""", "-static-pie", "-fPIE")
+        for _ in range(20):  # addresses differ from run to run
+            under = self.under(program)
+            self.assertEqual((under.returncode, under.stdout, under.stderr), (0, "", ""))
+
     def test_addresses_that_are_ours(self):
         result = self.bare("setarch", "-R", ENCLUME, "run", "--", os.environ["STATIC_HIGH_PROBE"])
         self.assertEqual((result.returncode, result.stdout), (126, ""))

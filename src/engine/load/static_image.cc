@@ -183,6 +183,10 @@ SysResult<std::uint64_t> find_room(std::uint64_t size, std::uint64_t alignment) 
   return base;
 }
 
+/// On Linux a static PIE is the highest mapping but the stack. Accesses behind its end, of a program that is
+/// damaged or faulty, then meet nothing; here the engine lies there.
+constexpr std::uint64_t kKeptFreeBehind = 1 << 20;
+
 /// Takes addresses for an ET_DYN program where the kernel puts mappings that don't care, as it does for
 /// static PIEs. The result is the bias.
 std::expected<std::uint64_t, ImageFailure> reserve_anywhere(const ProgramFile& file, Neighbours neighbours) {
@@ -196,7 +200,11 @@ std::expected<std::uint64_t, ImageFailure> reserve_anywhere(const ProgramFile& f
   if (whole.begin >= whole.end) {
     return failure(Errno::Invalid);
   }
-  const auto found = find_room(whole.size(), maximum_alignment(file.segments()));
+  const std::uint64_t behind = neighbours == Neighbours::None ? kKeptFreeBehind : 0;
+  if (whole.size() + behind < behind) {
+    return failure(Errno::NoMemory);
+  }
+  const auto found = find_room(whole.size() + behind, maximum_alignment(file.segments()));
   if (!found) {
     return failure(found.error());
   }
