@@ -99,7 +99,7 @@ class BadInput(StaticTest):
                 if (sscanf(line, "%lx-%lx %4s", &from, &to, rights) != 3) abort();
                 if (from <= begin && begin < to) found = 1;
                 if (!strncmp(rights, "---", 3)) continue;
-                if (to == begin || (from >= end && from - end < 1 << 20)) puts(line);
+                if ((to <= begin && begin - to < 1 << 20) || (from >= end && from - end < 1 << 20)) puts(line);
               }
               return !found;
             }""", "-static-pie", "-fPIE")

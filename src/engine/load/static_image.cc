@@ -154,18 +154,24 @@ std::uint64_t maximum_alignment(std::span<const Elf64_Phdr> segments) {
   return alignment;
 }
 
-/// Reserves memory at an aligned address, the highest that is free.
-SysResult<std::uint64_t> find_room(std::uint64_t size, std::uint64_t alignment) {
-  const std::uint64_t slack = alignment - kPageSize;
-  if (const auto r = size + slack >= slack ? map_anonymous(0, size + slack, PROT_NONE, MAP_NORESERVE)
-                                           : SysResult<long>(fail(Errno::NoMemory))) {
+/// On Linux nothing is near a static PIE: it is the highest mapping but the stack, and below it is what the
+/// program maps later. Here the engine lies around it, which the accesses of a damaged or faulty program must
+/// not meet.
+constexpr std::uint64_t kKeptFree = 1 << 20;
+
+/// Reserves memory at an aligned address, the highest that is free, and as much as `apart` on both sides of
+/// it.
+SysResult<std::uint64_t> find_room(std::uint64_t size, std::uint64_t alignment, std::uint64_t apart) {
+  const std::uint64_t more = alignment - kPageSize + 2 * apart;
+  if (const auto r = size + more >= more ? map_anonymous(0, size + more, PROT_NONE, MAP_NORESERVE)
+                                         : SysResult<long>(fail(Errno::NoMemory))) {
     const auto found = static_cast<std::uint64_t>(*r);
-    const std::uint64_t base = align_down(found + slack, alignment);
-    if (base > found) {
-      sys::raw(__NR_munmap, static_cast<long>(found), static_cast<long>(base - found));
+    const std::uint64_t base = align_down(found + more - apart, alignment);
+    if (const std::uint64_t below = base - apart - found; below != 0) {
+      sys::raw(__NR_munmap, static_cast<long>(found), static_cast<long>(below));
     }
-    if (const std::uint64_t above = found + slack - base; above != 0) {
-      sys::raw(__NR_munmap, static_cast<long>(base + size), static_cast<long>(above));
+    if (const std::uint64_t above = found + more - apart - base; above != 0) {
+      sys::raw(__NR_munmap, static_cast<long>(base + size + apart), static_cast<long>(above));
     }
     return base;
   }
@@ -183,10 +189,6 @@ SysResult<std::uint64_t> find_room(std::uint64_t size, std::uint64_t alignment) 
   return base;
 }
 
-/// On Linux a static PIE is the highest mapping but the stack. Accesses behind its end, of a program that is
-/// damaged or faulty, then meet nothing; here the engine lies there.
-constexpr std::uint64_t kKeptFreeBehind = 1 << 20;
-
 /// Takes addresses for an ET_DYN program where the kernel puts mappings that don't care, as it does for
 /// static PIEs. The result is the bias.
 std::expected<std::uint64_t, ImageFailure> reserve_anywhere(const ProgramFile& file, Neighbours neighbours) {
@@ -200,19 +202,12 @@ std::expected<std::uint64_t, ImageFailure> reserve_anywhere(const ProgramFile& f
   if (whole.begin >= whole.end) {
     return failure(Errno::Invalid);
   }
-  const std::uint64_t behind = neighbours == Neighbours::None ? kKeptFreeBehind : 0;
-  if (whole.size() + behind < behind) {
-    return failure(Errno::NoMemory);
-  }
-  const auto found = find_room(whole.size() + behind, maximum_alignment(file.segments()));
+  const auto found = find_room(whole.size(), maximum_alignment(file.segments()),
+                               neighbours == Neighbours::None ? kKeptFree : 0);
   if (!found) {
     return failure(found.error());
   }
-  const std::uint64_t base = *found;
-  const std::uint64_t bias = base - whole.begin.value();
-  if (neighbours == Neighbours::None) {  // the engine's next mapping would be one
-    (void)map_anonymous(base - kPageSize, kPageSize, PROT_NONE, MAP_FIXED_NOREPLACE | MAP_NORESERVE);
-  }
+  const std::uint64_t bias = *found - whole.begin.value();
   // Between the segments nothing is mapped.
   for_each_uncovered(whole, file.segments(), [bias](LinearRange hole) {
     return sys::call(__NR_munmap, hole.begin.value() + bias, hole.size()).has_value();

@@ -28,8 +28,7 @@ struct ImageFailure {
       taken;  ///< not empty: somewhere in here is something of ours, and the kernel would have had room
 };
 
-/// What may come to lie right below a program without an address of its own, or in the megabyte above it. On
-/// Linux nothing does.
+/// What may come to lie within a megabyte of a program without an address of its own. On Linux nothing does.
 enum class Neighbours : std::uint8_t {
   None,
   Any
