@@ -126,24 +126,25 @@ std::span<const std::byte> build_id_of(const ObjectImage& image) noexcept {
 }
 
 std::optional<ScanCounts> SitelessObjects::find(std::uint64_t key) const noexcept {
-  const Line& line = lines_[key % kPlaces];
-  if (line.key != key || key == 0) {
+  const auto line = std::ranges::find(lines_, key, &Line::key);
+  if (line == lines_.end() || key == 0) {
     return std::nullopt;
   }
-  const auto& [candidates, let_be, plain, interior, unproven, a, b, c] = line.counts;
+  const auto& [candidates, let_be, plain, interior, unproven, a, b, c] = line->counts;
   return ScanCounts{
       .candidates = candidates, .let_be = let_be, .plain = plain, .interior = interior, .unproven = unproven};
 }
 
 bool SitelessObjects::add(std::uint64_t key, const ScanCounts& counts, bool replaces) noexcept {
-  Line& line = lines_[key % kPlaces];
+  const auto free =
+      std::ranges::find_if(lines_, [key](const Line& line) { return line.key == key || line.key == 0; });
   const std::array<std::uint32_t, 5> all = {counts.candidates, counts.let_be, counts.plain, counts.interior,
                                             counts.unproven};
-  if (key == 0 || counts.proven != 0 || counts.constants != 0 ||
-      (line.key != 0 && line.key != key && !replaces) ||
+  if (key == 0 || counts.proven != 0 || counts.constants != 0 || (free == lines_.end() && !replaces) ||
       std::ranges::any_of(all, [](std::uint32_t count) { return count > 0xff; })) {
     return false;
   }
+  Line& line = free != lines_.end() ? *free : lines_[key % kPlaces];
   line.key = key;
   std::ranges::transform(all, line.counts.begin(),
                          [](std::uint32_t count) { return static_cast<std::uint8_t>(count); });

@@ -17,14 +17,15 @@ namespace enclume::engine {
 /// file that is read anyway. Zeroed memory knows of none.
 class SitelessObjects {
  public:
+  static constexpr std::size_t kPlaces = 64;
+
   [[nodiscard]] std::optional<ScanCounts> find(std::uint64_t key) const noexcept;
 
-  /// False if there is no place for it: the counts are too large, or another object has it and `replaces` is
-  /// false.
+  /// False if there is no place for it: the counts are too large, or all lines are taken and `replaces` is
+  /// false. If that is true another object loses its line.
   bool add(std::uint64_t key, const ScanCounts& counts, bool replaces) noexcept;
 
  private:
-  static constexpr std::size_t kPlaces = 64;
   struct Line {
     std::uint64_t key;
     std::array<std::uint8_t, 8> counts;  ///< in the order of ScanCounts, without those proven

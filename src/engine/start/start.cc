@@ -151,11 +151,11 @@ CacheDirectory& cache_directory() {
   static constinit CacheDirectory directory("");
   return directory;
 }
-const SiteCache& site_cache(std::uint64_t salt, StartFacts& facts) {
-  // A full table changes in one process of some, so that nothing is written anew at each start. Where the
-  // engine lies is as good as dice.
-  constexpr std::uint64_t kSome = 8;
-  const bool replaces = reinterpret_cast<std::uint64_t>(__ehdr_start) / kPageSize % kSome == 0;
+const SiteCache& site_cache(char** environment, std::uint64_t salt, StartFacts& facts) {
+  // A full table changes in one process of some, so that nothing is written anew at each start.
+  constexpr unsigned kSome = 8;
+  const auto* dice = reinterpret_cast<const unsigned char*>(auxiliary_value(environment, AT_RANDOM));
+  const bool replaces = dice != nullptr && *dice % kSome == 0;
   static const SiteCache sites(cache_directory(), salt, &facts.siteless, &facts.changed, replaces);
   return sites;
 }
@@ -282,7 +282,7 @@ void start(char** environment) {
          .cpuid = patches_cpuid,
          .untrapped_max_leaf = processor.quick_cpuid && !e.features.cpuid_faulting ? processor.max_leaf : 0,
          .calls = finds_calls,
-         .cache = &site_cache(salt, facts)});
+         .cache = &site_cache(environment, salt, facts)});
   }
   keep_start_facts();
   e.debug = settings.debug;

@@ -168,18 +168,27 @@ TEST_F(SiteCacheTest, ObjectsWithSitesAreAFileAllTheSame) {
   EXPECT_EQ(found.size(), sites_.size());
 }
 
-TEST(SitelessObjectsTest, AFullPlaceIsTakenOnlyWhereThatIsWanted) {
-  constexpr std::uint64_t kFirst = 7;
-  constexpr std::uint64_t kSamePlace = kFirst + (std::uint64_t{1} << 32);
+TEST(SitelessObjectsTest, AFullTableChangesOnlyWhereThatIsWanted) {
+  constexpr std::uint64_t kStep = 64;  // as keys that happen to be alike in some bits
+  constexpr std::uint64_t kOneMore = kStep * (SitelessObjects::kPlaces + 1);
   SitelessObjects objects;
   EXPECT_FALSE(objects.find(0).has_value());
-  EXPECT_TRUE(objects.add(kFirst, {.candidates = 1}, false));
-  EXPECT_FALSE(objects.add(kSamePlace, {.candidates = 2}, false));
-  EXPECT_FALSE(objects.find(kSamePlace).has_value());
-  ASSERT_TRUE(objects.find(kFirst).has_value());
-  EXPECT_TRUE(objects.add(kSamePlace, {.candidates = 2}, true));
-  EXPECT_FALSE(objects.find(kFirst).has_value());
-  EXPECT_EQ(objects.find(kSamePlace)->candidates, 2u);
+  for (std::uint32_t i = 1; i <= SitelessObjects::kPlaces; ++i) {
+    EXPECT_TRUE(objects.add(kStep * i, {.candidates = i}, false));
+  }
+  EXPECT_FALSE(objects.add(kOneMore, {.candidates = 99}, false));
+  EXPECT_FALSE(objects.find(kOneMore).has_value());
+  EXPECT_TRUE(objects.add(kStep, {.candidates = 77}, false)) << "its own line";
+  EXPECT_TRUE(objects.add(kOneMore, {.candidates = 99}, true));
+  ASSERT_TRUE(objects.find(kOneMore).has_value());
+  EXPECT_EQ(objects.find(kOneMore)->candidates, 99u);
+  std::size_t lost = 0;
+  for (std::uint32_t i = 1; i <= SitelessObjects::kPlaces; ++i) {
+    const auto counts = objects.find(kStep * i);
+    lost += counts.has_value() ? 0U : 1U;
+    EXPECT_TRUE(!counts || counts->candidates == (i == 1 ? 77 : i));
+  }
+  EXPECT_EQ(lost, 1u);
 }
 
 TEST(SitelessObjectsTest, WhatDoesNotFitIsNotTaken) {
