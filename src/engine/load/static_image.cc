@@ -154,9 +154,8 @@ std::uint64_t maximum_alignment(std::span<const Elf64_Phdr> segments) {
   return alignment;
 }
 
-/// On Linux nothing is near a static PIE: it is the highest mapping but the stack, and below it is what the
-/// program maps later. Here the engine lies around it, which the accesses of a damaged or faulty program must
-/// not meet.
+/// On Linux nothing writable is near a static PIE: above are the stack and the vDSO alone, and below is what
+/// the program maps later. Here the engine lies around it, which accesses of a damaged program must not meet.
 constexpr std::uint64_t kKeptFree = 1 << 20;
 
 /// Reserves memory at an aligned address, the highest that is free, and as much as `apart` on both sides of

@@ -28,7 +28,7 @@ struct ImageFailure {
       taken;  ///< not empty: somewhere in here is something of ours, and the kernel would have had room
 };
 
-/// What may come to lie within a megabyte of a program without an address of its own. On Linux nothing does.
+/// What of ours may come to lie within a megabyte of a program without an address of its own.
 enum class Neighbours : std::uint8_t {
   None,
   Any
