@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/paging_journal.h"
 
+#include <atomic>
 #include <cstring>
 
 #include "arch/structs/version_array.h"
@@ -35,6 +36,7 @@ Journaled::Journaled(Enclave& enclave, std::uint32_t what, std::uint64_t number,
   journal_.page.store(number, std::memory_order_relaxed);
   journal_.slot.store(slot, std::memory_order_relaxed);
   journal_.what.store(what, std::memory_order_release);
+  std::atomic_signal_fence(std::memory_order_seq_cst);  // what is noted begins after the note
 }
 
 Journaled Journaled::eviction(Enclave& enclave, std::uint64_t number, std::uint64_t slot) noexcept {
