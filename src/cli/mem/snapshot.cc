@@ -18,6 +18,7 @@ using kernel::EnclaveShared;
 using kernel::kPcmdSize;
 
 constexpr std::uint64_t kBatch = 1024;  // pages whose entries are read at once
+constexpr int kMaxLooks = 20;           // at a page that comes and goes
 
 // Shared state is full of atomics, whose bytes are read as they stand in the other process.
 template <typename T>
@@ -80,9 +81,28 @@ class EnclaveReader {
     return true;
   }
 
+  // The words of a page are read one after the other, and it may have been written out or loaded in between:
+  // what they say together was never so, then, and is looked at again.
   PageKind kind_of(std::uint64_t number, const EnclavePage& page, const arch::EpcmEntry& entry) {
-    const kernel::PageState state = page.load();
     PageKind kind;
+    if (is_settled(number, page, entry, kind)) return kind;
+    for (int looks = 0; looks < kMaxLooks; ++looks) {
+      Bytes<EnclavePage> page_again;
+      Bytes<arch::EpcmEntry> entry_again;
+      if (!read_(layout_.page_table + number * sizeof(EnclavePage), page_again.data(), page_again.size()) ||
+          !read_(layout_.epcm + number * sizeof(arch::EpcmEntry), entry_again.data(), entry_again.size()) ||
+          is_settled(number, page_again[0], entry_again[0], kind)) {
+        break;
+      }
+    }
+    return kind;
+  }
+
+  // `kind` as the words say, and whether they can be of one moment.
+  bool is_settled(std::uint64_t number, const EnclavePage& page, const arch::EpcmEntry& entry,
+                  PageKind& kind) {
+    const kernel::PageState state = page.load();
+    kind = {};
     kind.type = state.type;
     kind.max_permissions = state.max_prot;
     kind.untouched = state.untouched;
@@ -95,23 +115,23 @@ class EnclaveReader {
       kind.restricted = epcm.pr;
       kind.blocked = epcm.blocked;
       kind.thread = epcm.type == arch::PageType::Tcs ? entry.owner.load() : 0;
-      return kind;
+      return true;
     }
     const bool was_written = page.va_slot.load() != 0;
     kind.residence = was_written && !view_.lost ? Residence::kEvicted : Residence::kLost;
-    if (was_written) read_evicted(number, kind);
-    return kind;
+    return was_written ? read_evicted(number, kind) : view_.lost;
   }
 
-  // EWB has left SECINFO in the page's PCMD, in the clear.
-  void read_evicted(std::uint64_t number, PageKind& kind) {
+  // EWB has left SECINFO in the page's PCMD, in the clear. False if there is none: the page is back.
+  bool read_evicted(std::uint64_t number, PageKind& kind) {
     std::uint64_t flags = 0;
-    if (!read_(layout_.pcmd + number * kPcmdSize, &flags, sizeof(flags))) return;
+    if (!read_(layout_.pcmd + number * kPcmdSize, &flags, sizeof(flags)) || flags == 0) return false;
     namespace f = arch::secinfo_flags;
     kind.permissions = kernel::Protection::of(static_cast<unsigned>(flags & f::kRwx));
     kind.pending = (flags & f::kPending) != 0;
     kind.modified = (flags & f::kModified) != 0;
     kind.restricted = (flags & f::kPr) != 0;
+    return true;
   }
 
   void add(std::uint64_t number, const PageKind& kind) {
