@@ -470,13 +470,27 @@ TEST_F(DebugAccessTest, ProductionEnclaveStaysShut) {
   EXPECT_EQ(memory_.write(probe.tcs() + offsetof(Tcs, flags), &value, sizeof value), -EIO);
 }
 
-TEST_F(DebugAccessTest, TransferEndsAtTheFirstWordThatEdbgrdRefuses) {
+TEST_F(DebugAccessTest, TransferFailsIfEdbgrdRefusesOneWordOfAPage) {
   const DebuggedProbe probe(false);
   std::array<std::uint8_t, 64> bytes{};
   // Of a TCS the fields can be read, the reserved rest can't.
   const std::uint64_t last_field = probe.tcs() + offsetof(Tcs, fslimit);
-  EXPECT_EQ(memory_.read(last_field, bytes.data(), bytes.size()), 8);
+  EXPECT_EQ(memory_.read(last_field, bytes.data(), 8), 8);
+  EXPECT_EQ(memory_.read(last_field, bytes.data(), bytes.size()), -EIO);
   EXPECT_EQ(memory_.read(last_field + 8, bytes.data(), bytes.size()), -EIO);
+}
+
+// The kernel goes by 4096 bytes from where it begins, and asks for each such piece what the mapping of its
+// first byte may.
+TEST_F(DebugAccessTest, PiecesThatAreRefusedEndATransfer) {
+  const DebuggedProbe probe(false);
+  std::vector<std::uint8_t> bytes(4 * kPage);
+  const std::uint64_t scratch = probe.scratch();
+  EXPECT_EQ(memory_.read(scratch - kPage, bytes.data(), 2 * kPage), static_cast<long>(2 * kPage));
+  // Code is mapped executable, which the pages behind it may not be.
+  EXPECT_EQ(memory_.read(scratch - 64, bytes.data(), 128), -EIO);
+  // The piece with the first TCS is the last, and not a byte of it comes.
+  EXPECT_EQ(memory_.read(probe.tcs() - 2 * kPage, bytes.data(), 3 * kPage), static_cast<long>(2 * kPage));
 }
 
 TEST_F(DebugAccessTest, PositionMovesAsWithAnyFile) {

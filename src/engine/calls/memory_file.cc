@@ -63,12 +63,9 @@ SysResult<std::size_t> debug_access(std::uint64_t address, std::byte* data, std:
     }
     const SignalsBlocked blocked;
     const auto done = kernel::debug_write(kernel, LinearAddress(address), buffer.data(), size);
-    if (!done) {
-      return fail(Errno::Io);
-    }
     engine().sgx->content_changed(LinearAddress(address));
-    engine().sgx->content_changed(LinearAddress(address + *done - 1));
-    return done;
+    engine().sgx->content_changed(LinearAddress(address + size - 1));
+    return done ? done : fail(Errno::Io);
   }
   SysResult<std::size_t> done = fail(Errno::Io);
   {
@@ -122,7 +119,7 @@ std::optional<SysResult<long>> memory_file_io(int fd, void* data, std::size_t si
     SysResult<std::size_t> part = fail(Errno::Io);
     std::size_t wanted = size - done;
     if (vma && vma->range.contains(LinearAddress(at))) {
-      wanted = std::min({wanted, vma->range.end - LinearAddress(at), kPageSize});
+      wanted = std::min(wanted, kPageSize);  // mem_rw() goes by so much, from wherever it begins
       part = debug_access(at, bytes + done, wanted, transfer);
     } else {
       if (vma) {
@@ -133,7 +130,7 @@ std::optional<SysResult<long>> memory_file_io(int fd, void* data, std::size_t si
       part = n < 0 ? SysResult<std::size_t>(fail(static_cast<Errno>(-n))) : static_cast<std::size_t>(n);
     }
     if (!part) {
-      if (done == 0) {
+      if (done == 0 || part.error() == Errno::Fault) {
         return fail(part.error());
       }
       break;

@@ -39,7 +39,8 @@ SysResult<void> on_word(const Kernel& kernel, Enclave& enclave, Protection vma_p
   return {};
 }
 
-/// Walks [address, address + size) word by word, inside one VMA. step(word, offset in the word, bytes, done).
+/// Walks [address, address + size) word by word. As in Linux, the VMA of the first byte decides for all, and
+/// one word that is refused fails the whole. step(word, offset in the word, bytes, done).
 template <typename Step>
 SysResult<std::size_t> each_word(const Kernel& kernel, LinearAddress address, std::size_t size,
                                  Step step) noexcept {
@@ -50,7 +51,6 @@ SysResult<std::size_t> each_word(const Kernel& kernel, LinearAddress address, st
   if (!vma->enclave->ensure_mapped(kernel.platform)) {
     return fail(Errno::Fault);
   }
-  size = std::min<std::uint64_t>(size, vma->range.end - address);
   std::size_t done = 0;
   while (done < size) {
     const LinearAddress at = address + done;
@@ -59,10 +59,7 @@ SysResult<std::size_t> each_word(const Kernel& kernel, LinearAddress address, st
     const auto r = on_word(kernel, *vma->enclave, vma->prot, at - inside,
                            [&](std::uint64_t& word) { return step(word, inside, bytes, done); });
     if (!r) {
-      if (done == 0) {
-        return fail(r.error());
-      }
-      break;
+      return fail(r.error());
     }
     done += bytes;
   }

@@ -61,6 +61,18 @@ TEST(DebugAccessTest, OnlyTheFlagsOfATcsCanBeWritten) {
   EXPECT_EQ(debug_write(w.kernel, at(part::kTcs + 16), bytes, 8), fail(Errno::Io));
 }
 
+// sgx_vma_access(): `return ret < 0 ? ret : i`.
+TEST(DebugAccessTest, OneRefusedWordFailsTheWhole) {
+  KernelWorld w;
+  Enclave& e = w.load(debug_image());
+  std::array<std::byte, 128> bytes{};
+  EXPECT_EQ(debug_read(w.kernel, at(part::kTcs), bytes.data(), 72), 72);
+  EXPECT_EQ(debug_read(w.kernel, at(part::kTcs), bytes.data(), 80), fail(Errno::Io));
+  bytes[0] = std::byte{1};
+  EXPECT_EQ(debug_write(w.kernel, at(part::kTcs + 8), bytes.data(), 16), fail(Errno::Io));
+  EXPECT_EQ(e.epc_page(0).data[8], std::byte{1});  // the word before is written all the same
+}
+
 TEST(DebugAccessTest, Refusals) {
   KernelWorld w;
   w.load(debug_image());
@@ -68,7 +80,7 @@ TEST(DebugAccessTest, Refusals) {
   EXPECT_EQ(debug_read(w.kernel, LinearAddress(0x1000), bytes.data(), 8), fail(Errno::Fault));
   EXPECT_EQ(debug_read(w.kernel, at(0x80000), bytes.data(), 8),
             fail(Errno::Fault));  // no page: not augmented
-  EXPECT_EQ(debug_read(w.kernel, at(part::kData + 2 * kPage - 4), bytes.data(), 8), 4);
+  EXPECT_EQ(debug_read(w.kernel, at(part::kData + 2 * kPage - 4), bytes.data(), 8), fail(Errno::Fault));
 
   KernelWorld production;
   production.load(test_image());
