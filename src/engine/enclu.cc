@@ -268,7 +268,7 @@ bool Sgx::free_tcs_of_dead_thread(LinearAddress address) {
   if (engine().arena.find(owner) != nullptr || !thread_is_gone(owner)) {
     return false;
   }
-  process_.kick(*vma->enclave);  // who lives leaves first, so that it is known whose count is whose
+  (void)process_.kick(*vma->enclave, {});  // who lives leaves first, so that it is known whose count is whose
   if (page.epcm->owner.load(std::memory_order_acquire) == static_cast<std::uint32_t>(owner)) {
     (void)process_.free_tcs_of_dead_thread(*vma->enclave, number);
   }

@@ -44,12 +44,12 @@ std::uint64_t drop_record_if_unused(KernelShared& shared, std::uint32_t number) 
 }  // namespace
 
 Attached attach_process(KernelShared& shared, std::uint32_t number, std::uint64_t epc_pages,
-                        int process) noexcept {
+                        User by) noexcept {
   Attachment* place = nullptr;
   bool is_new = true;
   for (Attachment& a : used_places(shared)) {
     const std::uint32_t user = a.number.load();
-    if (user == number && a.process.load() == process) {
+    if (user == number && a.process.load() == by.process) {
       place = &a;
       is_new = false;
       break;
@@ -78,7 +78,8 @@ Attached attach_process(KernelShared& shared, std::uint32_t number, std::uint64_
   if (is_new) {
     place->reserved.store(0);
   }
-  place->process.store(process);
+  place->process.store(by.process);
+  place->forked.store(by.forked);
   place->number.store(number);
   const auto end = static_cast<std::uint32_t>(place - shared.attachments.data()) + 1;
   if (end > shared.attachments_end.load()) {
@@ -96,11 +97,19 @@ void detach_process(KernelShared& shared, std::uint32_t number, int process) noe
   drop_record_if_unused(shared, number);
 }
 
-std::uint64_t detach_dead_processes(KernelShared& shared, Platform& platform) noexcept {
+std::uint64_t detach_dead_processes(KernelShared& shared, Platform& platform, bool thorough) noexcept {
   std::uint64_t pages = 0;
+  const int me = platform.process_id();
+  int lives = me;  // the last one that was found to
   for (Attachment& a : used_places(shared)) {
     const std::uint32_t number = a.number.load();
-    if (number != 0 && !platform.alive(a.process.load())) {
+    const int process = a.process.load();
+    if (number == 0 || process == lives || process == me) {
+      continue;
+    }
+    if (platform.process_alive(process) && !(thorough && a.forked.load() && platform.has_executed(process))) {
+      lives = process;
+    } else {
       const std::uint64_t reserved = a.reserved.exchange(0);
       if (EnclaveRecord* record = find_record(shared, number)) {
         record->epc_pages.fetch_sub(reserved);

@@ -125,7 +125,7 @@ SysResult<void> EnclaveTable::set_up(Enclave& enclave) noexcept {
   }
   enclave.number_.store(header.number.load());
   const Attached attached =
-      attach_process(shared_, enclave.number(), header.epc_pages(), platform_.process_id());
+      attach_process(shared_, enclave.number(), header.epc_pages(), {platform_.process_id(), forked_});
   if (attached.record == nullptr) {
     return fail(Errno::NoMemory);
   }
@@ -166,12 +166,13 @@ void EnclaveTable::release(Enclave& enclave, FileIdentity identity) noexcept {
 
 void EnclaveTable::after_fork_in_child() noexcept {
   lock_.reset_in_child();
+  forked_ = true;
   for_each([this](Enclave& e) {
     e.protection_coming.store(0);  // the thread that was at it is the parent's
     const OwnerLockGuard registry(shared_.lock, platform_.thread_id());
     // The tables are big enough that failure means a runaway program; its enclave goes on uncounted.
     const Attached attached =
-        attach_process(shared_, e.number(), e.shared_->epc_pages(), platform_.process_id());
+        attach_process(shared_, e.number(), e.shared_->epc_pages(), {platform_.process_id(), forked_});
     e.attachment_ = attached.attachment;
     if (attached.record != nullptr) {
       e.record_ = attached.record;

@@ -96,6 +96,7 @@ class EnclaveTable final : public arch::Epc {
   Platform& platform_;
   KernelShared& shared_;
   OwnerLock lock_;
+  bool forked_ = false;  ///< this process has executed no program since it was forked
   std::atomic<Chunk*> first_{nullptr};
 };
 

@@ -56,7 +56,7 @@ bool lose_epc(const Kernel& kernel, Enclave& enclave) noexcept {
       lose(kernel, enclave.epc_page(page));
     }
   });
-  kernel.platform.kick(enclave);
+  (void)kernel.platform.kick(enclave, {});
   for_each_page(enclave, [&](std::uint64_t page) { lose(kernel, enclave.epc_page(page)); });
   // Their contents stay: who could not leave in time is still counted in the SECS.
   for (std::uint64_t va = 0; va < enclave.shared().va_pages.load(); ++va) {

@@ -91,16 +91,26 @@ class Platform {
     }
   }
   /// The IPI: returns when every thread, of any process, that was inside the enclave at the call has left it
-  /// at least once (AEX done), or after a bounded wait if one can't (a stopped process). The threads may be
-  /// found by EpcmEntry::owner of the TCS pages. They leave without any lock of kernel/. A process whose
-  /// threads come back sees the new protection_epoch at entry.
-  virtual void kick(Enclave& enclave) noexcept = 0;
+  /// at least once (AEX done), or after a bounded wait if one can't (a stopped process): false then. With an
+  /// epoch of ETRACK's, also when nobody is counted in it any more, and after a shorter wait: a thread of
+  /// another process that has come back looks as if it had stayed, and one that is on its way in is counted
+  /// before it can be found. The threads may be found by EpcmEntry::owner of the TCS pages. They leave
+  /// without any lock of kernel/. A process whose threads come back sees the new protection_epoch at entry.
+  virtual bool kick(Enclave& enclave, std::optional<std::uint32_t> epoch) noexcept = 0;
+  /// Has another process of the machine evict pages of this enclave, which it has and this one may not:
+  /// evict_for_others() there, soon. False if it can't be asked.
+  [[nodiscard]] virtual bool ask_to_evict(int process, std::uint32_t enclave) noexcept = 0;
   /// Waits a little (a millisecond at most) before another try.
   virtual void relax() noexcept = 0;
   [[nodiscard]] virtual int thread_id() noexcept = 0;
   [[nodiscard]] virtual int process_id() noexcept = 0;
-  /// Whether a thread or process (the same number space) still exists.
-  [[nodiscard]] virtual bool alive(int id) noexcept = 0;
+  /// Whether a thread, of any process, still runs.
+  [[nodiscard]] virtual bool alive(int thread) noexcept = 0;
+  /// Whether a process still has memory: one that has ended has none, though its parent may not know yet.
+  [[nodiscard]] virtual bool process_alive(int process) noexcept = 0;
+  /// Whether a process that was forked has executed a program since, and so has lost what it had mapped.
+  /// Costs some ten microseconds. False if nobody knows.
+  [[nodiscard]] virtual bool has_executed(int process) noexcept = 0;
   /// Whether the calling thread has a signal to take before it goes on.
   [[nodiscard]] virtual bool signal_pending() noexcept = 0;
   /// Pages have moved, for whoever counts them.

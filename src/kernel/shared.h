@@ -103,6 +103,8 @@ inline constexpr std::uint64_t kEnclaveMagic = 0x31656d756c636e65;  // "enclume1
 /// An enclave that some process uses.
 struct EnclaveRecord {
   std::atomic<std::uint32_t> number;  ///< 0: free
+  std::atomic<std::uint32_t>
+      unheard;  ///< how often its processes need not be asked for pages: none has answered
   std::atomic<std::uint64_t> epc_pages;
 };
 
@@ -111,6 +113,7 @@ struct Attachment {
   std::atomic<std::uint32_t> number;  ///< 0: free
   std::atomic<std::int32_t> process;
   std::atomic<std::uint64_t> reserved;  ///< EPC pages that its threads have set aside for the enclave
+  std::atomic<bool> forked;             ///< the process has executed no program since it was forked
 };
 
 inline constexpr std::size_t kMaxEnclaves = 1024;
@@ -123,6 +126,7 @@ struct KernelShared {
   std::atomic<std::uint64_t> epc_total;  ///< pages; set once before the first enclave
   std::atomic<std::uint64_t> epc_used;
   std::atomic<std::uint64_t> evictions;  ///< how many pages have been, of all enclaves
+  std::atomic<std::uint32_t> sweeps;     ///< for dead processes
   std::atomic<std::uint32_t> last_number;
   OwnerLock lock;  ///< guards the two tables
   std::array<EnclaveRecord, kMaxEnclaves> enclaves;

@@ -20,6 +20,7 @@ namespace {
 
 constexpr auto kEenter = static_cast<std::uint32_t>(Leaf::kEenter);
 constexpr auto kEresume = static_cast<std::uint32_t>(Leaf::kEresume);
+constexpr int kToParent = 200, kFromParent = 201;
 constexpr std::uint16_t kPfSgx = 0x8000, kPfUser = 4, kPfPresent = 1;
 
 int lose(const ProbeEnclave& probe, unsigned long what = ENCLUME_LOSE_ENCLAVE) {
@@ -208,6 +209,41 @@ TEST(EpcLossTest, ThreadOfAnotherProcessIsDrivenOut) {
                        (result.run.exception_error_code & kPfSgx) != 0
                    ? 0
                    : 1;
+      },
+      20);
+  parent.join();
+  EXPECT_EQ(lost, 1);
+  EXPECT_EQ(status, 0);
+}
+
+// What a child of the next test runs, with two pipes' ends for descriptors: a machine of its own.
+TEST(EpcLossTest, DISABLED_ProgramOfItsOwn) {
+  const ProbeEnclave probe;
+  ASSERT_EQ(write(kToParent, "x", 1), 1);
+  char byte;
+  ASSERT_EQ(read(kFromParent, &byte, 1), 1);
+  EXPECT_TRUE(probe.call(PROBE_OP_NOP).exited());
+}
+
+TEST(EpcLossTest, ProgramThatAChildHasExecutedKeepsItsOwnEpc) {
+  const ProbeEnclave probe;
+  int to_parent[2], to_child[2];
+  ASSERT_EQ(pipe(to_parent) | pipe(to_child), 0);
+  int lost = 0;
+  std::thread parent([&] {
+    char byte;
+    EXPECT_EQ(read(to_parent[0], &byte, 1), 1);
+    lost = lose(probe, ENCLUME_LOSE_MACHINE);
+    usleep(100'000);  // a signal may be on its way
+    EXPECT_EQ(write(to_child[1], "x", 1), 1);
+  });
+  const int status = in_child(
+      [&] {
+        dup2(to_parent[1], kToParent);
+        dup2(to_child[0], kFromParent);
+        execl("/proc/self/exe", "epc_loss_test", "--gtest_also_run_disabled_tests",
+              "--gtest_filter=*DISABLED_ProgramOfItsOwn", nullptr);
+        return 99;
       },
       20);
   parent.join();

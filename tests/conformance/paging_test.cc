@@ -2,11 +2,16 @@
 //
 // More enclave than EPC. Run with an EPC of one MiB, so that every test here lives by reclaim; on hardware
 // the same programs simply fit.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <fstream>
 #include <memory>
 #include <string>
@@ -270,6 +275,155 @@ TEST(PagingTest, ParentAndChildPageTheSameEnclaveAtOnce) {
   EXPECT_TRUE(parent);
   EXPECT_EQ(differing(probe, probe.heap() + kHalf * kPage, kHalf * kWords, 13), 0u);
 }
+
+// A pipe for one process to wait for another.
+class Turnstile {
+ public:
+  Turnstile() { EXPECT_EQ(pipe2(ends_, O_CLOEXEC), 0); }
+  ~Turnstile() {
+    close(ends_[0]);
+    if (ends_[1] >= 0) close(ends_[1]);
+  }
+  // Is at its end when no other process has the pipe.
+  int read_end_after_closing_the_other() const {
+    close(ends_[1]);
+    ends_[1] = -1;
+    return ends_[0];
+  }
+  void open() const { EXPECT_EQ(::write(ends_[1], "x", 1), 1); }
+  void wait() const {
+    char byte;
+    EXPECT_EQ(::read(ends_[0], &byte, 1), 1);  // not EINTR either
+  }
+
+ private:
+  mutable int ends_[2];
+};
+
+// What one process holds the other has no mapping of, and no way to evict.
+TEST(PagingTest, ProcessesThatShareNoEnclaveShareTheEpc) {
+  constexpr std::uint64_t kPages = 600;
+  const Turnstile filled, checked;
+  bool parent = false;
+  std::thread other([&] {
+    filled.wait();
+    const ProbeEnclave probe(with_heap(kPages));
+    parent = probe.call(PROBE_OP_FILL, {probe.heap(), kPages * kWords, 5}).exited() &&
+             differing(probe, probe.heap(), kPages * kWords, 5) == 0;
+    checked.open();
+  });
+  const int child = in_child(
+      [&] {
+        const ProbeEnclave probe(with_heap(kPages));
+        if (!probe.call(PROBE_OP_FILL, {probe.heap(), kPages * kWords, 3}).exited()) return 2;
+        filled.open();
+        checked.wait();  // outside of enclaves, in the kernel
+        return differing(probe, probe.heap(), kPages * kWords, 3) == 0 && !::testing::Test::HasFailure() ? 0
+                                                                                                         : 1;
+      },
+      30);
+  if (child != 0) filled.open();  // it may never have come there
+  other.join();
+  EXPECT_EQ(child, 0);
+  EXPECT_TRUE(parent);
+}
+
+TEST(PagingTest, ProcessesWithAnEnclaveEachPageAtOnce) {
+  constexpr std::uint64_t kPages = 300;
+  const ProbeEnclave shared(with_heap(kPages, 3));
+  ASSERT_TRUE(shared.call(PROBE_OP_FILL, {shared.heap(), kPages * kWords, 7}).exited());
+  const auto use = [&](unsigned who) {
+    const ProbeEnclave own(with_heap(kPages));
+    for (std::uint64_t round = 0; round < 3; ++round) {
+      if (!own.call(PROBE_OP_FILL, {own.heap(), kPages * kWords, round}).exited() ||
+          differing(own, own.heap(), kPages * kWords, round) != 0 ||
+          differing(shared, shared.heap(), kPages * kWords, 7, who) != 0) {
+        return 1;
+      }
+    }
+    return 0;
+  };
+  std::array<int, 2> status{};
+  std::thread first([&] { status[0] = in_child([&] { return use(0); }, 50); });
+  status[1] = in_child([&] { return use(1); }, 50);
+  first.join();
+  EXPECT_EQ(status, (std::array{0, 0}));
+  EXPECT_EQ(differing(shared, shared.heap(), kPages * kWords, 7, 2), 0u);
+}
+
+// The ioctl returns when nobody is inside who was before ETRACK, in whichever process, and on the way in,
+// too.
+TEST(PagingTest, EacceptAfterRestrictFindsThePageTrackedThoughAnotherProcessEnters) {
+  constexpr std::uint64_t kPages = 8;
+  const ProbeEnclave probe(with_heap(kPages, 4));
+  sgx_enclave_remove_pages nothing{};
+  if (remove_pages(probe.fd(), nothing) == ENODEV) GTEST_SKIP() << "the machine has SGX1 only";
+  auto* const done = static_cast<std::atomic<bool>*>(
+      mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  const pid_t child = fork();
+  if (child == 0) {
+    std::array<std::thread, 3> threads;
+    for (unsigned i = 0; i < 3; ++i) {
+      threads[i] = std::thread([&, i] {
+        while (!*done) probe.call(PROBE_OP_WORK, {10, 1}, i + 1);
+      });
+    }
+    for (auto& thread : threads) thread.join();
+    _exit(0);
+  }
+  std::uint64_t not_tracked = 0;
+  for (int round = 0; round < 300; ++round) {
+    sgx_enclave_restrict_permissions restrict {};
+    restrict.offset = probe.heap() - probe.base();
+    restrict.length = kPages * kPage;
+    restrict.permissions = kR;
+    EXPECT_EQ(restrict_permissions(probe.fd(), restrict), 0);
+    for (std::uint64_t page = 0; page < kPages; ++page) {
+      const std::uint64_t at = probe.heap() + page * kPage;
+      not_tracked += probe.enclu_secinfo(Leaf::kEaccept, kPtReg | kR | kPr, at).rax != 0 ? 1U : 0U;
+      probe.enclu_secinfo(Leaf::kEmodpe, kPtReg | kR | kW, at);
+    }
+  }
+  *done = true;
+  int status = -1;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(not_tracked, 0u);
+  munmap(done, kPage);
+}
+
+// Neither a child that has ended, of which its parent does not want to know yet, nor a program that a child
+// has become, has the parent's enclaves.
+class LeftOverTest : public ::testing::TestWithParam<bool> {};
+
+TEST_P(LeftOverTest, ProcessesHoldNoEpc) {
+  constexpr std::uint64_t kPages = 120;  // of 256
+  std::vector<pid_t> children;
+  for (int round = 0; round < 6; ++round) {
+    const ProbeEnclave probe(with_heap(kPages));
+    ASSERT_EQ(fcntl(probe.fd(), F_SETFD, FD_CLOEXEC), 0);
+    EXPECT_TRUE(probe.call(PROBE_OP_FILL, {probe.heap(), kPages * kWords, 2}).exited()) << round;
+    const Turnstile gone;
+    const pid_t child = fork();
+    if (child == 0) {
+      if (GetParam()) execl("/bin/sleep", "sleep", "60", nullptr);
+      _exit(0);
+    }
+    children.push_back(child);
+    // Either way it has let go of its copy of the pipe then.
+    const pollfd end{.fd = gone.read_end_after_closing_the_other(), .events = 0, .revents = 0};
+    pollfd ends[] = {end};
+    ASSERT_EQ(poll(ends, 1, 10000), 1);
+  }
+  for (const pid_t child : children) {
+    kill(child, SIGKILL);
+    waitpid(child, nullptr, 0);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Of, LeftOverTest, ::testing::Bool(), [](const auto& executed) {
+  return executed.param ? "AnotherProgram" : "ADeadChild";
+});
 
 // On its way out a page is in no page table, so no leaf is to meet it, and EACCEPTCOPY not to refuse it.
 TEST(PagingTest, EacceptcopyFindsEachPendingPageThoughTheyComeAndGo) {

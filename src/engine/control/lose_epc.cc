@@ -4,10 +4,11 @@
 #include <csignal>
 
 #include "base/syscall.h"
-#include "engine/control/request.h"
+#include "engine/control/obey.h"
 #include "engine/engine.h"
 #include "engine/sgx.h"
 #include "kernel/epc_loss.h"
+#include "kernel/reclaim/reclaim.h"
 
 namespace enclume::engine {
 
@@ -67,14 +68,10 @@ long lose_own_epc(LossCause cause) noexcept {
 
 long lose_epc_of_machine(LossCause cause) noexcept {
   const long count = lose_own_epc(cause);
-  siginfo_t info{};
-  info.si_signo = SIGSYS;
-  info.si_code = SI_QUEUE;
-  info.si_pid = sys::getpid();
-  const std::uint64_t request = control::pack({ControlRequest::What::LoseOwnEpc, 0});
-  info.si_value.sival_ptr = reinterpret_cast<void*>(request);
-  for_each_other_process(engine().sgx->kernel().shared, [&](int process) {
-    sys::raw(__NR_rt_sigqueueinfo, process, SIGSYS, sys::arg(&info));
+  // Who has executed another program since has another machine.
+  (void)kernel::sweep_dead_processes(engine().sgx->kernel(), true);
+  for_each_other_process(engine().sgx->kernel().shared, [](int process) {
+    (void)send_request(process, {ControlRequest::What::LoseOwnEpc, 0});
   });
   return count;
 }

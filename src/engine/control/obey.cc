@@ -5,8 +5,11 @@
 #include "engine/control/lose_epc.h"
 #include "engine/control/request.h"
 #include "engine/engine.h"
+#include "engine/pages/process_files.h"
+#include "engine/sgx.h"
 #include "engine/signals/held.h"
 #include "engine/threads/thread_block.h"
+#include "kernel/reclaim/reclaim.h"
 
 namespace enclume::engine {
 
@@ -40,6 +43,20 @@ void answer(int process, ControlAnswer a) {
 
 }  // namespace
 
+bool send_request(int process, ControlRequest request) noexcept {
+  constexpr int kSigcatch = 34;
+  constexpr long kSigsys = 1L << (SIGSYS - 1);
+  if ((process_stat_field(process, kSigcatch).value_or(0) & kSigsys) == 0) {
+    return false;
+  }
+  siginfo_t info{};
+  info.si_signo = SIGSYS;
+  info.si_code = SI_QUEUE;
+  info.si_pid = sys::getpid();
+  info.si_value.sival_ptr = reinterpret_cast<void*>(control::pack(request));
+  return sys::raw(__NR_rt_sigqueueinfo, process, SIGSYS, sys::arg(&info)) == 0;
+}
+
 bool is_request(int signo, const siginfo_t& info) {
   return signo == SIGSYS && (info.si_code == SI_QUEUE || info.si_code == SI_TIMER) &&
          control::request(value_of(info)).has_value();
@@ -56,6 +73,9 @@ void obey(const siginfo_t& info) {
       return;
     case ControlRequest::What::LoseOwnEpc:
       (void)lose_own_epc(cause);
+      return;
+    case ControlRequest::What::Evict:
+      kernel::evict_for_others(engine().sgx->kernel(), request->enclave);
       return;
   }
 }

@@ -4,9 +4,15 @@
 
 #include <csignal>
 
+#include "engine/control/request.h"
+
 namespace enclume::engine {
 
 struct ThreadBlock;
+
+/// Sends another process of the machine one of the engine's own, unless it has nobody to take it: by now it
+/// may have executed a program without the engine, which the signal would end. Signal context: safe.
+bool send_request(int process, ControlRequest request) noexcept;
 
 /// Whether a signal is a request. Signal context: safe.
 [[nodiscard]] bool is_request(int signo, const siginfo_t& info);

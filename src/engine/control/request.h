@@ -13,6 +13,7 @@ struct ControlRequest {
   enum class What : std::uint8_t {
     LoseEpc = 1,     ///< of one enclave, or of the whole machine; answered
     LoseOwnEpc = 2,  ///< the engine's own: the enclaves of this process, as the machine's EPC is lost
+    Evict = 3,       ///< the engine's own: pages of one enclave, which another process of the machine needs
   };
   What what = What::LoseEpc;
   std::uint32_t enclave = 0;  ///< its number on the machine, 0: all

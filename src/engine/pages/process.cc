@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/pages/process.h"
 
-#include <fcntl.h>
 #include <linux/time_types.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -13,12 +12,13 @@
 
 #include "arch/epc/tracking.h"
 #include "arch/structs/tcs.h"
-#include "base/format.h"
 #include "base/lock.h"
 #include "base/syscall.h"
 #include "engine/calls/devices.h"
+#include "engine/control/obey.h"
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
+#include "engine/pages/process_files.h"
 #include "engine/pages/source_mapping.h"
 #include "engine/sgx.h"
 #include "engine/signals/mask.h"
@@ -27,48 +27,19 @@ namespace enclume::engine {
 
 namespace {
 
-/// What /proc/ID/`file` begins with; empty if it is gone.
-std::string_view read_proc_file(int id, std::string_view file, std::span<char> text) {
-  char path[32];
-  LineBuffer(path).text("/proc/").dec(id).text("/").text(file).text(std::string_view("\0", 1));
-  const auto fd = sys::call(__NR_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
-  if (!fd) {
-    return {};
-  }
-  const long n = sys::raw(__NR_read, *fd, sys::arg(text.data()), sys::arg(text.size()));
-  sys::raw(__NR_close, *fd);
-  return {text.data(), n > 0 ? static_cast<std::size_t>(n) : 0};
-}
-
-/// The decimal number at `at`, 0 if there is none.
-int number_at(std::string_view text, std::size_t at) {
-  int number = 0;
-  for (; at < text.size() && text[at] >= '0' && text[at] <= '9'; ++at) {
-    number = number * 10 + (text[at] - '0');
-  }
-  return number;
-}
-
-/// The process of a thread; 0 if it is gone.
-int process_of_thread(int tid) {
-  constexpr std::string_view kTgid = "\nTgid:\t";
-  char text[512];
-  const std::string_view status = read_proc_file(tid, "status", text);
-  const std::size_t at = status.find(kTgid);
-  return at != std::string_view::npos ? number_at(status, at + kTgid.size()) : 0;
-}
-
 /// How many threads of a process run: one that has only its first thread, which has ended, is gone. 0 if
 /// nobody knows.
-int threads_of_process(int pid) {
-  char text[512];
-  const std::string_view stat = read_proc_file(pid, "stat", text);
-  std::size_t at = stat.rfind(')');
-  constexpr int kFields = 18;  // from there to num_threads
-  for (int field = 0; field < kFields && at != std::string_view::npos; ++field) {
-    at = stat.find(' ', at + 1);
-  }
-  return at != std::string_view::npos ? number_at(stat, at + 1) : 0;
+long threads_of_process(int pid) {
+  constexpr int kNumThreads = 20;
+  return process_stat_field(pid, kNumThreads).value_or(0);
+}
+
+bool process_has_executed(int pid) {
+  constexpr int kFlags = 9;
+  constexpr long kForkNoExec = 0x40;  // PF_FORKNOEXEC of include/linux/sched.h
+  // A kernel that has no such flags to show says 0, which Linux does not say of a program.
+  const long flags = process_stat_field(pid, kFlags).value_or(0);
+  return flags != 0 && (flags & kForkNoExec) == 0;
 }
 
 bool process_is_gone(int pid) {
@@ -155,7 +126,7 @@ bool used_by_another_that_lives(const kernel::Enclave& enclave, int pid) {
   for (const kernel::Attachment& a : std::span(shared.attachments).first(shared.attachments_end.load())) {
     const std::int32_t process = a.process.load(std::memory_order_relaxed);
     if (a.number.load(std::memory_order_relaxed) == enclave.number() && process != pid &&
-        !process_is_gone(process)) {
+        !process_is_gone(process) && !(a.forked.load() && process_has_executed(process))) {
       return true;
     }
   }
@@ -215,13 +186,13 @@ bool free_abandoned_tcs(const kernel::Enclave& enclave, const arch::EpcPage& pag
 
 }  // namespace
 
-void ProcessPlatform::kick(kernel::Enclave& enclave) noexcept {
+bool ProcessPlatform::kick(kernel::Enclave& enclave, std::optional<std::uint32_t> epoch) noexcept {
   constexpr int kLooksBeforeNap = 1000;
   // A direct entry counts itself in first and then looks at the pages. So what the caller has done to them
   // must be seen before the count is read here.
   __asm__ volatile("mfence" ::: "memory");  // GCC knows no fences under -fsanitize=thread
   if (count_inside(enclave) == 0) {
-    return;
+    return true;
   }
   // Threads of this process: known by their blocks. Who enters from now on has not used the stale
   // translations that the caller is after.
@@ -235,6 +206,7 @@ void ProcessPlatform::kick(kernel::Enclave& enclave) noexcept {
       kick_thread(pid, block.tid);
     }
   });
+  bool all_left = true;
   engine().arena.for_each([&](ThreadBlock& block) {
     if (block.kicked_by.load(std::memory_order_relaxed) != me) {
       return;
@@ -250,16 +222,18 @@ void ProcessPlatform::kick(kernel::Enclave& enclave) noexcept {
     for (int tries = 0; tries < 2000 && !left() && alive(block.tid); ++tries) {
       relax();
     }
+    all_left = all_left && (left() || !alive(block.tid));
     block.kicked_by.store(0, std::memory_order_relaxed);
   });
   // The other process may have ended inside, and not be on the list any more.
   const std::uint32_t inside = count_inside(enclave);
   if (inside != 0 && (used_by_another_process(enclave, pid) || inside > own_inside(secs))) {
-    kick_other_processes(enclave);
+    all_left = kick_other_processes(enclave, epoch) && all_left;
     if (count_inside(enclave) > own_inside(secs)) {
       forget_the_dead(enclave);
     }
   }
+  return all_left;
 }
 
 void ProcessPlatform::interrupt(const kernel::Enclave& enclave) noexcept {
@@ -297,19 +271,27 @@ void for_each_other_owner(const kernel::Enclave& enclave, F&& f) {
 
 }  // namespace
 
-void ProcessPlatform::kick_other_processes(kernel::Enclave& enclave) noexcept {
+bool ProcessPlatform::kick_other_processes(kernel::Enclave& enclave,
+                                           std::optional<std::uint32_t> epoch) noexcept {
+  auto& secs = arch::secs_of(enclave.secs_page());
+  const auto epoch_over = [&] { return epoch && arch::tracking_inside(secs, *epoch) == 0; };
+  const int patience = epoch ? 100 : 2000;
   // Threads of other processes show only as owners of TCS pages.
   bool any_gone = false;
+  bool all_left = true;
   for_each_other_owner(enclave, [&](const arch::EpcmEntry& entry, std::uint64_t, int owner) {
+    const auto stays = [&] {
+      return entry.owner.load(std::memory_order_acquire) == static_cast<std::uint32_t>(owner) &&
+             !epoch_over() && !thread_is_gone(owner);
+    };
     const int process = process_of_thread(owner);
     if (process > 0 && !thread_is_gone(owner)) {
       kick_thread(process, owner);
-      for (int tries = 0;
-           tries < 2000 && entry.owner.load(std::memory_order_acquire) == static_cast<std::uint32_t>(owner) &&
-           !thread_is_gone(owner);
-           ++tries) {
+      int tries = 0;
+      for (; tries < patience && stays(); ++tries) {
         relax();
       }
+      all_left = all_left && tries < patience;
     }
     any_gone = any_gone || thread_is_gone(owner);
   });
@@ -320,6 +302,7 @@ void ProcessPlatform::kick_other_processes(kernel::Enclave& enclave) noexcept {
       }
     });
   }
+  return all_left;
 }
 
 bool ProcessPlatform::free_tcs_of_dead_thread(kernel::Enclave& enclave, std::uint64_t number) noexcept {
@@ -350,6 +333,10 @@ bool ProcessPlatform::free_tcs_of_dead_thread(kernel::Enclave& enclave, std::uin
   return true;
 }
 
+bool ProcessPlatform::ask_to_evict(int process, std::uint32_t enclave) noexcept {
+  return send_request(process, {ControlRequest::What::Evict, enclave});
+}
+
 void ProcessPlatform::relax() noexcept {
   const __kernel_timespec pause{0, 100'000};
   sys::raw(__NR_nanosleep, sys::arg(&pause), 0);
@@ -361,8 +348,14 @@ int ProcessPlatform::thread_id() noexcept {
 int ProcessPlatform::process_id() noexcept {
   return sys::getpid();
 }
-bool ProcessPlatform::alive(int id) noexcept {
-  return sys::raw(__NR_tkill, id, 0) != -ESRCH;
+bool ProcessPlatform::alive(int thread) noexcept {
+  return !thread_is_gone(thread);
+}
+bool ProcessPlatform::process_alive(int process) noexcept {
+  return !process_is_gone(process);
+}
+bool ProcessPlatform::has_executed(int process) noexcept {
+  return process_has_executed(process);
 }
 
 bool ProcessPlatform::signal_pending() noexcept {

@@ -2,6 +2,7 @@
 // The process as the kernel's half sees it: kernel::Platform on a real one.
 #pragma once
 
+#include <optional>
 #include <span>
 
 #include "engine/signals/frame.h"
@@ -25,7 +26,7 @@ class ProcessPlatform : public kernel::Platform {
   [[nodiscard]] void* allocate_pages(std::size_t size) noexcept override;
   void revoke(kernel::Enclave& enclave, std::uint64_t first_page, std::uint64_t count) noexcept override;
   void withhold(kernel::Enclave& enclave, std::span<const std::uint64_t> pages) noexcept override;
-  void kick(kernel::Enclave& enclave) noexcept override;
+  bool kick(kernel::Enclave& enclave, std::optional<std::uint32_t> epoch) noexcept override;
   /// Interrupts the threads of this process that are inside or on their way in, and does not wait for them.
   /// Locks: none. Signal context: safe.
   void interrupt(const kernel::Enclave& enclave) noexcept;
@@ -34,10 +35,13 @@ class ProcessPlatform : public kernel::Platform {
   /// have. (The frame holds what an earlier exit left there; the dead thread's registers are gone.) The page
   /// is in the EPC. False if it has no such thread. Locks: none. Signal context: safe.
   bool free_tcs_of_dead_thread(kernel::Enclave& enclave, std::uint64_t page) noexcept;
+  [[nodiscard]] bool ask_to_evict(int process, std::uint32_t enclave) noexcept override;
   void relax() noexcept override;
   [[nodiscard]] int thread_id() noexcept override;
   [[nodiscard]] int process_id() noexcept override;
-  [[nodiscard]] bool alive(int id) noexcept override;
+  [[nodiscard]] bool alive(int thread) noexcept override;
+  [[nodiscard]] bool process_alive(int process) noexcept override;
+  [[nodiscard]] bool has_executed(int process) noexcept override;
   [[nodiscard]] bool signal_pending() noexcept override;
   [[nodiscard]] bool is_provision_device(int fd) noexcept override;
   void count_pages(PageEvent what, std::uint64_t pages) noexcept override;
@@ -51,7 +55,7 @@ class ProcessPlatform : public kernel::Platform {
   ~ProcessPlatform() = default;
 
  private:
-  void kick_other_processes(kernel::Enclave& enclave) noexcept;
+  bool kick_other_processes(kernel::Enclave& enclave, std::optional<std::uint32_t> epoch) noexcept;
 };
 
 /// The process whoever asks.

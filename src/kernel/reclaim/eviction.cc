@@ -3,6 +3,8 @@
 
 #include <cstring>
 
+#include "arch/epc/tracking.h"
+#include "arch/structs/secs.h"
 #include "kernel/encls.h"
 #include "kernel/paging_journal.h"
 #include "kernel/reclaim/reclaim.h"
@@ -14,6 +16,14 @@ namespace {
 
 /// Kicks before a page is left blocked. With Platform::relax() of a millisecond this is about a second.
 constexpr unsigned kMaxKicks = 1000;
+
+/// Kicks that a thread may outlast before an ioctl goes on without it: some half second.
+constexpr unsigned kMaxStayed = 30;
+
+/// The one that has to be empty before ETRACK begins another, and before what was blocked in it can go.
+std::uint32_t previous_epoch(const Enclave& enclave) noexcept {
+  return arch::tracking_epoch(arch::secs_of(enclave.secs_page())) - 1;
+}
 
 /// EWB in Linux's three stages: as it is, after ETRACK, after the IPIs (sgx_encl_ewb()). `number` pages() is
 /// the SECS. The ciphertext ends where the page was, which is not in the EPC any more.
@@ -39,7 +49,7 @@ bool write_back(const Kernel& kernel, Enclave& enclave, std::uint64_t number, co
     if (kicks > 0) {
       kernel.platform.relax();
     }
-    kernel.platform.kick(enclave);
+    (void)kernel.platform.kick(enclave, previous_epoch(enclave));
     result = ewb();
   }
   if (!succeeded(result)) {
@@ -97,15 +107,31 @@ void revoke_pages(const Kernel& kernel, Enclave& enclave, std::span<const std::u
   enclave.protection_coming.store(0);
 }
 
+/// Until nobody is inside of before the last ETRACK. EENTER is one instruction to an IPI. Here a thread of
+/// another process is counted before it can be found, and may wait for a processor in between: it is asked
+/// for again and again.
+void kick_all(const Kernel& kernel, Enclave& enclave) noexcept {
+  unsigned stayed = 0;
+  for (unsigned kicks = 0; kicks < kMaxKicks && stayed < kMaxStayed; ++kicks) {
+    if (!kernel.platform.kick(enclave, previous_epoch(enclave))) {
+      ++stayed;
+    }
+    if (arch::tracking_inside(arch::secs_of(enclave.secs_page()), previous_epoch(enclave)) == 0) {
+      return;
+    }
+    kernel.platform.relax();
+  }
+}
+
 bool track_and_kick(const Kernel& kernel, Enclave& enclave) noexcept {
   Encls encls(kernel, enclave);
   if (!succeeded(encls.etrack())) {
-    kernel.platform.kick(enclave);
+    kick_all(kernel, enclave);
     if (!succeeded(encls.etrack())) {
       return false;
     }
   }
-  kernel.platform.kick(enclave);
+  kick_all(kernel, enclave);
   return true;
 }
 

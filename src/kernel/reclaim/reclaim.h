@@ -61,11 +61,16 @@ void give_back_epc_page(const Kernel&, Enclave&) noexcept;
 /// lock nor the table's may be held. Signal context: as OwnerLock.
 unsigned reclaim_batch(const Kernel&) noexcept;
 
+/// Evicts a few batches of this enclave's pages, if it is one of this process's: another process needs them.
+/// Locks and signal context: as reclaim_batch().
+void evict_for_others(const Kernel&, std::uint32_t enclave) noexcept;
+
 /// What ksgxd does: below 32 free pages, evicts until 64 are free (less on a machine with a tiny EPC). For a
 /// service thread; nothing depends on it, since EpcReservation reclaims by itself. Returns pages evicted.
 unsigned balance_epc(const Kernel&) noexcept;
 
-/// Repairs the accounting after processes that died without a word. Returns pages recovered.
-std::uint64_t sweep_dead_processes(const Kernel&) noexcept;
+/// Repairs the accounting after processes that died, or executed another program, without a word. Whether one
+/// has done the latter is asked at each sixteenth call, unless `thorough`. Returns pages recovered.
+std::uint64_t sweep_dead_processes(const Kernel&, bool thorough = false) noexcept;
 
 }  // namespace enclume::kernel

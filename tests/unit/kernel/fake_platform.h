@@ -44,6 +44,7 @@ class FakePlatform final : public kernel::Platform {
   std::optional<int> signal_after;
   std::function<std::optional<kernel::SourceMapping>(LinearAddress)> mapping_of;
   std::set<int> dead;
+  std::set<int> executed;
   std::optional<arch::LeafCode> einit_code;
   bool full_epc = false;
   bool full_backing = false;
@@ -51,6 +52,8 @@ class FakePlatform final : public kernel::Platform {
   int pid = getpid();
   /// Called by kick(), unless empty.
   std::function<void(kernel::Enclave&)> on_kick;
+  /// Called by ask_to_evict(), which fails if it is empty.
+  std::function<bool(int, std::uint32_t)> on_ask;
   /// Called by revoke(), unless empty.
   std::function<void(kernel::Enclave&)> on_revoke;
   /// Protection of the VMAs, for revoke(): how native permissions follow.
@@ -131,11 +134,15 @@ class FakePlatform final : public kernel::Platform {
       }
     }
   }
-  void kick(kernel::Enclave& enclave) noexcept override {
+  bool kick(kernel::Enclave& enclave, std::optional<std::uint32_t> /*epoch*/) noexcept override {
     ++kicks;
     if (on_kick) {
       on_kick(enclave);
     }
+    return true;
+  }
+  bool ask_to_evict(int process, std::uint32_t enclave) noexcept override {
+    return on_ask && on_ask(process, enclave);
   }
   void relax() noexcept override {
     ++relaxations;
@@ -144,6 +151,8 @@ class FakePlatform final : public kernel::Platform {
   int thread_id() noexcept override { return gettid(); }
   int process_id() noexcept override { return pid; }
   bool alive(int id) noexcept override { return id != 0 && !dead.contains(id); }
+  bool process_alive(int id) noexcept override { return !dead.contains(id); }
+  bool has_executed(int id) noexcept override { return executed.contains(id); }
   bool signal_pending() noexcept override { return signal_after && (*signal_after)-- <= 0; }
   std::optional<arch::LeafCode> injected_einit_code() noexcept override {
     return std::exchange(einit_code, std::nullopt);

@@ -2,6 +2,8 @@
 // RESTRICT_PERMISSIONS, MODIFY_TYPES, REMOVE_PAGES.
 #include <gtest/gtest.h>
 
+#include "arch/epc/tracking.h"
+#include "arch/structs/secs.h"
 #include "kernel_world.h"
 
 namespace enclume::test {
@@ -42,9 +44,20 @@ class Sgx2Test : public ::testing::Test {
     ASSERT_EQ(thread.accept(offset, flags), arch::leaf_success());
   }
 
+  // A thread of another process that EENTER has counted, and that has not gone so far as to be found.
+  void count_one_on_its_way() {
+    arch::Secs& secs = arch::secs_of(e.secs_page());
+    w.platform.on_kick = [this, &secs, epoch = arch::tracking_enter(secs)](Enclave&) {
+      if (++kicks_ == 5) {
+        arch::tracking_leave(secs, epoch);
+      }
+    };
+  }
+
   KernelWorld w;
   Enclave& e;
   EnclaveThread thread;
+  int kicks_ = 0;
   EnclaveRestrictPermissions restrict {};
   EnclaveModifyTypes types{};
   EnclaveRemovePages removal{};
@@ -236,6 +249,12 @@ TEST_F(Sgx2Test, AnEnclaveBiggerThanTheEpcCanBeTrimmedWhole) {
   EXPECT_EQ(small.ioctl(big, Command::ModifyTypes, trim), 0);
   EXPECT_EQ(trim.count, 99 * kPage);
   small.expect_consistent();
+}
+
+TEST_F(Sgx2Test, RestrictedPageCanBeAcceptedThoughSomebodyWasOnTheWayIn) {
+  count_one_on_its_way();
+  ASSERT_EQ(restrict_to(kPageA, kPage, kR), 0);
+  accept(kPageA, kPtReg | kR | kPr);
 }
 
 }  // namespace

@@ -152,6 +152,31 @@ TEST(LifetimeTest, TheLastProcessFreesAndTheDeadAreSwept) {
   EXPECT_EQ(w.shared->epc_used, 0);
 }
 
+TEST(LifetimeTest, AChildThatExecutesAProgramHasItNoMore) {
+  KernelWorld w;
+  Enclave& e = w.load(test_image());
+  constexpr int kChild = 424242;
+  w.platform.pid = kChild;
+  w.enclaves.after_fork_in_child();
+  w.platform.pid = getpid();
+  release(w, e);
+  EXPECT_EQ(sweep_dead_processes(w.kernel, true), 0);
+  w.platform.executed.insert(kChild);
+  EXPECT_GT(sweep_dead_processes(w.kernel, true), 0);
+  EXPECT_EQ(w.shared->epc_used, 0);
+}
+
+// The first process of a machine has executed a program, too: the one that it is.
+TEST(LifetimeTest, AProcessThatWasNotForkedKeepsItsOwn) {
+  KernelWorld w;
+  w.platform.pid = 434343;
+  Enclave& e = w.load(test_image());
+  w.platform.pid = getpid();
+  w.platform.executed.insert(434343);
+  EXPECT_EQ(sweep_dead_processes(w.kernel, true), 0);
+  EXPECT_GT(e.record().epc_pages, 0);
+}
+
 TEST(LifetimeTest, AnExhaustedEpcIsSweptByItself) {
   KernelWorld w(12);
   Enclave& e = w.load(test_image());

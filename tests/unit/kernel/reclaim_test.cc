@@ -9,6 +9,7 @@
 #include <random>
 #include <thread>
 
+#include "kernel/attachments.h"
 #include "kernel_world.h"
 
 namespace enclume::test {
@@ -91,6 +92,72 @@ TEST(ReclaimTest, TheSecsStaysBeforeInit) {
   EXPECT_EQ(e.shared().secs_children, 0);
   EXPECT_TRUE(e.shared().secs.load().resident);
   EXPECT_EQ(w.init(e, image), 0);
+}
+
+// An enclave of another process, of which this one knows how many pages it has.
+class RivalTest : public ::testing::Test {
+ protected:
+  static constexpr int kProcess = 424242;
+  static constexpr std::uint32_t kNumber = 4711;
+
+  void hold(std::uint64_t pages) {
+    const OwnerLockGuard guard(w_.shared->lock, gettid());
+    rival_ = kernel::attach_process(*w_.shared, kNumber, pages, {kProcess}).record;
+  }
+  // What its process does when it is asked.
+  void answer_with(std::uint64_t pages) {
+    w_.platform.on_ask = [this, pages](int process, std::uint32_t number) {
+      EXPECT_EQ(process, kProcess);
+      EXPECT_EQ(number, kNumber);
+      ++asked_;
+      const std::uint64_t given = std::min(pages, rival_->epc_pages.load());
+      rival_->epc_pages -= given;
+      w_.shared->epc_used -= given;
+      return true;
+    };
+  }
+
+  KernelWorld w_{64};
+  kernel::EnclaveRecord* rival_ = nullptr;
+  int asked_ = 0;
+};
+
+TEST_F(RivalTest, GivesPagesToWhoHasNone) {
+  hold(64);
+  answer_with(32);
+  Enclave& e = w_.load(test_image());
+  EXPECT_TRUE(e.initialized());
+  EXPECT_GT(asked_, 0);
+  EXPECT_EQ(w_.shared->epc_used, e.shared().epc_pages() + rival_->epc_pages);
+}
+
+TEST_F(RivalTest, IsLeftAloneByWhoHasAsMany) {
+  hold(32);
+  answer_with(32);
+  Enclave& e = w_.load(test_image(0x100000, 60));
+  EnclaveThread thread(w_, e);
+  for (std::uint64_t page = 0; page < 60; ++page) {
+    EXPECT_EQ(thread.read(part::kData + page * kPage), page + 1);
+  }
+  EXPECT_EQ(asked_, 0);
+}
+
+TEST_F(RivalTest, IsNotWaitedForEachTimeWhenItIsSilent) {
+  hold(48);
+  answer_with(0);
+  Enclave& e = w_.load(test_image(0x100000, 60));
+  EnclaveThread thread(w_, e);
+  for (std::uint64_t page = 0; page < 60; ++page) {
+    EXPECT_EQ(thread.read(part::kData + page * kPage), page + 1);
+  }
+  EXPECT_GE(asked_, 1);
+  EXPECT_LT(asked_, 10);
+}
+
+TEST_F(RivalTest, IsAskedForItsLastPagesWhereNothingElseIsLeft) {
+  hold(64);
+  answer_with(1);
+  EXPECT_TRUE(w_.load(test_image(0x100000, 4)).initialized());
 }
 
 // What an attacker with the machine's memory may do to an evicted page. One page is lost by it, and no other.
