@@ -107,7 +107,7 @@ std::uint64_t detach_dead_processes(KernelShared& shared, Platform& platform, bo
     if (number == 0 || process == lives || process == me) {
       continue;
     }
-    if (platform.process_alive(process) && !(thorough && a.forked.load() && platform.has_executed(process))) {
+    if (platform.process_exists(process) && !(thorough && platform.has_let_go(process, a.forked.load()))) {
       lives = process;
     } else {
       const std::uint64_t reserved = a.reserved.exchange(0);

@@ -29,8 +29,8 @@ struct User {
 /// The process uses it no more; the last one's leaving frees the record and uncharges its EPC pages.
 void detach_process(KernelShared&, std::uint32_t number, int process) noexcept;
 
-/// detach_process() for every user that no longer lives; `thorough`: or has executed another program since.
-/// Returns EPC pages recovered.
+/// detach_process() for every user that is no more; `thorough`: or has let go of its memory. Returns EPC
+/// pages recovered.
 std::uint64_t detach_dead_processes(KernelShared&, Platform&, bool thorough) noexcept;
 
 }  // namespace enclume::kernel

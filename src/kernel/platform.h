@@ -106,11 +106,11 @@ class Platform {
   [[nodiscard]] virtual int process_id() noexcept = 0;
   /// Whether a thread, of any process, still runs.
   [[nodiscard]] virtual bool alive(int thread) noexcept = 0;
-  /// Whether a process still has memory: one that has ended has none, though its parent may not know yet.
-  [[nodiscard]] virtual bool process_alive(int process) noexcept = 0;
-  /// Whether a process that was forked has executed a program since, and so has lost what it had mapped.
-  /// Costs some ten microseconds. False if nobody knows.
-  [[nodiscard]] virtual bool has_executed(int process) noexcept = 0;
+  /// Whether there is such a process.
+  [[nodiscard]] virtual bool process_exists(int process) noexcept = 0;
+  /// Whether a process has lost what it had mapped: it has ended, and its parent does not know yet; or it was
+  /// `forked`, and has executed a program since. Costs some ten microseconds. False if nobody knows.
+  [[nodiscard]] virtual bool has_let_go(int process, bool forked) noexcept = 0;
   /// Whether the calling thread has a signal to take before it goes on.
   [[nodiscard]] virtual bool signal_pending() noexcept = 0;
   /// Pages have moved, for whoever counts them.

@@ -46,6 +46,10 @@ bool process_is_gone(int pid) {
   return sys::raw(__NR_tkill, pid, 0) == -ESRCH || (thread_is_gone(pid) && threads_of_process(pid) == 1);
 }
 
+bool process_has_let_go(int pid, bool forked) {
+  return process_is_gone(pid) || (forked && process_has_executed(pid));
+}
+
 }  // namespace
 
 bool ProcessPlatform::copy_from_user(void* to, LinearAddress from, std::size_t size) noexcept {
@@ -126,7 +130,7 @@ bool used_by_another_that_lives(const kernel::Enclave& enclave, int pid) {
   for (const kernel::Attachment& a : std::span(shared.attachments).first(shared.attachments_end.load())) {
     const std::int32_t process = a.process.load(std::memory_order_relaxed);
     if (a.number.load(std::memory_order_relaxed) == enclave.number() && process != pid &&
-        !process_is_gone(process) && !(a.forked.load() && process_has_executed(process))) {
+        !process_has_let_go(process, a.forked.load())) {
       return true;
     }
   }
@@ -351,11 +355,11 @@ int ProcessPlatform::process_id() noexcept {
 bool ProcessPlatform::alive(int thread) noexcept {
   return !thread_is_gone(thread);
 }
-bool ProcessPlatform::process_alive(int process) noexcept {
-  return !process_is_gone(process);
+bool ProcessPlatform::process_exists(int process) noexcept {
+  return sys::raw(__NR_tkill, process, 0) != -ESRCH;
 }
-bool ProcessPlatform::has_executed(int process) noexcept {
-  return process_has_executed(process);
+bool ProcessPlatform::has_let_go(int process, bool forked) noexcept {
+  return process_has_let_go(process, forked);
 }
 
 bool ProcessPlatform::signal_pending() noexcept {

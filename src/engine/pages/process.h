@@ -40,8 +40,8 @@ class ProcessPlatform : public kernel::Platform {
   [[nodiscard]] int thread_id() noexcept override;
   [[nodiscard]] int process_id() noexcept override;
   [[nodiscard]] bool alive(int thread) noexcept override;
-  [[nodiscard]] bool process_alive(int process) noexcept override;
-  [[nodiscard]] bool has_executed(int process) noexcept override;
+  [[nodiscard]] bool process_exists(int process) noexcept override;
+  [[nodiscard]] bool has_let_go(int process, bool forked) noexcept override;
   [[nodiscard]] bool signal_pending() noexcept override;
   [[nodiscard]] bool is_provision_device(int fd) noexcept override;
   void count_pages(PageEvent what, std::uint64_t pages) noexcept override;

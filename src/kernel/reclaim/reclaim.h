@@ -69,8 +69,8 @@ void evict_for_others(const Kernel&, std::uint32_t enclave) noexcept;
 /// service thread; nothing depends on it, since EpcReservation reclaims by itself. Returns pages evicted.
 unsigned balance_epc(const Kernel&) noexcept;
 
-/// Repairs the accounting after processes that died, or executed another program, without a word. Whether one
-/// has done the latter is asked at each sixteenth call, unless `thorough`. Returns pages recovered.
+/// Repairs the accounting after processes that died, or executed another program, without a word. Of those
+/// that still exist it is asked at each sixteenth call, unless `thorough`. Returns pages recovered.
 std::uint64_t sweep_dead_processes(const Kernel&, bool thorough = false) noexcept;
 
 }  // namespace enclume::kernel

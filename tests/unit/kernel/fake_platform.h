@@ -45,6 +45,7 @@ class FakePlatform final : public kernel::Platform {
   std::function<std::optional<kernel::SourceMapping>(LinearAddress)> mapping_of;
   std::set<int> dead;
   std::set<int> executed;
+  std::set<int> zombies;
   std::optional<arch::LeafCode> einit_code;
   bool full_epc = false;
   bool full_backing = false;
@@ -151,8 +152,10 @@ class FakePlatform final : public kernel::Platform {
   int thread_id() noexcept override { return gettid(); }
   int process_id() noexcept override { return pid; }
   bool alive(int id) noexcept override { return id != 0 && !dead.contains(id); }
-  bool process_alive(int id) noexcept override { return !dead.contains(id); }
-  bool has_executed(int id) noexcept override { return executed.contains(id); }
+  bool process_exists(int id) noexcept override { return !dead.contains(id); }
+  bool has_let_go(int id, bool forked) noexcept override {
+    return zombies.contains(id) || (forked && executed.contains(id));
+  }
   bool signal_pending() noexcept override { return signal_after && (*signal_after)-- <= 0; }
   std::optional<arch::LeafCode> injected_einit_code() noexcept override {
     return std::exchange(einit_code, std::nullopt);

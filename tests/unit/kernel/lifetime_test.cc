@@ -152,6 +152,23 @@ TEST(LifetimeTest, TheLastProcessFreesAndTheDeadAreSwept) {
   EXPECT_EQ(w.shared->epc_used, 0);
 }
 
+TEST(LifetimeTest, AChildThatHasEndedHasItNoMoreThoughNobodyWaitsForIt) {
+  KernelWorld w;
+  Enclave& e = w.load(test_image());
+  constexpr int kChild = 424242;
+  w.platform.pid = kChild;
+  w.enclaves.after_fork_in_child();
+  w.platform.pid = getpid();
+  release(w, e);
+  w.platform.zombies.insert(kChild);
+  std::uint64_t pages = 0;
+  for (int sweep = 0; sweep < 16; ++sweep) {
+    pages += sweep_dead_processes(w.kernel);
+  }
+  EXPECT_GT(pages, 0);
+  EXPECT_EQ(w.shared->epc_used, 0);
+}
+
 TEST(LifetimeTest, AChildThatExecutesAProgramHasItNoMore) {
   KernelWorld w;
   Enclave& e = w.load(test_image());
