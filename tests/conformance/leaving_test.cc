@@ -268,6 +268,31 @@ TEST(KilledProcessTest, LeavesTheTcsFreeAndTheEnclaveWholeWhereverItWas) {
   }
 }
 
+// The first entry of a forked child is a long one.
+TEST(KilledProcessTest, LeavesTheTcsFreeAtItsFirstEntry) {
+  ProbeOptions small;
+  small.threads = 2;
+  auto* const ready = static_cast<std::atomic<bool>*>(
+      mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  unsigned seed = 1;
+  for (int round = 0; round < 300; ++round) {
+    const ProbeEnclave probe(small);
+    *ready = false;
+    const pid_t child = fork();
+    if (child == 0) {
+      *ready = true;
+      for (;;) probe.call(PROBE_OP_SUM, {1, 2}, kOfChild);
+    }
+    while (!*ready) __builtin_ia32_pause();
+    const auto then = std::chrono::steady_clock::now() + std::chrono::microseconds(rand_r(&seed) % 300);
+    while (std::chrono::steady_clock::now() < then) __builtin_ia32_pause();
+    kill(child, SIGKILL);
+    ASSERT_EQ(waitpid(child, nullptr, 0), child);
+    ASSERT_EQ(probe.call(PROBE_OP_SUM, {1, 2}, kOfChild).args.out[0], 3u) << round;
+  }
+  munmap(ready, kPage);
+}
+
 std::string name_of(const ::testing::TestParamInfo<std::tuple<Way, From>>& test) {
   constexpr std::array kWays = {"PthreadExit",    "Exit",    "ForkAndExit",   "ForkAndReturn",
                                 "ForkAndExecute", "ExitAll", "ExecuteOverAll"};

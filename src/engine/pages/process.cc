@@ -173,19 +173,32 @@ void forget_the_dead(const kernel::Enclave& enclave) {
   }
 }
 
-/// Frees a TCS that is in use and has no owner. The enclave's lock is held.
+/// Frees a TCS that is in use, or about to be, and has no owner. The enclave's lock is held.
 bool free_abandoned_tcs(const kernel::Enclave& enclave, const arch::EpcPage& page) {
   const arch::EpcmState state = page.epcm->load();
   if (!state.valid || state.type != arch::PageType::Tcs) {
     return false;
   }
+  // Who died in the midst of an entry holds the page, too, and may not have come to STATE. ENCLS holds it
+  // with the enclave's lock only, which is the caller's.
+  constexpr std::uint32_t kHeldAlone = 1;
   const auto tcs_state = arch::tcs_of(page).atomic_state();
-  std::uint64_t active = arch::tcs_state::kActive;
+  std::uint64_t active = arch::tcs_state::kInactive;
+  std::uint32_t held = 0;
   const bool abandoned = while_nobody_lives_inside(enclave, [&] {
-    active = page.epcm->owner.load() == 0 ? tcs_state.load() : arch::tcs_state::kInactive;
+    if (page.epcm->owner.load() == 0) {
+      active = tcs_state.load();
+      held = page.epcm->lock.load();
+    }
   });
-  return abandoned && active == arch::tcs_state::kActive &&
-         tcs_state.compare_exchange_strong(active, arch::tcs_state::kInactive);
+  if (!abandoned) {
+    return false;
+  }
+  const bool was_held = held == kHeldAlone && enclave.shared().lock.held_by(engine().handler_thread_id()) &&
+                        page.epcm->lock.compare_exchange_strong(held, 0);
+  const bool was_active = active == arch::tcs_state::kActive &&
+                          tcs_state.compare_exchange_strong(active, arch::tcs_state::kInactive);
+  return was_held || was_active;
 }
 
 }  // namespace
