@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import signal
 import struct
+import subprocess
 import unittest
 
 from static_programs import BUSYBOX, ENCLUME, PROBES, RUNS_ITS_STACK, StaticTest
@@ -169,6 +170,82 @@ class Odd(StaticTest):
         bare, under = self.both("program", source, ["-ldl"])
         self.assertIn(bare.returncode, (6, 16), bare.stderr)
         self.assertEqual((under.returncode, under.stderr), (16, ""))
+
+    # As Free Pascal's are: neither symbols nor descriptions of frames, and no libc between it and the kernel. It
+    # opens the device, has a handler of its own for a fault, and returns from that without libc, twice.
+    UNDESCRIBED = """
+        .globl  _start
+        _start: andq    $-16, %rsp
+                subq    $64, %rsp
+                leaq    handler(%rip), %rax
+                movq    %rax, (%rsp)
+                movq    $0x04000004, 8(%rsp)
+                leaq    restorer(%rip), %rax
+                movq    %rax, 16(%rsp)
+                movq    $0, 24(%rsp)
+                movl    $11, %esi
+                movq    %rsp, %rdx
+                xorl    %ecx, %ecx
+                movl    $8, %r8d
+                movl    $13, %edi
+                call    system_call
+                movl    $2, %ebx
+        again:  xorl    %eax, %eax
+                movl    (%rax), %eax
+                subl    $1, %ebx
+                jnz     again
+                leaq    device(%rip), %rsi
+                movl    $2, %edx
+                xorl    %ecx, %ecx
+                movl    $2, %edi
+                call    system_call
+                movq    %rax, %rsi
+                shrq    $63, %rsi
+                addq    $3, %rsi
+                movl    $231, %edi
+                call    system_call
+                .p2align 4
+        system_call:
+                pushq   %rbp
+                movq    %rsp, %rbp
+                leaq    -16(%rsp), %rsp
+                movq    %rdi, %rax
+                movq    %rsi, %rdi
+                movq    %rdx, %rsi
+                movq    %rcx, %rdx
+                movq    %r8, %r10
+                syscall
+                cmpq    $-4095, %rax
+                jb      1f
+                movq    $-1, %rax
+        1:      movq    %rbp, %rsp
+                popq    %rbp
+                ret
+                .p2align 4
+        handler:
+                pushq   %rbp
+                movq    %rsp, %rbp
+                addq    $2, 168(%rdx)
+                popq    %rbp
+                ret
+                .p2align 4, 0
+        restorer:
+                movq    $15, %rax
+                syscall
+                ret
+                .p2align 4, 0
+        device: .asciz  "/dev/sgx_enclave"
+                .section .note.GNU-stack, "", @progbits
+        """
+
+    def test_calls_of_a_dynamic_program_that_nothing_describes(self):
+        program = self.home / "undescribed"
+        subprocess.run(["cc", "-x", "assembler", "-", "-o", program, "-nostartfiles", "-no-pie", "-s", "-Wl,--no-as-needed",
+                        "-Wl,--no-ld-generated-unwind-info", "-Wl,--no-eh-frame-hdr"], input=self.UNDESCRIBED, text=True,
+                       check=True)
+        self.assertEqual(self.bare(program).returncode, 4)  # no SGX there
+        result = self.under(program)
+        self.assertEqual((result.returncode, result.stderr), (3, ""))
 
     def test_an_executable_stack(self):
         self.check(RUNS_ITS_STACK, ["-Wl,-z,execstack"], 5)

@@ -125,6 +125,7 @@ FileSymbols::FileSymbols(const ObjectImage& image) noexcept : bias_(image.load_b
   has_file_ = true;
   if (const auto section = symbol_section(file, *header)) {
     table_ = file.range(section->sh_offset, section->sh_size);
+    names_all_ = section->sh_type == SHT_SYMTAB && !table_.empty();
     mapping_ = file.keep();
   }
 }

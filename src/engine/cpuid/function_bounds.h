@@ -59,12 +59,13 @@ class FileSymbols {
   FileSymbols& operator=(const FileSymbols&) = delete;
 
   [[nodiscard]] std::optional<CodeRange> function_around(std::uint64_t address) const noexcept;
-  /// The file was looked into, and it has none.
-  [[nodiscard]] bool known_to_be_none() const noexcept { return has_file_ && table_.empty(); }
+  /// The file was looked into, and names at most what it shares with other objects.
+  [[nodiscard]] bool known_to_be_stripped() const noexcept { return has_file_ && !names_all_; }
 
  private:
   std::uint64_t bias_;
   bool has_file_ = false;
+  bool names_all_ = false;  // a .symtab
   std::span<const std::byte> mapping_;
   std::span<const std::byte> table_;
 };

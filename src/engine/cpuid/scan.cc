@@ -3,7 +3,9 @@
 
 #include <emmintrin.h>
 
+#include <array>
 #include <bit>
+#include <cstring>
 #include <optional>
 
 #include "arch/cpuid/sgx_leaves.h"
@@ -23,6 +25,10 @@ constexpr std::uint8_t kPlainSyscall = 2;  // bytes, without prefixes
 
 constexpr SiteKind kind_of(std::byte second) {
   return second == std::byte{0xa2} ? SiteKind::Cpuid : SiteKind::Syscall;
+}
+
+constexpr decode::InstructionClass class_of(SiteKind kind) {
+  return kind == SiteKind::Cpuid ? decode::InstructionClass::Cpuid : decode::InstructionClass::Syscall;
 }
 
 // Calls visit(offset) wherever 0F and one of the two bytes stand (which may be the same). Most of a process's
@@ -58,6 +64,15 @@ enum class Verdict : std::uint8_t {
   Unknown,
 };
 
+// `mov $__NR_rt_sigreturn, %rax` and SYSCALL at `offset`: what unwinders and debuggers know the end of a
+// signal handler by. Too short for a vote.
+bool is_restorer(std::span<const std::byte> text, std::size_t offset) {
+  constexpr std::array<unsigned char, 9> kRestorer = {0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05};
+  const std::size_t before = kRestorer.size() - kPlainSyscall;
+  return offset >= before && text.size() - offset >= kPlainSyscall &&
+         std::memcmp(&text[offset - before], kRestorer.data(), kRestorer.size()) == 0;
+}
+
 // Decodes functions and judges candidates in them. Candidates come in ascending order, so one function's map
 // is kept until the next is needed.
 class Judge {
@@ -73,12 +88,12 @@ class Judge {
 
   /// For an object that should have been described but is not; see scan.h.
   [[nodiscard]] bool describes_nothing() const noexcept {
-    return descriptions_ && descriptions_->empty() && symbols_ && symbols_->known_to_be_none();
+    return descriptions_ && descriptions_->empty() && symbols_ && symbols_->known_to_be_stripped();
   }
 
   [[nodiscard]] Judgement judge(std::uint64_t candidate, SiteKind kind) noexcept {
     if (!function_.contains(candidate) && !enter_function(candidate)) {
-      return kind == SiteKind::Cpuid && describes_nothing() ? judge_by_vote(candidate) : Judgement{};
+      return describes_nothing() ? judge_by_vote(candidate, kind) : Judgement{};
     }
     if (!map_) {
       return {};
@@ -89,9 +104,7 @@ class Judge {
     }
     const decode::Instruction& in = placed->instruction;
     const std::uint64_t address = function_.begin + placed->offset;
-    const auto wanted =
-        kind == SiteKind::Cpuid ? decode::InstructionClass::Cpuid : decode::InstructionClass::Syscall;
-    if (in.cls != wanted || address + in.opcode_offset != candidate) {
+    if (in.cls != class_of(kind) || address + in.opcode_offset != candidate) {
       return {.verdict = Verdict::Interior, .site = {}, .constant = {}};
     }
     if (kind == SiteKind::Syscall && in.length != kPlainSyscall) {
@@ -151,13 +164,19 @@ class Judge {
 
   // Where nothing describes the object (stripped, without unwind information), what the bytes around it say.
   // The vote was measured on code and data, and doubt counts as no.
-  [[nodiscard]] Judgement judge_by_vote(std::uint64_t candidate) const noexcept {
+  // Which system call it would be is not asked.
+  [[nodiscard]] Judgement judge_by_vote(std::uint64_t candidate, SiteKind kind) const noexcept {
     const auto segment = image_.executable_around(candidate);
-    if (!segment || vote_on_site(ObjectImage::bytes(*segment), candidate - segment->begin,
-                                 decode::InstructionClass::Cpuid, branches_) != Vote::Site) {
+    if (!segment) {
       return {};
     }
-    return {.verdict = Verdict::Site, .site = {.address = candidate, .length = 2}, .constant = {}};
+    const auto text = ObjectImage::bytes(*segment);
+    const std::size_t offset = candidate - segment->begin;
+    if (!is_restorer(text, offset) && vote_on_site(text, offset, class_of(kind), branches_) != Vote::Site) {
+      return {};
+    }
+    return {
+        .verdict = Verdict::Site, .site = {.address = candidate, .length = 2, .kind = kind}, .constant = {}};
   }
 
   // Makes `function_` and `map_` those around the candidate. False if no function is known there.

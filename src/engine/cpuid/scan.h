@@ -4,8 +4,8 @@
 // The bytes 0F A2 and 0F 05 are common in data and inside other instructions, so each occurrence must be
 // proven: the function around it, known from the unwinder's tables or the symbols, is decoded from its first
 // byte. What can't be proven is reported and left alone. Only in an object of which neither tables nor
-// symbols are there (a stripped Go program) the bytes around a CPUID decide, as they do in enclaves
-// (site_vote.h).
+// symbols are there (a stripped Go program, one of Free Pascal) the bytes around it decide, as they do in
+// enclaves (site_vote.h).
 #pragma once
 
 #include <cstdint>
