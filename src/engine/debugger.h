@@ -35,7 +35,7 @@ enum class Announce : std::uint32_t {
   Off = 0,
   /// INT3's SIGTRAP comes with TRAP_BRKPT: debuggers take SI_KERNEL for a breakpoint of theirs and move RIP.
   ToDebugger = 1,
-  /// With the siginfo that it has, for the front doors of ptrace() in another process (front/tracer.h).
+  /// With the siginfo that it has, for the front doors of ptrace() in another process (calls/tracer.h).
   ToTracer = 2,
 };
 

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <thread>
 
 #include "conformance/raw_syscall.h"
@@ -27,8 +28,7 @@ struct DispatchConfig {
   std::uint64_t mode, selector, offset, length;
 };
 
-/// In a process of its own, which traces the thread for a moment. No call here is one that the engine looks
-/// at.
+/// In a process of its own, which traces the thread for a moment.
 int mode_seen_by_tracer(int tid) {
   constexpr long kGetConfig = 0x4211;
   DispatchConfig config{};
@@ -114,6 +114,18 @@ TEST_F(DispatchTest, IsOnInAForkedChildThatEnters) {
     EXPECT_TRUE(WIFEXITED(status));
     EXPECT_EQ(WEXITSTATUS(status), kOn);
   }).join();
+}
+
+TEST(DispatchSettingTest, IsNotToBeHadByTheProgram) {
+  static volatile char selector = 0;
+  constexpr int kSetDispatch = 59;
+  EXPECT_EQ(prctl(kSetDispatch, kOn, 0L, 0L, &selector), -1);
+  EXPECT_EQ(errno, EINVAL);
+  EXPECT_EQ(syscall(SYS_prctl, kSetDispatch, kOn, 0L, 0L, &selector), -1);
+  EXPECT_EQ(errno, EINVAL);
+  EXPECT_EQ(raw(SYS_prctl, kSetDispatch, kOn, 0, 0, &selector), -EINVAL);
+  const ProbeEnclave probe;
+  EXPECT_TRUE(probe.call(PROBE_OP_SUM, {3, 4}).exited());
 }
 
 }  // namespace

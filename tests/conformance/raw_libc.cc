@@ -8,9 +8,12 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -192,6 +195,29 @@ int nanosleep(const struct timespec* wanted, struct timespec* left) {
 int usleep(unsigned microseconds) {
   const struct timespec wanted { microseconds / 1000000, static_cast<long>(microseconds % 1000000) * 1000 };
   return nanosleep(&wanted, nullptr);
+}
+
+pid_t wait4(pid_t pid, int* status, int options, struct rusage* usage) noexcept {
+  return static_cast<pid_t>(finish<long>(raw(SYS_wait4, pid, status, options, usage)));
+}
+pid_t waitpid(pid_t pid, int* status, int options) {
+  return wait4(pid, status, options, nullptr);
+}
+int waitid(idtype_t type, id_t id, siginfo_t* info, int options) {
+  return finish<int>(raw(SYS_waitid, type, id, info, options, nullptr));
+}
+long ptrace(__ptrace_request request, ...) noexcept {
+  va_list arguments;
+  va_start(arguments, request);
+  const auto tid = va_arg(arguments, pid_t);
+  const auto address = va_arg(arguments, unsigned long);
+  const auto data = va_arg(arguments, unsigned long);
+  va_end(arguments);
+  if (request != PTRACE_PEEKTEXT && request != PTRACE_PEEKDATA && request != PTRACE_PEEKUSER) {
+    return finish<long>(raw(SYS_ptrace, request, tid, address, data));
+  }
+  unsigned long word = 0;
+  return finish<int>(raw(SYS_ptrace, request, tid, address, &word)) == 0 ? static_cast<long>(word) : -1;
 }
 
 }  // extern "C"

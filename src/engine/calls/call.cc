@@ -17,11 +17,14 @@
 #include "engine/calls/memory_file.h"
 #include "engine/calls/pkeys.h"
 #include "engine/calls/status.h"
+#include "engine/calls/tracer.h"
 #include "engine/calls/user_memory.h"
 
 namespace enclume::engine {
 
 namespace {
+
+constexpr int kPrSetSyscallUserDispatch = 59;
 
 using Answer = std::optional<SysResult<long>>;
 
@@ -128,6 +131,12 @@ Answer own_answer(const Call& call) {
       return front_mlock(pointer(0), call.argument[1], static_cast<unsigned>(call.argument[2]));
     case __NR_pkey_free:
       return front_pkey_free(call.as_int(0));
+    case __NR_ptrace:
+      return front_ptrace(static_cast<long>(call.argument[0]), call.as_int(1), call.argument[2],
+                          call.argument[3]);
+    case __NR_prctl:
+      // It is the engine's (docs/fidelity.md): there is one selector a thread.
+      return call.as_int(0) == kPrSetSyscallUserDispatch ? Answer(fail(Errno::Invalid)) : std::nullopt;
     default:
       return status_of_device(call);
   }
@@ -166,6 +175,10 @@ bool concerns_engine(std::uint32_t number) {
     case __NR_rt_sigtimedwait:
     case __NR_rt_sigsuspend:
     case __NR_sigaltstack:
+    case __NR_prctl:
+    case __NR_ptrace:
+    case __NR_wait4:
+    case __NR_waitid:
     case __NR_clone:
     case __NR_clone3:
     case __NR_fork:

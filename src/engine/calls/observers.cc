@@ -16,7 +16,6 @@ namespace enclume::engine {
 
 namespace {
 
-constexpr std::uint64_t kPrSetSyscallUserDispatch = 59;
 constexpr std::uint32_t kPerfTypeBreakpoint = 5;  // linux/perf_event.h: PERF_TYPE_BREAKPOINT
 
 void withdraw_exits() {
@@ -37,9 +36,6 @@ void before_call(const Call& call) {
       } else if (call.argument[0] == PR_TASK_PERF_EVENTS_DISABLE) {
         engine().sgx->native().watch_no_more();  // events that are disabled tell of nothing
         withdraw_exits();
-      } else if (call.argument[0] == kPrSetSyscallUserDispatch &&
-                 enclume_fast_on == FAST_BY_DESCRIPTOR_AND_STACK) {
-        turn_off_direct_paths(Slow::NoDescriptor);  // made by libc, it would end that clones are seen
       }
       break;
     case __NR_perf_event_open:

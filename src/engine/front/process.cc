@@ -21,13 +21,13 @@
 #include <string_view>
 
 #include "base/syscall.h"
+#include "engine/calls/tracer.h"
 #include "engine/debugger.h"
 #include "engine/engine.h"
 #include "engine/exec_program.h"
 #include "engine/front/directories.h"
 #include "engine/front/handed_mask.h"
 #include "engine/front/real.h"
-#include "engine/front/tracer.h"
 #include "engine/load/exec_vectors.h"
 #include "engine/load/initial_stack.h"
 #include "engine/start/alone.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// ptrace() and the functions that wait for what it brings. See front/tracer.h.
+// ptrace() and the functions that wait for what it brings. See calls/tracer.h.
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -7,8 +7,8 @@
 
 #include <cstdarg>
 
+#include "engine/calls/tracer.h"
 #include "engine/front/real.h"
-#include "engine/front/tracer.h"
 
 namespace enclume::engine {
 

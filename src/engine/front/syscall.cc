@@ -8,6 +8,7 @@
 #include "base/syscall.h"
 #include "engine/calls/call.h"
 #include "engine/calls/observers.h"
+#include "engine/calls/tracer.h"
 #include "engine/calls/user_memory.h"
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
@@ -77,6 +78,24 @@ SysResult<long> copy_pending(const Call& call) {
   return 0L;
 }
 
+/// wait4(2). (libc's functions of that kind are in front/ptrace.cc.)
+SysResult<long> wait_for_child(const Call& call) {
+  for (;;) {
+    int status = 0;
+    const auto tid = sys::call(__NR_wait4, call.argument[0], &status, call.argument[2], call.argument[3]);
+    if (tid && *tid > 0) {
+      if (hide_stop(static_cast<pid_t>(*tid), status)) {
+        continue;
+      }
+      if (call.argument[1] != 0 &&
+          enclume_guarded_copy(call.as_pointer<void>(1), &status, sizeof(status)) != 0) {
+        return fail(Errno::Fault);
+      }
+    }
+    return tid;
+  }
+}
+
 /// The calls about signals; the rest is own_answer()'s.
 std::optional<SysResult<long>> answer(const Call& call) {
   before_call(call);
@@ -100,6 +119,8 @@ std::optional<SysResult<long>> answer(const Call& call) {
       return std::nullopt;
     case __NR_sigaltstack:
       return change_stack(call);
+    case __NR_wait4:
+      return wait_for_child(call);
     default:
       return own_answer(call);
   }
@@ -147,7 +168,11 @@ ENCLUME_EXPORT int prctl(int option, ...) noexcept {
   }
   va_end(arguments);
   if (enclume::engine::engine().active) {
-    enclume::engine::before_call(enclume::engine::make_call(__NR_prctl, option));
+    const auto call = enclume::engine::make_call(__NR_prctl, option);
+    enclume::engine::before_call(call);
+    if (const auto own = enclume::engine::own_answer(call)) {
+      return static_cast<int>(enclume::engine::libc_result(*own));
+    }
   }
   static enclume::engine::Real<int(int, ...)> real{"prctl"};
   return real(option, argument[0], argument[1], argument[2], argument[3]);

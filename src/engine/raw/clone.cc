@@ -10,6 +10,7 @@
 
 #include "arch/cpu_state.h"
 #include "base/syscall.h"
+#include "engine/calls/tracer.h"
 #include "engine/calls/user_memory.h"
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
@@ -147,6 +148,7 @@ void finish_child(Interruption& it, CloneRecord& record) {
     e.adopt_thread(it.block, record.is_thread);
   } else {
     // Whoever else was on the way has not come along.
+    tracer_after_fork();
     it.block.selector.store(enclume_host_selector, std::memory_order_relaxed);
     for (CloneRecord& other : enclume_clone_records) {
       other.users.store(&other == &record ? 1 : 0, std::memory_order_relaxed);

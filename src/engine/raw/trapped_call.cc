@@ -17,6 +17,7 @@
 #include "engine/raw/exec.h"
 #include "engine/raw/execute.h"
 #include "engine/raw/signal_calls.h"
+#include "engine/raw/trace_calls.h"
 #include "engine/signals/context.h"
 #include "engine/signals/delivery.h"
 #include "engine/signals/mask.h"
@@ -29,7 +30,6 @@ namespace {
 constexpr int kSysSeccomp = 1;       // si_code of SIGSYS
 constexpr int kSysUserDispatch = 2;  // the same
 constexpr std::uint64_t kSyscallLength = 2;
-constexpr int kPrSetSyscallUserDispatch = 59;
 
 std::uint64_t as_register(const SysResult<long>& result) {
   return static_cast<std::uint64_t>(result ? *result : negative(result.error()));
@@ -90,11 +90,6 @@ std::optional<SysResult<long>> answer_for_thread(Interruption& it, const Call& c
       return raw_sigaltstack(it, call);
     case __NR_pkey_alloc:
       return allocate_pkey(it, call);
-    case __NR_prctl:
-      if (call.as_int(0) == kPrSetSyscallUserDispatch) {
-        return fail(Errno::Invalid);  // it is the engine's (docs/fidelity.md)
-      }
-      return std::nullopt;
     case __NR_readlink:
     case __NR_readlinkat:
       if (const auto answer = link_to_own_executable(call)) {
@@ -180,6 +175,10 @@ bool trapped_call(Interruption& it, siginfo_t& report) {
       return raw_exec(it, call, report);
     case __NR_rt_sigtimedwait:
       return raw_sigtimedwait(it, call, report);
+    case __NR_wait4:
+      return raw_wait4(it, call, report);
+    case __NR_waitid:
+      return raw_waitid(it, call, report);
     default:
       break;
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/front/tracee_maps.h"
+#include "engine/calls/tracee_maps.h"
 
 #include <fcntl.h>
 #include <sys/ptrace.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/front/tracer.h"
+#include "engine/calls/tracer.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -17,10 +17,10 @@
 #include "arch/enclu/debug.h"
 #include "base/lock.h"
 #include "base/syscall.h"
+#include "engine/calls/tracee_maps.h"
 #include "engine/debugger.h"
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
-#include "engine/front/tracee_maps.h"
 #include "engine/signals/announce.h"
 #include "engine/signals/mask.h"
 

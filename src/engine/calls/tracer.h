@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A program that traces others by ptrace(): it shall see of a tracee what Linux on hardware shows, not the
 // engine at work in it. So the doors of waitpid() and its kin keep stops for themselves that are the engine's
-// business, and those of ptrace() make one step of an ENCLU. See docs/debugging.md.
+// business, and those of ptrace() make one step of an ENCLU. The same without libc (raw/trace_calls.h). See
+// docs/debugging.md. Signal context: all of it is safe.
 #pragma once
 
 #include <sys/types.h>
