@@ -107,5 +107,101 @@ class Debuggers(StaticTest):
         self.assertNotIn("enclume-load", trace.read_text(encoding="utf-8"))
 
 
+class Tracers(StaticTest):
+    """A tracer under Enclume, of a static program that it starts."""
+
+    TRACEE = """
+        volatile int done;
+        void reached(void) { done = 1; }
+        int main(void) { reached(); return done ? 5 : 6; }"""
+
+    # Its own calls are without libc, too, and its child is of vfork: all that the kernel lets stop that child is its
+    # exec. It plants a breakpoint then. Exit status: which step was wrong.
+    TRACER = """
+        #define _GNU_SOURCE
+        #include <elf.h>
+        #include <fcntl.h>
+        #include <signal.h>
+        #include <stdlib.h>
+        #include <sys/ptrace.h>
+        #include <sys/user.h>
+        #include <sys/wait.h>
+        #include <unistd.h>
+        #define CHECK(n, what) do { if (!(what)) _exit(n); } while (0)
+        int main(int argc, char** argv) {
+          long place = strtol(argv[2], 0, 16);
+          int with_event = argc > 3, status;
+          Elf64_Ehdr header;
+          alarm(30);
+          int fd = open(argv[1], O_RDONLY | O_CLOEXEC);
+          CHECK(10, read(fd, &header, sizeof header) == sizeof header);
+          pid_t child = with_event ? fork() : vfork();
+          if (child == 0) {
+            ptrace(PTRACE_TRACEME, 0, 0, 0);
+            if (with_event) raise(SIGSTOP);
+            execl(argv[1], argv[1], (char*)0);
+            _exit(9);
+          }
+          CHECK(11, waitpid(child, &status, 0) == child);
+          if (with_event) {
+            CHECK(12, status == (SIGSTOP << 8 | 0x7f));
+            CHECK(13, ptrace(PTRACE_SETOPTIONS, child, 0, PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL) == 0);
+            CHECK(14, ptrace(PTRACE_CONT, child, 0, 0) == 0 && waitpid(child, &status, 0) == child);
+            CHECK(15, status >> 8 == (SIGTRAP | PTRACE_EVENT_EXEC << 8));
+            unsigned long former = 0;
+            CHECK(16, ptrace(PTRACE_GETEVENTMSG, child, 0, &former) == 0 && former == (unsigned long)child);
+          } else {
+            siginfo_t info;
+            CHECK(17, status == (SIGTRAP << 8 | 0x7f));
+            CHECK(18, ptrace(PTRACE_GETSIGINFO, child, 0, &info) == 0 && info.si_code == SI_USER);
+          }
+          struct user_regs_struct registers;
+          CHECK(19, ptrace(PTRACE_GETREGS, child, 0, &registers) == 0);
+          CHECK(20, registers.rip == header.e_entry && registers.rdx == 0 && registers.rbx == 0);
+          long word = ptrace(PTRACE_PEEKDATA, child, place, 0);
+          CHECK(21, ptrace(PTRACE_POKEDATA, child, place, (word & ~0xffL) | 0xcc) == 0);
+          CHECK(22, ptrace(PTRACE_CONT, child, 0, 0) == 0 && waitpid(child, &status, 0) == child);
+          CHECK(23, status == (SIGTRAP << 8 | 0x7f));
+          CHECK(24, ptrace(PTRACE_GETREGS, child, 0, &registers) == 0 && (long)registers.rip == place + 1);
+          registers.rip = place;
+          CHECK(25, ptrace(PTRACE_SETREGS, child, 0, &registers) == 0);
+          CHECK(26, ptrace(PTRACE_POKEDATA, child, place, word) == 0);
+          CHECK(27, ptrace(PTRACE_CONT, child, 0, 0) == 0 && waitpid(child, &status, 0) == child);
+          CHECK(28, WIFEXITED(status) && WEXITSTATUS(status) == 5);
+          return 0;
+        }"""
+
+    def address_of(self, program, symbol):
+        symbols = subprocess.run(["nm", program], check=True, stdout=subprocess.PIPE, text=True).stdout
+        return next(line.split()[0] for line in symbols.splitlines() if line.endswith(f" {symbol}"))
+
+    def test_the_stop_after_exec_is_where_the_program_begins(self):
+        tracee = self.cc("tracee", self.TRACEE, "-static", "-O0")
+        place = self.address_of(tracee, "reached")
+        for flags in ["-static"], []:
+            tracer = self.cc("tracer", self.TRACER, *flags)
+            for event in [], ["event"]:
+                with self.subTest(flags=flags, event=event):
+                    self.assertEqual(self.bare(tracer, tracee, place, *event).returncode, 0)
+                    result = self.under(tracer, tracee, place, *event)
+                    self.assertEqual((result.returncode, result.stderr), (0, ""))
+
+    def test_a_program_that_is_not_there(self):
+        tracer = self.cc("tracer", self.TRACER, "-static")
+        self.home.joinpath("damaged").write_bytes(b"\x7fELF" + bytes(60))
+        os.chmod(self.home / "damaged", 0o755)
+        bare = self.bare(tracer, self.home / "damaged", "0")
+        self.assertEqual(bare.returncode, 17)  # it ends by _exit(9)
+        self.assertEqual(self.under(tracer, self.home / "damaged", "0").returncode, 17)
+
+    def test_gdb_plants_breakpoints(self):
+        for flag in "-static", "-static-pie":
+            with self.subTest(flag):
+                program = self.cc("debuggee", self.TRACEE, flag, "-O0", "-g")
+                result = self.under("gdb", "-batch", "-nx", "-ex", "set debuginfod enabled off", "-ex", "break reached",
+                                    "-ex", "run", "-ex", "backtrace", "-ex", "continue", program)
+                self.assertRegex(result.stdout, r"(?s)Breakpoint 1, reached .*#1 .* main .*exited with code 05")
+
+
 if __name__ == "__main__":
     unittest.main()

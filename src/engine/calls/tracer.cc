@@ -18,9 +18,11 @@
 #include "base/lock.h"
 #include "base/syscall.h"
 #include "engine/calls/tracee_maps.h"
+#include "engine/calls/tracee_start.h"
 #include "engine/debugger.h"
 #include "engine/engine.h"
 #include "engine/entry/entry.h"
+#include "engine/load/start_program.h"
 #include "engine/signals/announce.h"
 #include "engine/signals/mask.h"
 
@@ -350,6 +352,36 @@ bool hide_interrupt(Tracee& tracee, int signal) {
   return false;
 }
 
+/// A stop after an exec that is not to be told of, since the program is not there yet.
+bool hide_exec(Tracee& tracee, int event) {
+  tracee.loads = false;
+  if ((tracee.request != 0 && tracee.request != PTRACE_CONT) ||
+      !trace(PTRACE_GETSIGINFO, tracee.tid, 0, pointer(&tracee.exec_info)) ||
+      (event == 0 && tracee.exec_info.si_code != SI_USER) || !ask_for_stop_at_program(tracee.tid)) {
+    return false;
+  }
+  (void)trace(PTRACE_GETEVENTMSG, tracee.tid, 0, pointer(&tracee.exec_message));
+  tracee.loads = trace(PTRACE_CONT, tracee.tid).has_value();
+  tracee.exec_event = tracee.loads ? event : 0;
+  return tracee.loads;
+}
+
+/// Whether it is there now: as if it were the stop after the exec.
+bool stands_at_program(Tracee& tracee) {
+  constexpr std::size_t kRip = offsetof(user, regs.rip);
+  std::uint64_t entry = 0;
+  if (!tracee.loads || !find_engine(tracee) ||
+      peek_register(tracee.tid, kRip) != in_tracee(tracee, &enclume_program_stop) ||
+      !peek(tracee.tid, in_tracee(tracee, &enclume_program_entry), entry)) {
+    return false;
+  }
+  tracee.loads = false;
+  tracee.stop = TraceeStop::Plain;
+  tracee.signal = SIGTRAP;
+  return trace(PTRACE_POKEUSER, tracee.tid, kRip, entry) &&
+         trace(PTRACE_SETSIGINFO, tracee.tid, 0, pointer(&tracee.exec_info));
+}
+
 void forget(pid_t tid) {
   if (!has_traced.load(std::memory_order_relaxed)) {
     return;
@@ -369,6 +401,7 @@ SysResult<long> resume(long request, Tracee& tracee, std::uint64_t address, std:
   }
   tracee.stop = TraceeStop::Plain;
   tracee.shown = false;
+  tracee.exec_event = 0;
   tracee.request = request;
   forget_tracee_maps();
   if (stop == TraceeStop::HandlerEntry) {
@@ -430,7 +463,8 @@ bool hide_stop(pid_t tid, int& status) {
   }
   const int event = status >> 16;
   if (!WIFSTOPPED(status) || (WSTOPSIG(status) & 0x80) != 0 ||
-      (event != 0 && (event != PTRACE_EVENT_STOP || WSTOPSIG(status) != SIGTRAP))) {
+      (event != 0 && event != PTRACE_EVENT_EXEC &&
+       (event != PTRACE_EVENT_STOP || WSTOPSIG(status) != SIGTRAP))) {
     return false;
   }
   const SignalsBlocked blocked;
@@ -446,12 +480,24 @@ bool hide_stop(pid_t tid, int& status) {
   }
   if (!tracee->shown) {
     forget_tracee_maps();
+    const bool trap = event == 0 && WSTOPSIG(status) == SIGTRAP;
+    if (trap && stands_at_program(*tracee)) {
+      tracee->shown = true;
+      status = tracee->exec_event << 16 | SIGTRAP << 8 | 0x7f;
+      return false;
+    }
+    if ((trap || event == PTRACE_EVENT_EXEC) && hide_exec(*tracee, event)) {
+      return true;
+    }
+    if (event == PTRACE_EVENT_EXEC) {
+      return false;
+    }
     if (event != 0 ? hide_interrupt(*tracee, WSTOPSIG(status)) : hide(*tracee, WSTOPSIG(status))) {
       return true;
     }
     tracee->shown = true;
   }
-  status = event << 16 | tracee->signal << 8 | 0x7f;
+  status = (event | tracee->exec_event) << 16 | tracee->signal << 8 | 0x7f;
   return false;
 }
 
@@ -475,6 +521,14 @@ SysResult<long> front_ptrace(long request, pid_t tid, std::uint64_t address, std
     case PTRACE_LISTEN:
     case PTRACE_DETACH:
       return resume(request, *tracee, address, data);
+    case PTRACE_GETEVENTMSG:
+      if (tracee->exec_event == 0) {
+        break;
+      }
+      return enclume_guarded_copy(reinterpret_cast<void*>(data), &tracee->exec_message,
+                                  sizeof(tracee->exec_message)) == 0
+                 ? SysResult<long>(0L)
+                 : fail(Errno::Fault);
     case PTRACE_GETSIGINFO: {
       siginfo_t info{};
       const auto result = trace(request, tid, address, pointer(&info));

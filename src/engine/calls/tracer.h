@@ -24,10 +24,14 @@ enum class TraceeStop : std::uint8_t {
 struct Tracee {
   int tid = 0;  ///< 0: a free entry
   TraceeStop stop = TraceeStop::Plain;
-  int signal = 0;               ///< of that stop
-  long request = 0;             ///< by which the tracee was resumed last
-  bool our_tf = false;          ///< RFLAGS.TF of the tracee was set by us
-  bool shown = false;           ///< the tracer knows of this stop, as of one by `signal`
+  int signal = 0;       ///< of that stop
+  long request = 0;     ///< by which the tracee was resumed last
+  bool our_tf = false;  ///< RFLAGS.TF of the tracee was set by us
+  bool shown = false;   ///< the tracer knows of this stop, as of one by `signal`
+  bool loads = false;   ///< it was asked for a stop where its program begins; instead of this one:
+  int exec_event = 0;   ///< PTRACE_EVENT_EXEC, or 0
+  unsigned long exec_message = 0;
+  siginfo_t exec_info{};
   bool interrupted = false;     ///< a PTRACE_INTERRUPT whose stop waits for the program's registers
   siginfo_t waiting{};          ///< a signal that does, si_signo 0: none
   std::uint64_t interface = 0;  ///< of enclume_debugger there; 0: not looked for, or no engine

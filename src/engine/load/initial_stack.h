@@ -30,6 +30,10 @@ inline constexpr std::string_view kLoadFile = "ENCLUME_LOAD_FILE=";
 inline constexpr std::string_view kLoadFd = "ENCLUME_LOAD_FD=";
 inline constexpr std::string_view kLoadHide = "ENCLUME_LOAD_HIDE_";
 
+/// AT_FLAGS, which the kernel leaves 0, as a tracer sets it that wants a stop where the program begins (see
+/// calls/tracee_start.h).
+inline constexpr std::uint64_t kStopAtProgram = 0x706f7473656d7563;
+
 /// What the path of the loader ends with that has the engine loaded by the dynamic linker.
 inline constexpr std::string_view kLinkedSuffix = "-linked";
 

@@ -24,8 +24,10 @@ enclume_start_program:
         movq    40(%rdi), %rcx
         fxrstor (%rcx)
 .Lstate_done:
+        movq    48(%rdi), %rax
+        movq    %rax, program_stops(%rip)
         movq    8(%rdi), %rax
-        movq    %rax, program_entry(%rip)
+        movq    %rax, enclume_program_entry(%rip)
         movq    (%rdi), %rsp
         movq    24(%rdi), %rsi
         movq    16(%rdi), %rdi
@@ -60,20 +62,37 @@ enclume_start_program:
         xorl    %r13d, %r13d
         xorl    %r14d, %r14d
         xorl    %r15d, %r15d
+        cmpq    $0, program_stops(%rip)
+        jne     .Lstops
         /* FS and GS are zero already; RFLAGS last, since XOR sets ZF and PF. Nothing is read from below RSP. */
         pushq   $0x202
         popfq
         movq    $0, -8(%rsp)
-        jmp     *program_entry(%rip)
+        jmp     *enclume_program_entry(%rip)
+.Lstops:
+        pushq   $0x202
+        popfq
+        movq    $0, -8(%rsp)
+        int3
+        .globl  enclume_program_stop
+        .hidden enclume_program_stop
+enclume_program_stop:
+        jmp     *enclume_program_entry(%rip)
         .cfi_endproc
         .size   enclume_start_program, . - enclume_start_program
 
         .section .bss
         .p2align 3
-        .type   program_entry, @object
-program_entry:
+        .globl  enclume_program_entry
+        .hidden enclume_program_entry
+        .type   enclume_program_entry, @object
+enclume_program_entry:
         .zero   8
-        .size   program_entry, 8
+        .size   enclume_program_entry, 8
+        .type   program_stops, @object
+program_stops:
+        .zero   8
+        .size   program_stops, 8
 
         .zero   64
 call_stack_end:

@@ -146,6 +146,8 @@ void finish_child(Interruption& it, CloneRecord& record) {
   it.uc.mcontext.rax = 0;
   if (record.child != nullptr) {
     e.adopt_thread(it.block, record.is_thread);
+    it.block.parent_waits = record.vfork && !record.is_thread;
+    it.block.traced_from_exec_on = false;
   } else {
     // Whoever else was on the way has not come along.
     tracer_after_fork();

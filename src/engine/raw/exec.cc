@@ -3,6 +3,7 @@
 
 #include <asm/unistd.h>
 #include <fcntl.h>
+#include <sys/ptrace.h>
 
 #include "base/syscall.h"
 #include "engine/engine.h"
@@ -31,8 +32,8 @@ struct Attempt {
   siginfo_t& report;
 };
 
-/// The call itself, once it is known what to execute with what. Where it comes back, the program's registers
-/// say how.
+/// The call itself, once it is known what to execute with what. A child of vfork is traced from here on only.
+/// Where it comes back, the program's registers say how.
 long attempt(void* data, const ExecCall& call) {
   auto& a = *static_cast<Attempt*>(data);
   ThreadBlock& block = a.it.block;
@@ -45,7 +46,14 @@ long attempt(void* data, const ExecCall& call) {
             : Call{{static_cast<std::uint64_t>(call.dirfd), word(call.path), word(call.argv), word(call.envp),
                     static_cast<std::uint64_t>(call.flags), 0},
                    __NR_execveat};
+  if (block.traced_from_exec_on) {
+    sys::raw(__NR_ptrace, PTRACE_TRACEME, 0, 0, 0);
+  }
   a.settled = execute(a.it, system_call, a.report);
+  if (block.traced_from_exec_on) {
+    // No trap may come any more, since its parent still waits: it makes its last calls, and ends.
+    block.selector.store(SELECTOR_ALLOW, std::memory_order_relaxed);
+  }
   engine().actions.undo_exec(pack_owned(block.child_default | block.child_ignored));
   return static_cast<long>(a.it.uc.mcontext.rax);
 }

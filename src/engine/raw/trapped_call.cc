@@ -4,6 +4,7 @@
 #include <asm/unistd.h>
 #include <linux/audit.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 
 #include <cstring>
 
@@ -90,6 +91,12 @@ std::optional<SysResult<long>> answer_for_thread(Interruption& it, const Call& c
       return raw_sigaltstack(it, call);
     case __NR_pkey_alloc:
       return allocate_pkey(it, call);
+    case __NR_ptrace:
+      if (it.block.parent_waits && call.argument[0] == PTRACE_TRACEME) {
+        it.block.traced_from_exec_on = true;  // the next trap would stop it for ever; see raw/exec.cc
+        return 0L;
+      }
+      return own_answer(call);
     case __NR_readlink:
     case __NR_readlinkat:
       if (const auto answer = link_to_own_executable(call)) {

@@ -12,6 +12,7 @@
 #include <array>
 #include <csignal>
 #include <cstring>
+#include <utility>
 
 #include "base/fd_path.h"
 #include "base/format.h"
@@ -268,6 +269,12 @@ void set_auxiliary(std::span<Elf64_auxv_t> auxv, std::uint64_t type, std::uint64
   }
 }
 
+/// Whether a tracer has asked for a stop, as the program must not see.
+bool take_stop(std::span<Elf64_auxv_t> auxv) {
+  std::uint64_t* flags = auxiliary_value(auxv, AT_FLAGS);
+  return flags != nullptr && std::exchange(*flags, 0) == kStopAtProgram;
+}
+
 void describe_program(std::span<Elf64_auxv_t> auxv, const ProgramFile& file, const StaticImage& image,
                       const char* name) {
   set_auxiliary(auxv, AT_PHDR, image.headers);
@@ -339,6 +346,7 @@ void end_with_file(std::span<Elf64_Phdr> segments, int fd) {
   const StackStrings strings = find_strings(given);
   const std::uint64_t loader_end = unmap_loader(given.auxv());
   const KernelStack stack = strip_stack(given);
+  const bool stops = take_stop(stack.auxv());
   describe_program(stack.auxv(), file, *image, order.name);
   if (tell_kernel(fd, file, *image, strings, stack, loader_end)) {
     kernel_knows_loaded_program();
@@ -355,7 +363,8 @@ void end_with_file(std::span<Elf64_Phdr> segments, int fd) {
                            .stack_low = stack_end - kOwnStackUse,
                            .stack_end = stack_end,
                            .xstate = machine_xstate() & ~kPkru,
-                           .xsave_area = &kInitialXsaveArea};
+                           .xsave_area = &kInitialXsaveArea,
+                           .stops = stops ? 1U : 0U};
   if (!engine().watch_raw_calls()) {
     warn(
         "this kernel lacks syscall user dispatch (Linux 5.11 and newer have it), so the system calls of a "

@@ -107,8 +107,10 @@ struct alignas(64) ThreadBlock {
   /// A request of `enclume ctl` that came while the engine or a front door was at work (control/obey.h).
   std::atomic<bool> request_waits;
   siginfo_t request;
-  CloneRecord* clone;  ///< of the clone that the thread has left the engine for
-  int process;         ///< 0, or the process that it is, in this one's address space
+  CloneRecord* clone;        ///< of the clone that the thread has left the engine for
+  int process;               ///< 0, or the process that it is, in this one's address space
+  bool parent_waits;         ///< that of such a process, by vfork: nobody would go on from a stop of a tracee
+  bool traced_from_exec_on;  ///< it has asked for its parent as its tracer meanwhile
   /// For such a process, which has the engine's handlers still: what it has asked for of the owned signals.
   SignalSet child_default, child_ignored, child_handled;
   std::array<Action, 6> child_actions;  ///< the handlers among them, as kOwnedSignals has the signals
