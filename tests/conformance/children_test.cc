@@ -80,6 +80,44 @@ TEST_F(ChildTest, OfTheSystemCallEntersTheParentsEnclave) {
   EXPECT_EQ(status_of(child), 0);
 }
 
+// Its handlers, the engine's own business or not, are gone; what is ignored stays so, and its parent's stay.
+TEST_F(ChildTest, OfClone3ThatClearsHandlersHasNone) {
+  struct {
+    std::uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
+  } arguments{};
+  arguments.flags = 0x100000000;  // CLONE_CLEAR_SIGHAND
+  arguments.exit_signal = SIGCHLD;
+  struct sigaction handler {};
+  handler.sa_handler = [](int) {};
+  struct sigaction ignored {};
+  ignored.sa_handler = SIG_IGN;
+  for (const int signo : {SIGILL, SIGSEGV, SIGUSR1}) ASSERT_EQ(sigaction(signo, &handler, nullptr), 0);
+  ASSERT_EQ(sigaction(SIGUSR2, &ignored, nullptr), 0);
+  const auto handler_of = [](int signo) {
+    struct sigaction now {};
+    sigaction(signo, nullptr, &now);
+    return now.sa_handler;
+  };
+  const auto child = static_cast<pid_t>(syscall(SYS_clone3, &arguments, sizeof arguments));
+  if (child == 0) {
+    alarm(20);
+    if (handler_of(SIGILL) != SIG_DFL || handler_of(SIGSEGV) != SIG_DFL || handler_of(SIGUSR1) != SIG_DFL)
+      _exit(1);
+    if (handler_of(SIGUSR2) != SIG_IGN) _exit(2);
+    if (raw_sum(probe_.tcs(), 20, 22) != 42) _exit(3);
+    raise(SIGUSR1);
+    _exit(4);
+  }
+  ASSERT_GT(child, 0);
+  const int status = status_of(child);
+  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGUSR1) << std::hex << status;
+  for (const int signo : {SIGILL, SIGSEGV, SIGUSR1}) {
+    EXPECT_EQ(handler_of(signo), handler.sa_handler);
+    signal(signo, SIG_DFL);
+  }
+  signal(SIGUSR2, SIG_DFL);
+}
+
 TEST_F(ChildTest, OfUnderscoreForkToo) {
   ASSERT_EQ(raw_sum(probe_.tcs(), 1, 2), 3u);
   const pid_t child = _Fork();

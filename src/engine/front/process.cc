@@ -201,24 +201,22 @@ std::size_t count_arguments(va_list arguments) {
   return count;
 }
 
-/// At once in the child: its next thread must not be taken for the only one. (A child made by a raw system
-/// call finds out with its first signal or front door.)
-void in_forked_child() {
-  engine().sync_after_fork();
-  directories_after_fork();
-  tracer_after_fork();
-}
-
 /// By libc's list, since its functions fork within, too; but not before one of them is called: most processes
 /// do not fork, and the list is in pages of libc's that they do not need.
 void expect_fork() {
   static constinit std::atomic<bool> registered{false};
   if (engine().active && !registered.exchange(true, std::memory_order_relaxed)) {
-    pthread_atfork(nullptr, nullptr, &in_forked_child);
+    pthread_atfork(nullptr, nullptr, &after_fork_in_child);
   }
 }
 
 }  // namespace
+
+void after_fork_in_child() {
+  engine().sync_after_fork();
+  directories_after_fork();
+  tracer_after_fork();
+}
 
 void remember_environment(char** environment) {
   ExecSetup& setup = exec_setup();

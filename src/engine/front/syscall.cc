@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // syscall(2): libc's way around its own wrappers leads to the same doors.
 #include <fcntl.h>
+#include <linux/sched.h>
 
 #include <cstdarg>
 #include <optional>
@@ -14,6 +15,7 @@
 #include "engine/entry/entry.h"
 #include "engine/exec_program.h"
 #include "engine/fast/doors.h"
+#include "engine/front/process.h"
 #include "engine/front/real.h"
 #include "engine/front/signal_waits.h"
 #include "engine/front/signals.h"
@@ -96,6 +98,34 @@ SysResult<long> wait_for_child(const Call& call) {
   }
 }
 
+constexpr std::uint64_t kClearSighand = 0x100000000;  // CLONE_CLEAR_SIGHAND
+
+/// clone3(2) of a process whose handlers are to be cleared: those of the engine have to stay in the kernel.
+/// Only of one with memory of its own and on its parent's stack, which can return from here. Nothing for
+/// others.
+std::optional<SysResult<long>> clone_without_handlers(const Call& call) {
+  clone_args arguments{};
+  const std::uint64_t size = call.argument[1];
+  if (size < CLONE_ARGS_SIZE_VER0 || size > sizeof(arguments) ||
+      enclume_guarded_copy(&arguments, call.as_pointer<void>(0), size) != 0 ||
+      (arguments.flags & kClearSighand) == 0 ||
+      (arguments.flags & (CLONE_VM | CLONE_SIGHAND | CLONE_SETTLS)) != 0 || arguments.stack != 0) {
+    return std::nullopt;
+  }
+  arguments.flags &= ~kClearSighand;
+  // What comes to the child meanwhile has no handler any more.
+  std::optional<SysResult<long>> result;
+  {
+    const SignalsBlocked blocked;
+    result = sys::call(__NR_clone3, &arguments, size);
+    if (*result && **result == 0) {
+      after_fork_in_child();
+      engine().actions.clear_handlers();
+    }
+  }
+  return result;
+}
+
 /// The calls about signals; the rest is own_answer()'s.
 std::optional<SysResult<long>> answer(const Call& call) {
   before_call(call);
@@ -140,6 +170,11 @@ ENCLUME_EXPORT long syscall(long number, ...) noexcept {
   va_end(arguments);
   call.number = static_cast<std::uint64_t>(number);
   const auto& a = call.argument;
+  if (number == __NR_clone3 && enclume::engine::engine().active) {
+    if (const auto own = enclume::engine::clone_without_handlers(call)) {
+      return enclume::engine::libc_result(*own);
+    }
+  }
   // vfork returns twice and must not leave a frame behind; so it goes to libc's, as does clone, whose child
   // would return into ours on another stack.
   if (number == __NR_vfork || number == __NR_clone || number == __NR_clone3) {

@@ -93,15 +93,12 @@ std::uint64_t flags_of(const Call& call, const CloneRecord& record) {
 /// All handlers back to the default, as CLONE_CLEAR_SIGHAND has it.
 void clear_handlers(const CloneRecord& record) {
   ActionTable& actions = engine().actions;
+  if (record.child == nullptr) {
+    actions.clear_handlers();
+    return;
+  }
   for (int signo = 1; signo <= 64; ++signo) {
-    const Action action = actions.get(signo);
-    if (!action.is_handler()) {
-      continue;
-    }
-    if (record.child == nullptr) {
-      const Action none{};
-      (void)actions.change(signo, &none, nullptr);
-    } else if (!is_owned(signo)) {
+    if (actions.get(signo).is_handler() && !is_owned(signo)) {
       set_kernel_default(signo);  // the table is the parent's, too
     }
   }

@@ -147,6 +147,15 @@ Action ActionTable::take(int signo) {
   return action;
 }
 
+void ActionTable::clear_handlers() {
+  for (int signo = 1; signo <= 64; ++signo) {
+    if (get(signo).is_handler()) {
+      const Action none{};
+      (void)change(signo, &none, nullptr);
+    }
+  }
+}
+
 void ActionTable::adopt(int signo) {
   if (is_known(signo) && get(signo).is_handler()) {
     return;

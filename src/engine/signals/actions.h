@@ -49,6 +49,9 @@ class ActionTable {
   /// Signal context: safe.
   [[nodiscard]] Action take(int signo);
 
+  /// All handlers back to the default, as CLONE_CLEAR_SIGHAND has it. Signal context: safe.
+  void clear_handlers();
+
   /// Takes over a handler that was installed without us: libc's own, for the two signals that it reserves. An
   /// enclave that they interrupt has to be left first, as for any other.
   void adopt(int signo);

@@ -366,10 +366,13 @@ void end_with_file(std::span<Elf64_Phdr> segments, int fd) {
                            .xsave_area = &kInitialXsaveArea,
                            .stops = stops ? 1U : 0U};
   if (!engine().watch_raw_calls()) {
-    warn(
-        "this kernel lacks syscall user dispatch (Linux 5.11 and newer have it), so the system calls of a "
-        "static "
-        "program can't be seen: it finds no SGX device");
+    warn(engine().features.user_dispatch
+             ? "there is not enough memory for the engine's part of a thread (ulimit -v or -d?), so the "
+               "system "
+               "calls of this static program can't be seen: it finds no SGX device"
+             : "this kernel lacks syscall user dispatch (Linux 5.11 and newer have it), so the system calls "
+               "of a "
+               "static program can't be seen: it finds no SGX device");
   }
   set_bases(0, 0);
   enclume_start_program(&start);

@@ -237,7 +237,7 @@ void start(char** environment) {
   // kernel.
   kernel::KernelShared& shared = make_shared_machine();
   if (!e.init_fork_detection() || !e.arena.init()) {
-    refuse("there is not enough address space for the engine's thread stacks (ulimit -v?)");
+    refuse("there is not enough address space for the engine's thread stacks (ulimit -v or -d?)");
   }
   e.sgx = new (sgx_storage) Sgx(machine_config(), shared);
   e.sgx->mm().design = settings.fixup;
