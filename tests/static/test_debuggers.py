@@ -186,6 +186,19 @@ class Tracers(StaticTest):
                     result = self.under(tracer, tracee, place, *event)
                     self.assertEqual((result.returncode, result.stderr), (0, ""))
 
+    def test_what_the_engine_asks_of_the_machine_is_not_seen(self):
+        """Without a cache it does so at each start, by a signal to itself, and here from within libc."""
+        tracee = self.cc("tracee", self.TRACEE, "-static", "-O0")
+        tracer = self.cc("tracer", self.TRACER)
+        nowhere = self.home / "file"
+        nowhere.touch()
+        for event in [], ["event"]:
+            with self.subTest(event=event):
+                result = self.execute([ENCLUME, "run", "--front", "raw", "--", tracer, tracee,
+                                       self.address_of(tracee, "reached"), *event],
+                                      env=self.environment | {"XDG_CACHE_HOME": nowhere})
+                self.assertEqual((result.returncode, result.stderr), (0, ""))
+
     def test_a_program_that_is_not_there(self):
         tracer = self.cc("tracer", self.TRACER, "-static")
         self.home.joinpath("damaged").write_bytes(b"\x7fELF" + bytes(60))

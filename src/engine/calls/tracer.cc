@@ -135,8 +135,12 @@ bool is_active(const Tracee& tracee) {
   return peek(tracee.tid, in_tracee(tracee, &engine().active), active) && (active & 0xff) != 0;
 }
 
-/// What the engine does to itself to find out about the machine.
-bool is_probe(const Tracee& tracee, int signal) {
+/// What the engine does to itself to find out about the machine. It may make its system calls in libc's code.
+bool is_probe(const Tracee& tracee, const siginfo_t& info) {
+  const int signal = info.si_signo;
+  if (is_owned(signal) && info.si_code == SI_TKILL && info.si_pid == tracee.tid) {
+    return true;  // of the program nothing has run yet that could
+  }
   const LinearRange& text = engine().text;
   const std::uint64_t begin = in_tracee(tracee, reinterpret_cast<const void*>(text.begin.value()));
   return is_owned(signal) && signal != SIGTRAP &&
@@ -275,7 +279,7 @@ bool hide(Tracee& tracee, int signal) {
   const bool stepping = tracee.request == PTRACE_SINGLESTEP;
   const long go_on = resuming(tracee);
   if (!is_active(tracee)) {
-    return is_probe(tracee, signal) &&
+    return is_probe(tracee, info) &&
            trace(go_on, tracee.tid, 0, static_cast<std::uint64_t>(signal)).has_value();
   }
   // Somebody looks.
