@@ -17,6 +17,7 @@
 #include "arch/enclu/debug.h"
 #include "base/lock.h"
 #include "base/syscall.h"
+#include "engine/calls/tracee.h"
 #include "engine/calls/tracee_maps.h"
 #include "engine/calls/tracee_start.h"
 #include "engine/debugger.h"
@@ -31,14 +32,6 @@ namespace enclume::engine {
 namespace {
 
 constexpr int kTrapHwBreakpoint = 4;
-
-SysResult<long> trace(long request, pid_t tid, std::uint64_t address = 0, std::uint64_t data = 0) {
-  return sys::call(__NR_ptrace, request, tid, address, data);
-}
-
-std::uint64_t pointer(const void* p) {
-  return reinterpret_cast<std::uint64_t>(p);
-}
 
 // -- The tracees of this process
 
@@ -69,84 +62,6 @@ Tracee* find_or_add(pid_t tid) {
   return tracee;
 }
 
-// -- The tracee's registers and its engine
-
-std::uint64_t peek_register(pid_t tid, std::size_t offset) {
-  std::uint64_t value = 0;
-  return trace(PTRACE_PEEKUSER, tid, offset, pointer(&value)) ? value : 0;
-}
-
-void set_tf(Tracee& tracee, bool on) {
-  constexpr std::size_t kFlags = offsetof(user, regs.eflags);
-  const std::uint64_t flags = peek_register(tracee.tid, kFlags);
-  const std::uint64_t wanted = on ? flags | arch::rflags::kTf : flags & ~arch::rflags::kTf;
-  if (wanted != flags) {
-    (void)trace(PTRACE_POKEUSER, tracee.tid, kFlags, wanted);
-    tracee.our_tf = on;
-  }
-}
-
-bool peek(pid_t tid, std::uint64_t address, std::uint64_t& value) {
-  return trace(PTRACE_PEEKDATA, tid, address, pointer(&value)).has_value();
-}
-
-/// The first word of an interface whose debugger is this.
-constexpr std::uint64_t interface_word(Announce announce) {
-  return 1 | static_cast<std::uint64_t>(announce) << 32;
-}
-
-bool is_interface(pid_t tid, std::uint64_t address) {
-  std::uint64_t word = 0;
-  return address != 0 && peek(tid, address, word) &&
-         (word == interface_word(Announce::Off) || word == interface_word(Announce::ToTracer));
-}
-
-std::uint64_t in_tracee(const Tracee& tracee, const void* of_engine) {
-  return tracee.interface + (pointer(of_engine) - pointer(&enclume_debugger));
-}
-
-/// Finds the same engine in the tracee. A program that the tracee has become since has another.
-bool find_engine(Tracee& tracee) {
-  if (!is_interface(tracee.tid, tracee.interface)) {
-    const std::uint64_t offset = pointer(&enclume_debugger) - engine().text.begin.value();
-    const std::uint64_t begin = tracee_library(tracee.tid, engine().text.begin.value());
-    tracee.interface = begin != 0 ? begin + offset : 0;
-    if (!is_interface(tracee.tid, tracee.interface)) {
-      tracee.interface = 0;
-      return false;
-    }
-  }
-  return true;
-}
-
-/// The tracee enters by its vDSO's ENCLU from now on, where steps and breakpoints meet it.
-void show_enclu(const Tracee& tracee) {
-  std::uint64_t slot = 0;
-  std::uint64_t enclu = 0;
-  if (peek(tracee.tid, in_tracee(tracee, &enclume_debugger.direct_slot), slot) && slot != 0 &&
-      peek(tracee.tid, in_tracee(tracee, &enclume_debugger.direct_enclu), enclu)) {
-    (void)trace(PTRACE_POKEDATA, tracee.tid, slot, enclu);
-  }
-}
-
-/// While the program is being loaded its signals have no handler of the engine's.
-bool is_active(const Tracee& tracee) {
-  std::uint64_t active = 0;
-  return peek(tracee.tid, in_tracee(tracee, &engine().active), active) && (active & 0xff) != 0;
-}
-
-/// What the engine does to itself to find out about the machine. It may make its system calls in libc's code.
-bool is_probe(const Tracee& tracee, const siginfo_t& info) {
-  const int signal = info.si_signo;
-  if (is_owned(signal) && info.si_code == SI_TKILL && info.si_pid == tracee.tid) {
-    return true;  // of the program nothing has run yet that could
-  }
-  const LinearRange& text = engine().text;
-  const std::uint64_t begin = in_tracee(tracee, reinterpret_cast<const void*>(text.begin.value()));
-  return is_owned(signal) && signal != SIGTRAP &&
-         peek_register(tracee.tid, offsetof(user, regs.rip)) - begin < text.size();
-}
-
 // -- Stops
 
 /// The tracee's engine decides what a trap of debug registers means; which have matched only we can see.
@@ -158,7 +73,7 @@ void list_breakpoints(Tracee& tracee, siginfo_t info) {
         (dr6 & 1U << n) != 0 ? peek_register(tracee.tid, offsetof(user, u_debugreg) + 8 * n) : 0;
     std::memcpy(reinterpret_cast<std::byte*>(&info) + 16 + 8 * n, &address, sizeof(address));
   }
-  (void)trace(PTRACE_SETSIGINFO, tracee.tid, 0, pointer(&info));
+  (void)trace(PTRACE_SETSIGINFO, tracee.tid, 0, &info);
 }
 
 /// Matches that hardware suppresses do not show in DR6.
@@ -190,30 +105,6 @@ bool pass_to_handler(Tracee& tracee) {
   return trace(PTRACE_POKEDATA, tracee.tid, info, word) && trace(PTRACE_CONT, tracee.tid);
 }
 
-/// Whether the tracee's registers are not the program's: enclave code was interrupted, or the engine at work.
-bool is_inside(const Tracee& tracee) {
-  const ThreadArena::Places places = engine().arena.places();
-  std::uint64_t begin = 0;
-  std::uint64_t size = 0;
-  std::uint64_t tids = 0;
-  if (!peek(tracee.tid, in_tracee(tracee, places.begin), begin) ||
-      !peek(tracee.tid, in_tracee(tracee, places.size), size) ||
-      !peek(tracee.tid, in_tracee(tracee, places.tids), tids)) {
-    return false;
-  }
-  if (peek_register(tracee.tid, offsetof(user, regs.rsp)) - begin < size) {
-    return true;
-  }
-  std::uint64_t slot = 0;
-  std::uint64_t block = 0;
-  return peek(tracee.tid, tids + ThreadArena::tid_offset(tracee.tid), slot) &&
-         static_cast<std::uint32_t>(slot) != 0 &&
-         peek(tracee.tid,
-              begin + (static_cast<std::uint32_t>(slot) - 1) * std::uint64_t{SLOT_SIZE} + SLOT_BLOCK,
-              block) &&
-         (block >> 8 * BLOCK_SELECTOR & 0xff) == SELECTOR_BLOCK;
-}
-
 long resuming(const Tracee& tracee) {
   return tracee.request == PTRACE_SYSCALL ? PTRACE_SYSCALL : PTRACE_CONT;
 }
@@ -231,13 +122,13 @@ siginfo_t leave_for(int signal) {
 /// The engine puts the mask back.
 bool pass_leave(Tracee& tracee, siginfo_t leave) {
   SignalSet mask = 0;
-  if (!trace(PTRACE_GETSIGMASK, tracee.tid, sizeof(mask), pointer(&mask))) {
+  if (!trace(PTRACE_GETSIGMASK, tracee.tid, sizeof(mask), &mask)) {
     return false;
   }
   set_leave_mask(leave, mask);
   const SignalSet all = mask | kBlockable;
-  return trace(PTRACE_SETSIGINFO, tracee.tid, 0, pointer(&leave)) &&
-         trace(PTRACE_SETSIGMASK, tracee.tid, sizeof(all), pointer(&all)) &&
+  return trace(PTRACE_SETSIGINFO, tracee.tid, 0, &leave) &&
+         trace(PTRACE_SETSIGMASK, tracee.tid, sizeof(all), &all) &&
          trace(resuming(tracee), tracee.tid, 0, SIGBUS);
 }
 
@@ -249,7 +140,7 @@ bool wait_for_exit(Tracee& tracee, const siginfo_t& info) {
 
 /// The signal's own stop is here.
 void show_waiting(Tracee& tracee) {
-  (void)trace(PTRACE_SETSIGINFO, tracee.tid, 0, pointer(&tracee.waiting));
+  (void)trace(PTRACE_SETSIGINFO, tracee.tid, 0, &tracee.waiting);
   tracee.signal = tracee.waiting.si_signo;
   tracee.waiting = {};
   if (tracee.our_tf) {
@@ -270,7 +161,7 @@ bool hide(Tracee& tracee, int signal) {
   tracee.stop = TraceeStop::Plain;
   tracee.signal = signal;
   siginfo_t info{};
-  if (!trace(PTRACE_GETSIGINFO, tracee.tid, 0, pointer(&info))) {
+  if (!trace(PTRACE_GETSIGINFO, tracee.tid, 0, &info)) {
     return false;  // a group stop, or not our tracee
   }
   if (!find_engine(tracee)) {
@@ -283,7 +174,7 @@ bool hide(Tracee& tracee, int signal) {
            trace(go_on, tracee.tid, 0, static_cast<std::uint64_t>(signal)).has_value();
   }
   // Somebody looks.
-  (void)trace(PTRACE_POKEDATA, tracee.tid, tracee.interface, interface_word(Announce::ToTracer));
+  set_announce(tracee, Announce::ToTracer);
   show_enclu(tracee);
   switch (static_cast<DebuggerMark>(info.si_errno)) {
     case DebuggerMark::HandlerEntry:
@@ -360,11 +251,11 @@ bool hide_interrupt(Tracee& tracee, int signal) {
 bool hide_exec(Tracee& tracee, int event) {
   tracee.loads = false;
   if ((tracee.request != 0 && tracee.request != PTRACE_CONT) ||
-      !trace(PTRACE_GETSIGINFO, tracee.tid, 0, pointer(&tracee.exec_info)) ||
+      !trace(PTRACE_GETSIGINFO, tracee.tid, 0, &tracee.exec_info) ||
       (event == 0 && tracee.exec_info.si_code != SI_USER) || !ask_for_stop_at_program(tracee.tid)) {
     return false;
   }
-  (void)trace(PTRACE_GETEVENTMSG, tracee.tid, 0, pointer(&tracee.exec_message));
+  (void)trace(PTRACE_GETEVENTMSG, tracee.tid, 0, &tracee.exec_message);
   tracee.loads = trace(PTRACE_CONT, tracee.tid).has_value();
   tracee.exec_event = tracee.loads ? event : 0;
   return tracee.loads;
@@ -383,7 +274,7 @@ bool stands_at_program(Tracee& tracee) {
   tracee.stop = TraceeStop::Plain;
   tracee.signal = SIGTRAP;
   return trace(PTRACE_POKEUSER, tracee.tid, kRip, entry) &&
-         trace(PTRACE_SETSIGINFO, tracee.tid, 0, pointer(&tracee.exec_info));
+         trace(PTRACE_SETSIGINFO, tracee.tid, 0, &tracee.exec_info);
 }
 
 void forget(pid_t tid) {
@@ -414,7 +305,7 @@ SysResult<long> resume(long request, Tracee& tracee, std::uint64_t address, std:
   if (request == PTRACE_DETACH) {
     const pid_t tid = tracee.tid;
     if (tracee.interface != 0) {
-      (void)trace(PTRACE_POKEDATA, tid, tracee.interface, interface_word(Announce::Off));
+      set_announce(tracee, Announce::Off);
     }
     tracee.tid = 0;
     return trace(request, tid, address, signal);
@@ -422,9 +313,9 @@ SysResult<long> resume(long request, Tracee& tracee, std::uint64_t address, std:
   if (stop == TraceeStop::Announced && request == PTRACE_SINGLESTEP &&
       signal == static_cast<std::uint64_t>(tracee.signal)) {
     siginfo_t info{};
-    if (trace(PTRACE_GETSIGINFO, tracee.tid, 0, pointer(&info))) {
+    if (trace(PTRACE_GETSIGINFO, tracee.tid, 0, &info)) {
       info.si_errno = static_cast<int>(DebuggerMark::AnnouncedStep);
-      (void)trace(PTRACE_SETSIGINFO, tracee.tid, 0, pointer(&info));
+      (void)trace(PTRACE_SETSIGINFO, tracee.tid, 0, &info);
       return trace(PTRACE_CONT, tracee.tid, address, signal);
     }
   }
@@ -474,8 +365,7 @@ bool hide_stop(pid_t tid, int& status) {
   const SignalsBlocked blocked;
   const OwnerLockGuard guard(lock, sys::gettid());
   siginfo_t info;
-  if (const auto r = trace(PTRACE_GETSIGINFO, tid, 0, reinterpret_cast<std::uint64_t>(&info));
-      !r && static_cast<int>(r.error()) == ESRCH) {
+  if (const auto r = trace(PTRACE_GETSIGINFO, tid, 0, &info); !r && static_cast<int>(r.error()) == ESRCH) {
     return false;  // job control of a child that nobody traces, or another thread's tracee
   }
   Tracee* tracee = find_or_add(tid);
@@ -535,7 +425,7 @@ SysResult<long> front_ptrace(long request, pid_t tid, std::uint64_t address, std
                  : fail(Errno::Fault);
     case PTRACE_GETSIGINFO: {
       siginfo_t info{};
-      const auto result = trace(request, tid, address, pointer(&info));
+      const auto result = trace(request, tid, address, &info);
       if (result) {
         unmark(*tracee, info);
         if (enclume_guarded_copy(reinterpret_cast<void*>(data), &info, sizeof(info)) != 0) {
@@ -552,7 +442,7 @@ SysResult<long> front_ptrace(long request, pid_t tid, std::uint64_t address, std
       if (tracee->stop == TraceeStop::Announced) {
         info.si_errno = static_cast<int>(DebuggerMark::Announced);
       }
-      return trace(request, tid, address, pointer(&info));
+      return trace(request, tid, address, &info);
     }
     case PTRACE_PEEKTEXT:
     case PTRACE_PEEKDATA:
