@@ -9,6 +9,7 @@
 #include "engine/fast/entry.h"
 #include "engine/fast/thread_descriptor.h"
 #include "engine/sgx.h"
+#include "engine/shared_machine.h"
 #include "engine/signals/delivery.h"
 #include "engine/signals/mask.h"
 #include "engine/start/host_code.h"
@@ -16,6 +17,7 @@
 
 extern "C" {
 std::uint8_t enclume_host_selector = SELECTOR_ALLOW;
+constinit std::atomic<std::atomic<std::uint32_t>*> enclume_process_known{nullptr};
 }
 
 namespace enclume::engine {
@@ -139,6 +141,10 @@ ThreadBlock* Engine::register_thread() {
   if (block != nullptr) {
     return block;
   }
+  // Who sees all system calls sees forks before they happen.
+  if (forks_unseen_ && !expect_fork()) {
+    return nullptr;
+  }
   block = arena.acquire(sys::gettid());
   if (block == nullptr) {
     return nullptr;
@@ -233,21 +239,46 @@ bool Engine::in_vfork_child() const {
   return sys::getpid() != pid_;
 }
 
-bool Engine::init_fork_detection() {
+void Engine::start_process(bool forks_unseen) {
+  forks_unseen_ = forks_unseen;
+  pid_ = sys::getpid();
+}
+
+bool Engine::expect_fork() {
+  if (enclume_process_known.load(std::memory_order_acquire) != nullptr) {
+    return true;
+  }
   const auto r =
       sys::call(__NR_mmap, 0, kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (!r || !sys::call(__NR_madvise, *r, kPageSize, MADV_WIPEONFORK)) {
+  if (!r) {
     return false;
   }
-  pid_ = sys::getpid();
-  process_state_ = reinterpret_cast<std::atomic<std::uint32_t>*>(*r);
-  process_state_->store(kProcessKnown);
-  enclume_process_known = process_state_;
-  return true;
+  auto* const state = reinterpret_cast<std::atomic<std::uint32_t>*>(*r);
+  state->store(sys::getpid() == pid_ ? kProcessKnown : kProcessNew);
+  std::atomic<std::uint32_t>* none = nullptr;
+  const bool wiped = sys::call(__NR_madvise, *r, kPageSize, MADV_WIPEONFORK).has_value();
+  if (!wiped || !enclume_process_known.compare_exchange_strong(none, state)) {
+    sys::raw(__NR_munmap, *r, kPageSize);
+  }
+  return wiped;
+}
+
+SysResult<void> Engine::before_fork() {
+  const AllBlocked blocked;
+  sync_after_fork();
+  return expect_fork() ? share_machine_place() : fail(Errno::NoMemory);
+}
+
+/// Of a process that has no such page yet. One without libc has all its forks seen.
+bool Engine::may_be_unseen_child() const {
+  return active && forks_unseen_ && in_vfork_child();
 }
 
 void Engine::after_fork() {
-  std::atomic<std::uint32_t>& state = *process_state_;
+  if (!expect_fork()) {
+    return;
+  }
+  std::atomic<std::uint32_t>& state = *enclume_process_known.load(std::memory_order_acquire);
   const int tid = sys::gettid();
   std::uint32_t seen = state.load(std::memory_order_acquire);
   if (seen == kLeaderMissing && tid != pid_) {
@@ -273,6 +304,7 @@ void Engine::after_fork() {
     host_patcher().reset_in_child();
     forget_held_after_fork();
     symbols_after_fork();
+    shared_machine_after_fork();
     stats.after_fork();
     if (sgx != nullptr) {
       sgx->after_fork();

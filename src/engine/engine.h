@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "arch/machine.h"
+#include "base/errno.h"
 #include "base/types.h"
 #include "engine/inject/injector.h"
 #include "engine/signals/actions.h"
@@ -17,16 +18,22 @@
 #include "engine/threads/arena.h"
 #include "trace/stream.h"
 
+extern "C" {
+/// In a page with MADV_WIPEONFORK, if there is one yet: 1 (Engine::kProcessKnown) if this is no fresh child
+/// of fork. The direct paths read it, too.
+extern std::atomic<std::atomic<std::uint32_t>*> enclume_process_known;
+}
+
 namespace enclume::engine {
 
 class Sgx;
 
-/// What this machine can do; found once at start.
+/// What this machine can do; found once at start, but for the keys.
 struct Features {
   bool user_dispatch = false;   ///< PR_SET_SYSCALL_USER_DISPATCH
   bool cpuid_faulting = false;  ///< ARCH_SET_CPUID
   bool pkeys = false;           ///< protection keys: RDPKRU and WRPKRU work
-  int epc_pkey = -1;            ///< protection key of EPC pages, -1: none
+  int epc_pkey = -1;            ///< protection key of EPC pages, -1: none. Before the first enclave, too
   int execute_only_pkey = -1;   ///< of the patched copies of EPC pages: nobody reads or writes these
   bool dear_undefined = false;  ///< a hypervisor is there, which as a rule intercepts #UD
   bool amd = false;             ///< AMD or Hygon: see decode::BranchRule
@@ -95,21 +102,31 @@ class Engine {
   /// with a mask that exec or libc gave it. False if there is no slot left. Signal context: safe.
   bool adopt_kernel_mask();
 
+  /// The process that begins, of which some forks may not be seen. Once, before anything else is used.
+  void start_process(bool forks_unseen);
+
   /// Notices that this process is a forked child and puts what fork copied in order. Cheap when it is not.
   /// Signal context: safe.
   void sync_after_fork() {
-    if (process_state_ != nullptr && process_state_->load(std::memory_order_acquire) != kProcessKnown)
+    const std::atomic<std::uint32_t>* const state = enclume_process_known.load(std::memory_order_acquire);
+    if (state == nullptr ? may_be_unseen_child() : state->load(std::memory_order_acquire) != kProcessKnown)
         [[unlikely]] {
       after_fork();
     }
   }
 
+  /// Before a vfork, and before the process has much that a child of an unseen fork would have to put in
+  /// order: maps the page by which sync_after_fork() notices. (Most processes never need it.) False if there
+  /// is no memory. Signal context: safe.
+  bool expect_fork();
+
+  /// Before a fork that is seen: that, and what the child is to share with this process. Errors: NoMemory;
+  /// if it forks all the same, the child's machine is one of its own. Signal context: safe.
+  SysResult<void> before_fork();
+
   /// Whether this is a child that shares its parent's memory, between vfork and exec: what the engine knows
   /// is its parent's, while the kernel's dispositions and mask are its own. Signal context: safe.
   [[nodiscard]] bool in_vfork_child() const;
-
-  /// Maps the page by which sync_after_fork() notices.
-  bool init_fork_detection();
 
  private:
   static constexpr std::uint32_t kProcessNew = 0;  ///< what a fresh child finds
@@ -119,10 +136,11 @@ class Engine {
       3;  ///< in order, but for the slot of the thread that forked
 
   void arm_user_dispatch(ThreadBlock& block);
+  [[nodiscard]] bool may_be_unseen_child() const;
   void after_fork();
 
-  std::atomic<std::uint32_t>* process_state_ = nullptr;  ///< in a page with MADV_WIPEONFORK
   std::atomic<int> pid_{0};
+  bool forks_unseen_ = false;
 };
 
 Engine& engine();

@@ -79,12 +79,12 @@ void kick_thread(int process, int tid) {
   sys::raw(__NR_rt_tgsigqueueinfo, process, tid, SIGSYS, sys::arg(&info));
 }
 
-Sgx::Sgx(const arch::MachineConfig& config, kernel::KernelShared& shared) noexcept
+Sgx::Sgx(const arch::MachineConfig& config, kernel::KernelShared& shared, NativeTables& tables) noexcept
     : config_(config),
       vmas_(process_),
       enclaves_(process_, shared),
       kernel_{process_, config_, shared, enclaves_, vmas_, mm_},
-      native_(kernel_) {}
+      native_(kernel_, tables) {}
 
 void Sgx::after_fork() {
   enclaves_.after_fork_in_child();

@@ -42,7 +42,7 @@ struct Interruption {
 /// context that it sees.
 class Sgx {
  public:
-  Sgx(const arch::MachineConfig& config, kernel::KernelShared& shared) noexcept;
+  Sgx(const arch::MachineConfig& config, kernel::KernelShared& shared, NativeTables& tables) noexcept;
 
   /// Whether RIP is at an ENCLU.
   bool at_enclu(const Interruption& it);
@@ -151,7 +151,6 @@ class Sgx {
   [[nodiscard]] std::size_t code_bytes(const ThreadBlock& block, LinearAddress rip, std::byte (&out)[15]);
 
   const arch::MachineConfig& config_;
-  // What each process writes at its start comes first, and the largest table last.
   Process process_;
   decode::BranchRule branches_ = decode::BranchRule::Intel;
   std::atomic<bool> icebp_stays_{false};  ///< INT1's #DB was seen with RIP at the instruction

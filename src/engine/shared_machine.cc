@@ -31,8 +31,15 @@ struct Known {
   std::atomic<std::uint64_t> identity;
 };
 
-constinit Known* known = nullptr;
+/// Zeros, as a fresh mapping has them, until the mapping is there.
+alignas(kPageSize) constinit std::byte storage[kPageSize + kSize]{};
+constinit OwnerLock sharing{};
+constinit std::atomic<bool> is_shared{false};
 constinit std::atomic<bool> joined{false};
+
+Known& known() {
+  return *reinterpret_cast<Known*>(storage);
+}
 
 bool fill_with_random_bytes(void* to, std::size_t size) {
   std::size_t filled = 0;
@@ -99,33 +106,55 @@ std::int64_t make_segment(KernelShared& shared) {
 
 }  // namespace
 
-KernelShared* reserve_shared_machine() {
-  const auto r =
-      sys::call(__NR_mmap, 0, kPageSize + kSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (!r) {
-    return nullptr;
+KernelShared& shared_machine_place() {
+  return *reinterpret_cast<KernelShared*>(storage + kPageSize);
+}
+
+SysResult<void> share_machine_place() {
+  if (is_shared.load(std::memory_order_acquire)) {
+    return {};
   }
-  known = reinterpret_cast<Known*>(*r);
-  return reinterpret_cast<KernelShared*>(*r + static_cast<long>(kPageSize));
+  const OwnerLockGuard guard(sharing, sys::gettid());
+  if (is_shared.load()) {
+    return {};
+  }
+  if (const auto r = sys::call(__NR_mmap, storage, sizeof(storage), PROT_READ | PROT_WRITE,
+                               MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+      !r) {
+    return fail(r.error());
+  }
+  is_shared.store(true, std::memory_order_release);
+  return {};
+}
+
+void shared_machine_after_fork() {
+  sharing.reset_in_child();
+}
+
+bool has_joined_machine() {
+  return joined.load(std::memory_order_acquire);
 }
 
 SysResult<void> join_shared_machine(KernelShared& shared, std::uint64_t epc_pages) {
   if (joined.load(std::memory_order_acquire)) {
     return {};
   }
-  const OwnerLockGuard guard(known->lock, sys::gettid());
+  if (const auto r = share_machine_place(); !r) {
+    return r;
+  }
+  const OwnerLockGuard guard(known().lock, sys::gettid());
   if (joined.load()) {
     return {};
   }
   // A segment that is gone was that of relatives that are gone, and of no use to anybody.
-  if (!known->in_place.load() && !attach_existing(shared, known->segment.load(), known->identity.load())) {
+  if (!known().in_place.load() && !attach_existing(shared, known().segment.load(), known().identity.load())) {
     const std::int64_t segment = make_segment(shared);
     if (!start_machine(shared, epc_pages, segment)) {
       return fail(Errno::NoMemory);
     }
-    known->identity.store(kernel::machine_identity(shared));
-    known->segment.store(segment);
-    known->in_place.store(segment == 0);
+    known().identity.store(kernel::machine_identity(shared));
+    known().segment.store(segment);
+    known().in_place.store(segment == 0);
   }
   joined.store(true, std::memory_order_release);
   return {};

@@ -14,8 +14,18 @@
 
 namespace enclume::engine {
 
-/// The place for a machine's state, for this process and its children to come; null if there is no memory.
-[[nodiscard]] kernel::KernelShared* reserve_shared_machine();
+/// The place for the machine's state. All zeros until the process joins a machine.
+[[nodiscard]] kernel::KernelShared& shared_machine_place();
+
+/// Makes that place, and what is known of the machine, one that children to come share: before a fork that
+/// copies memory. (What most processes do not do.) Errors: NoMemory.
+[[nodiscard]] SysResult<void> share_machine_place();
+
+/// In a forked child.
+void shared_machine_after_fork();
+
+/// Whether there is anything in the place. Until then there are no enclaves.
+[[nodiscard]] bool has_joined_machine();
 
 /// Brings the machine into being or finds that of the process's relatives, before its first enclave is
 /// attached. Errors: NoMemory.

@@ -16,6 +16,7 @@
 #include "base/format.h"
 #include "base/syscall.h"
 #include "engine/engine.h"
+#include "engine/pages/enclave_keys.h"
 #include "engine/sgx.h"
 #include "engine/shared_machine.h"
 #include "engine/signals/mask.h"
@@ -163,8 +164,16 @@ bool has_descriptor(kernel::FileIdentity identity) {
 /// that of whoever made it, if this process has no enclave of another yet.
 SysResult<kernel::Enclave*> attach_enclave(int fd, kernel::FileIdentity identity) {
   kernel::Kernel& kernel = engine().sgx->kernel();
+  // What a process needs that has an enclave, and no other.
   if (const auto r = join_shared_machine(kernel.shared, cpuid_view().epc[0].size / kPageSize); !r) {
     return fail(r.error());
+  }
+  if (!engine().expect_fork()) {
+    return fail(Errno::NoMemory);
+  }
+  {
+    const kernel::EnclaveTable::Kept kept(kernel.enclaves);
+    take_first_keys();
   }
   auto enclave = kernel.enclaves.attach(identity, {fd});
   if (!enclave && enclave.error() == Errno::NoDevice) {

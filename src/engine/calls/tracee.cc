@@ -111,10 +111,8 @@ bool is_inside(const Tracee& tracee) {
   const ThreadArena::Places places = engine().arena.places();
   std::uint64_t begin = 0;
   std::uint64_t size = 0;
-  std::uint64_t tids = 0;
   if (!peek(tracee.tid, in_tracee(tracee, places.begin), begin) ||
-      !peek(tracee.tid, in_tracee(tracee, places.size), size) ||
-      !peek(tracee.tid, in_tracee(tracee, places.tids), tids)) {
+      !peek(tracee.tid, in_tracee(tracee, places.size), size)) {
     return false;
   }
   if (peek_register(tracee.tid, offsetof(user, regs.rsp)) - begin < size) {
@@ -122,7 +120,7 @@ bool is_inside(const Tracee& tracee) {
   }
   std::uint64_t slot = 0;
   std::uint64_t block = 0;
-  return peek(tracee.tid, tids + ThreadArena::tid_offset(tracee.tid), slot) &&
+  return peek(tracee.tid, in_tracee(tracee, places.tids) + ThreadArena::tid_offset(tracee.tid), slot) &&
          static_cast<std::uint32_t>(slot) != 0 &&
          peek(tracee.tid,
               begin + (static_cast<std::uint32_t>(slot) - 1) * std::uint64_t{SLOT_SIZE} + SLOT_BLOCK,

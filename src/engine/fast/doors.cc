@@ -24,7 +24,6 @@ extern "C" {
 std::uint8_t enclume_fast_on = FAST_OFF;
 std::uint64_t enclume_thread_offset = 0;
 const std::atomic<std::uint64_t>* enclume_vmas_version = nullptr;
-const std::atomic<std::uint32_t>* enclume_process_known = nullptr;
 }
 
 namespace enclume::engine {

@@ -17,9 +17,8 @@ extern "C" {
 extern std::uint8_t enclume_fast_on;
 /// From FS base to the engine's thread-local pointer to the thread's block.
 extern std::uint64_t enclume_thread_offset;
-/// VmaTable's version; and the word that says that this process is no fresh child of fork, by being 1.
+/// VmaTable's version.
 extern const std::atomic<std::uint64_t>* enclume_vmas_version;
-extern const std::atomic<std::uint32_t>* enclume_process_known;
 
 /// Addresses in one variant of enter.S, in this order. The assembler fills it in (fast/places.h).
 struct EnterPlaces {

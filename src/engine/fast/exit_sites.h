@@ -91,12 +91,13 @@ class ExitSites {
  private:
   [[nodiscard]] std::uint64_t place_near(std::uint64_t load, LinearRange elrange);
 
-  /// Begin to exist when they are added: to clear them all costs a process that starts some page faults.
+  /// Begin to exist when they are added.
   union Sites {
-    Sites() {}
+    constexpr Sites() : none{} {}
     ~Sites() = default;
     ExitSite& operator[](std::size_t i) { return all[i]; }
     const ExitSite& operator[](std::size_t i) const { return all[i]; }
+    std::byte none;
     ExitSite all[kMaxSites];
   };
   static_assert(std::is_trivially_destructible_v<ExitSite>);

@@ -201,12 +201,18 @@ std::size_t count_arguments(va_list arguments) {
   return count;
 }
 
+void prepare_fork() {
+  if (engine().active) {
+    (void)engine().before_fork();
+  }
+}
+
 /// By libc's list, since its functions fork within, too; but not before one of them is called: most processes
 /// do not fork, and the list is in pages of libc's that they do not need.
 void expect_fork() {
   static constinit std::atomic<bool> registered{false};
   if (engine().active && !registered.exchange(true, std::memory_order_relaxed)) {
-    pthread_atfork(nullptr, nullptr, &after_fork_in_child);
+    pthread_atfork(&prepare_fork, nullptr, &after_fork_in_child);
   }
 }
 
@@ -258,6 +264,7 @@ extern "C" [[gnu::visibility("hidden")]] void* enclume_before_vfork() {
   static Real<pid_t()> real{"vfork"};
   if (engine().active) {
     engine().sync_after_fork();
+    (void)engine().expect_fork();
   }
   return reinterpret_cast<void*>(real.get());
 }
@@ -273,6 +280,11 @@ ENCLUME_EXPORT pid_t fork() noexcept {
 }
 ENCLUME_EXPORT pid_t __fork() noexcept {
   return fork();
+}
+ENCLUME_EXPORT pid_t _Fork() noexcept {
+  static Real<pid_t()> real{"_Fork"};
+  prepare_fork();  // the list is not for it
+  return real();
 }
 ENCLUME_EXPORT int daemon(int nochdir, int noclose) noexcept {
   static Real<int(int, int)> real{"daemon"};

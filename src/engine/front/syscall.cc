@@ -170,14 +170,18 @@ ENCLUME_EXPORT long syscall(long number, ...) noexcept {
   va_end(arguments);
   call.number = static_cast<std::uint64_t>(number);
   const auto& a = call.argument;
+  // vfork returns twice and must not leave a frame behind; so it goes to libc's, as does clone, whose child
+  // would return into ours on another stack.
+  const bool returns_twice = number == __NR_vfork || number == __NR_clone || number == __NR_clone3;
+  if ((returns_twice || number == __NR_fork) && enclume::engine::engine().active) {
+    (void)enclume::engine::engine().before_fork();
+  }
   if (number == __NR_clone3 && enclume::engine::engine().active) {
     if (const auto own = enclume::engine::clone_without_handlers(call)) {
       return enclume::engine::libc_result(*own);
     }
   }
-  // vfork returns twice and must not leave a frame behind; so it goes to libc's, as does clone, whose child
-  // would return into ours on another stack.
-  if (number == __NR_vfork || number == __NR_clone || number == __NR_clone3) {
+  if (returns_twice) {
     static enclume::engine::Real<long(long, ...)> real{"syscall"};
     return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
   }

@@ -112,6 +112,9 @@ int begin_on_stack(void* raw) {
 int clone_with_mask(int (*function)(void*), void* stack, int flags, void* argument, pid_t* parent_tid,
                     void* tls, pid_t* child_tid) {
   static Real<int(int (*)(void*), void*, int, void*, ...)> real{"clone"};
+  if (engine().active && (flags & CLONE_THREAD) == 0) {
+    (void)engine().before_fork();
+  }
   const SignalSet owned = virtual_mask_of_thread();
   if (!must_begin_with_us(owned) || function == nullptr || stack == nullptr) {
     return real(function, stack, flags, argument, parent_tid, tls, child_tid);

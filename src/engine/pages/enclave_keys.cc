@@ -17,23 +17,41 @@ namespace enclume::engine {
 
 namespace {
 
-/// Those besides the first, which is there from the start.
+constinit bool first_taken = false;
+
+/// Those besides the first.
 constinit std::array<int, kMostEnclaveKeys - 1> further{};
 constinit unsigned further_count = 0;
 
-/// One more. Host code meets it closed, like any key that it has not opened, and at each exit anew.
+/// Host code meets them closed, like any key that it has not opened, and at each exit anew.
+void close_keys(Pkru closed) {
+  std::atomic_ref(enclume_epc_fence).fetch_or(closed);
+  write_pkru(outside_fence(read_pkru(), closed));
+}
+
 bool take_another() {
   if (further_count == further.size() || take_last_keys(&further[further_count], 1) == 0) {
     return false;
   }
-  const Pkru closed = fence_of(further[further_count]);
-  std::atomic_ref(enclume_epc_fence).fetch_or(closed);
-  write_pkru(outside_fence(read_pkru(), closed));
+  close_keys(fence_of(further[further_count]));
   ++further_count;
   return true;
 }
 
 }  // namespace
+
+void take_first_keys() {
+  Features& features = engine().features;
+  if (!features.pkeys || first_taken) {
+    return;
+  }
+  first_taken = true;
+  std::array<int, 2> keys{-1, -1};
+  take_last_keys(keys.data(), keys.size());
+  close_keys(fence_of(keys[0]) | fence_of(keys[1]));
+  features.epc_pkey = keys[0];
+  features.execute_only_pkey = keys[1];
+}
 
 unsigned take_last_keys(int* keys, unsigned wanted) {
   const Pkru before = read_pkru();

@@ -12,6 +12,11 @@ namespace enclume::engine {
 /// How many at most, if the program leaves so many free.
 inline constexpr unsigned kMostEnclaveKeys = 4;
 
+/// Takes the first two, before the first enclave: what most processes have none of, and what asks the kernel
+/// thirty times. The caller has signals blocked and holds the table of enclaves (EnclaveTable::Kept). Signal
+/// context: safe.
+void take_first_keys();
+
 /// The key of the enclave's pages, chosen when first asked for; -1 where the EPC has none. One thread at a
 /// time. Signal context: safe.
 [[nodiscard]] int choose_key(kernel::Enclave& enclave, const kernel::EnclaveTable& enclaves);

@@ -51,7 +51,7 @@ class EncluTraps {
 
  private:
   std::size_t count_ = 0;
-  std::array<EncluTrap, kMost> sites_;  ///< begin to exist with at(): a process's start need not clear them
+  std::array<EncluTrap, kMost> sites_{};
 };
 
 /// Counts ENCLUs that have raised #UD natively, by their addresses: which of them to replace. One for each

@@ -25,11 +25,20 @@
 
 namespace enclume::engine {
 
+/// What takes much room and is seldom used. All zeros at first: in static storage it costs a process that
+/// starts no page.
+struct NativeTables {
+  EncluTraps traps;
+  ExitSites exits;
+  PatchedPages patched;
+};
+
 /// Native permissions may lag behind what is allowed (a fault asks for the rest); they never exceed it once a
 /// call here has returned. Signal context: safe, for a thread that holds no lock but the kernel half's.
 class NativeProtection {
  public:
-  explicit NativeProtection(const kernel::Kernel& kernel) : kernel_(kernel) {}
+  NativeProtection(const kernel::Kernel& kernel, NativeTables& tables)
+      : kernel_(kernel), traps_(tables.traps), exits_(tables.exits), patched_(tables.patched) {}
 
   /// What is looked for before a page may be executed; nothing: pages are executed as they are, and
   /// permission to do so is given with the others.
@@ -105,7 +114,8 @@ class NativeProtection {
   void trap_by_int4(const kernel::Vma& vma, LinearAddress enclu, int tid);
 
   // -- What reads the jumps, where nothing keeps it from them
-  /// From now on no jump is laid that the enclave could read unnoticed. Once, at start.
+  /// From now on no jump is laid that the enclave could read unnoticed: without a key that keeps it from
+  /// reading, jumps are watched. Once, at start.
   void watch_reads() { guarded_ = true; }
   /// No further watch is set. No lock is needed.
   void watch_no_more() { unwatched_.store(true, std::memory_order_relaxed); }
@@ -194,13 +204,13 @@ class NativeProtection {
   ClassSet wanted_;
   decode::BranchRule branches_ = decode::BranchRule::Intel;
   OwnerLock lock_;
-  bool guarded_ = false;                ///< jumps are watched
+  bool guarded_ = false;                ///< see watch_reads()
   std::atomic<bool> unwatched_{false};  ///< they can't be
   ReadWatches watches_;
   std::uint64_t times_watched_ = 0;
-  EncluTraps traps_;  // these three are last, since they are large, and seldom used
-  ExitSites exits_;
-  PatchedPages patched_;
+  EncluTraps& traps_;
+  ExitSites& exits_;
+  PatchedPages& patched_;
 };
 
 }  // namespace enclume::engine

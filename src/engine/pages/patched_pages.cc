@@ -23,9 +23,6 @@ PatchedPage* PatchedPages::insert(LinearAddress page, const PageOffsets& sites) 
     index = free_ - 1U;
     free_ = entries_[index].next;
   } else if (used_ < kCapacity) {
-    if (used_ == 0) {
-      buckets_.fill(0);
-    }
     index = used_++;
     new (&entries_[index]) PatchedPage{};
   } else {

@@ -89,11 +89,12 @@ class PatchedPages {
   }
   [[nodiscard]] static bool is_used(const PatchedPage& entry) { return entry.address.value() != 0; }
 
-  /// Begin to exist when they are used first: to clear a megabyte would cost each process 270 page faults.
+  /// Begin to exist when they are used first.
   union Entries {
-    Entries() {}
+    constexpr Entries() : none{} {}
     ~Entries() = default;
     PatchedPage& operator[](std::size_t i) { return all[i]; }
+    std::byte none;
     PatchedPage all[kCapacity];
   };
   static_assert(std::is_trivially_destructible_v<PatchedPage>);
@@ -102,8 +103,7 @@ class PatchedPages {
   std::size_t used_ = 0;    ///< entries from here on never were
   std::size_t count_ = 0;
   std::size_t hand_ = 0;
-  std::array<std::uint16_t, kBuckets>
-      buckets_;  ///< 1 + index of the first entry; cleared with the first insert()
+  std::array<std::uint16_t, kBuckets> buckets_{};  ///< 1 + index of the first entry
   Entries entries_;
 };
 

@@ -34,7 +34,7 @@ void NativeProtection::make_room(const ExitSite& site) {
 
 /// Before `site` is laid: that it can't be read unnoticed. Else why it must not be laid; Disturbed if it may.
 Slow NativeProtection::watch_exit(ExitSite& site) {
-  if (!guarded_ || site.is_watched) {
+  if (!guarded_ || engine().features.execute_only_pkey >= 0 || site.is_watched) {
     return Slow::Disturbed;
   }
   if (site.read) {

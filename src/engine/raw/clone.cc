@@ -199,6 +199,9 @@ SysResult<void> start_clone(Interruption& it, const Call& call) {
     record->child = child;
     record->stack = engine().signal_stack(*child);
     record->users.store(2, std::memory_order_relaxed);
+  } else if (const auto r = engine().before_fork(); !r) {
+    drop_record(*record);
+    return r;
   }
   if (call.number == __NR_clone3) {
     if (clears) {

@@ -16,6 +16,7 @@
 #include "engine/raw/trapped_call.h"
 #include "engine/self_check.h"
 #include "engine/sgx.h"
+#include "engine/shared_machine.h"
 #include "engine/signals/announce.h"
 #include "engine/signals/context.h"
 #include "engine/signals/delivery.h"
@@ -99,7 +100,8 @@ void handle(int signo, siginfo_t* info, UContext* uc, ThreadBlock* block, const 
   if (facts->enclave == 0 && is_read_watch(*info)) {
     return;  // host code may read what it likes
   }
-  Interruption it{*block, *uc, *info, *facts, *plan, e.sgx->kernel().shared.evictions.load()};
+  const std::uint64_t evictions = has_joined_machine() ? e.sgx->kernel().shared.evictions.load() : 0;
+  Interruption it{*block, *uc, *info, *facts, *plan, evictions};
   switch (finish_clone(signo, it)) {
     case CloneEnd::NotThere:
       break;

@@ -8,6 +8,7 @@
 
 #include "base/syscall.h"
 #include "base/types.h"
+#include "engine/engine.h"
 #include "engine/load/initial_stack.h"
 #include "engine/load/relocate_self.h"
 #include "engine/start/canary.h"
@@ -63,16 +64,15 @@ void run_constructors(const KernelStack& stack) {
   }
 }
 
-/// What each start writes is written to before it is read: for a read the kernel would map sixteen pages of
-/// the file first, and copy the one when it is written to.
-inline void touch_data() {
+}  // namespace
+
+void touch_data() {
   const auto end = reinterpret_cast<std::uint64_t>(&enclume_system_call);
-  for (auto at = reinterpret_cast<std::uint64_t>(_DYNAMIC); at < end; at += kPageSize) {
+  for (auto at = align_down(reinterpret_cast<std::uint64_t>(&engine()), kPageSize); at < end;
+       at += kPageSize) {
     __asm__ volatile("lock orb $0, %0" : "+m"(*reinterpret_cast<char*>(at)));
   }
 }
-
-}  // namespace
 
 bool has_libc() {
   return libc_is_there;

@@ -73,7 +73,7 @@ void start_direct_paths(const Settings& settings) {
     keep_blocks_at(&own_block, fs_base());
   }
   enclume_vmas_version = &engine().sgx->kernel().vmas.version_word();
-  if (!settings.unwatched && engine().features.execute_only_pkey < 0) {
+  if (!settings.unwatched) {
     engine().sgx->native().watch_reads();
   }
   enclume_fast_on = way;

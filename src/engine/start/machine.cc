@@ -10,7 +10,6 @@
 #include "arch/structs/attributes.h"
 #include "base/syscall.h"
 #include "engine/engine.h"
-#include "engine/shared_machine.h"
 #include "engine/signals/actions.h"
 #include "engine/signals/frame.h"
 #include "engine/signals/mask.h"
@@ -136,14 +135,6 @@ void load_secret(const Settings& settings, std::array<std::byte, 32>& secret) {
     return;
   }
   random_bytes(secret);
-}
-
-kernel::KernelShared& make_shared_machine() {
-  kernel::KernelShared* const shared = reserve_shared_machine();
-  if (shared == nullptr) {
-    refuse("there is no memory for the machine's shared state");
-  }
-  return *shared;
 }
 
 }  // namespace enclume::engine

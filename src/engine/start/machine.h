@@ -21,9 +21,6 @@ void configure_machine(const Settings& settings, const ProcessorFacts& processor
 /// What CPUID says to host code. Signal context: safe.
 [[nodiscard]] const arch::CpuidProfile& cpuid_view();
 
-/// reserve_shared_machine(). Ends the process with a message if there is no memory.
-[[nodiscard]] kernel::KernelShared& make_shared_machine();
-
 /// The machine secret: from the settings, from the file that they name, or random.
 void load_secret(const Settings& settings, std::array<std::byte, 32>& secret);
 

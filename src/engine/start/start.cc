@@ -22,8 +22,8 @@
 #include "engine/entry/entry.h"
 #include "engine/front/process.h"
 #include "engine/load/initial_stack.h"
-#include "engine/pages/enclave_keys.h"
 #include "engine/sgx.h"
+#include "engine/shared_machine.h"
 #include "engine/start/alone.h"
 #include "engine/start/canary.h"
 #include "engine/start/direct_paths.h"
@@ -95,20 +95,12 @@ bool probe_user_dispatch() {
   return sys::call(__NR_prctl, 59, 0, 0, 0, 0).has_value();
 }
 
-void allocate_keys(Features& features) {
-  std::array<int, 2> keys{-1, -1};
-  take_last_keys(keys.data(), keys.size());
-  features.epc_pkey = keys[0];
-  features.execute_only_pkey = keys[1];
-  enclume_epc_fence = fence_of(features.epc_pkey) | fence_of(features.execute_only_pkey);
-  write_pkru(outside_fence(read_pkru(), enclume_epc_fence));
-}
-
 bool enable_cpuid_faulting() {
   return sys::call(__NR_arch_prctl, ARCH_SET_CPUID, 0).has_value();
 }
 
 alignas(Sgx) std::byte sgx_storage[sizeof(Sgx)];
+constinit NativeTables native_tables;
 
 /// Whether `--front auto` is to watch all system calls of this program. (Else only those that are found by
 /// start_host_code(), which needs no kernel's help and costs libc's calls nothing.)
@@ -174,7 +166,7 @@ void tell_start(const Engine& e) {
   LineBuffer machine(storage);
   machine.text("syscall user dispatch ").text(yes_or_no(e.features.user_dispatch));
   machine.text(", CPUID faulting ").text(yes_or_no(e.features.cpuid_faulting));
-  machine.text(", protection keys ").text(yes_or_no(e.features.epc_pkey >= 0));
+  machine.text(", protection keys ").text(yes_or_no(e.features.pkeys));
   machine.text(", vDSO at ").hex(vdso_address());
   tell(machine.view());
   LineBuffer calls(storage);
@@ -223,9 +215,6 @@ void start(char** environment) {
   know_cpuid(std::span(processor.leaves).first(processor.leaf_count));
   e.features.pkeys = processor.pkeys;
   enclume_has_pkeys = e.features.pkeys ? 1 : 0;
-  if (e.features.pkeys) {
-    allocate_keys(e.features);
-  }
   e.features.amd = processor.amd;
   e.features.dear_undefined = processor.hypervisor;
   e.features.xgetbv_in_use = processor.xgetbv_in_use;
@@ -233,13 +222,8 @@ void start(char** environment) {
   arch::set_page_cipher(processor.page_cipher);
 
   configure_machine(settings, processor);
-  // First, so that it is near to what is there already: each gigabyte of addresses costs a table in the
-  // kernel.
-  kernel::KernelShared& shared = make_shared_machine();
-  if (!e.init_fork_detection() || !e.arena.init()) {
-    refuse("there is not enough address space for the engine's thread stacks (ulimit -v or -d?)");
-  }
-  e.sgx = new (sgx_storage) Sgx(machine_config(), shared);
+  e.start_process(has_libc());
+  e.sgx = new (sgx_storage) Sgx(machine_config(), shared_machine_place(), native_tables);
   e.sgx->mm().design = settings.fixup;
   e.sgx->kernel().maps_on_touch = settings.benign_faults;
   e.actions.init();
@@ -249,7 +233,7 @@ void start(char** environment) {
   start_trace(settings, variable(environment, "ENCLUME_LOAD_NAME"));
   e.active = true;
   if (!e.adopt_kernel_mask() || (Engine::sees_raw_calls() && e.current_thread() == nullptr)) {
-    refuse("there is no memory for the engine's first thread stack");
+    refuse("there is not enough address space for the engine's thread stacks (ulimit -v or -d?)");
   }
 
   e.features.cpuid_faulting = enable_cpuid_faulting();
@@ -315,6 +299,7 @@ bool is_second_engine(char** environment) {
 [[gnu::constructor]] void constructor(int argc, char** argv, char** environment) {
   (void)argc;
   (void)argv;
+  touch_data();
   if (engine().active || (has_libc() && is_second_engine(environment))) {
     return;
   }

@@ -18,34 +18,32 @@ namespace enclume::engine {
 namespace {
 
 constexpr std::uint32_t kMinSlots = 16;
-constexpr int kMaxTid = 1 << 22;  // PID_MAX_LIMIT
 constexpr std::uint32_t kNoSlot = ~0U;
 constexpr int kNobody = -1;  ///< ThreadBlock::tid of a slot that is reserved
 
-void* reserve_range(std::uint64_t size, int protection) {
-  const auto r =
-      sys::call(__NR_mmap, 0, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  return r ? reinterpret_cast<void*>(*r) : nullptr;
-}
+/// Memory that is there when it is touched: a few pages of 16 MiB.
+constinit ThreadArena::TidTable slots_of_tids{};
 
 }  // namespace
 
-bool ThreadArena::init() {
+bool ThreadArena::reserve_range() {
+  if (capacity_ != 0) {
+    return true;
+  }
   // A small RLIMIT_AS gets a small arena.
-  void* base = nullptr;
-  for (capacity_ = kMaxSlots; capacity_ >= kMinSlots; capacity_ /= 2) {
-    base = reserve_range((std::uint64_t{capacity_} + 1) * SLOT_SIZE, PROT_NONE);
-    if (base != nullptr) {
-      break;
+  for (std::uint32_t slots = kMaxSlots; slots >= kMinSlots; slots /= 2) {
+    const auto base = sys::call(__NR_mmap, 0, (std::uint64_t{slots} + 1) * SLOT_SIZE, PROT_NONE,
+                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base) {
+      capacity_ = slots;
+      // Others look whether their stack is in it: it is in none as long as one of the two is 0.
+      std::atomic_ref(enclume_arena_begin)
+          .store(align_up(static_cast<std::uint64_t>(*base), SLOT_SIZE), std::memory_order_release);
+      std::atomic_ref(enclume_arena_size).store(std::uint64_t{slots} * SLOT_SIZE, std::memory_order_release);
+      return true;
     }
   }
-  tids_ = static_cast<TidEntry*>(reserve_range(sizeof(TidEntry) * kMaxTid, PROT_READ | PROT_WRITE));
-  if (base == nullptr || tids_ == nullptr) {
-    return false;
-  }
-  enclume_arena_begin = align_up(reinterpret_cast<std::uint64_t>(base), SLOT_SIZE);
-  enclume_arena_size = std::uint64_t{capacity_} * SLOT_SIZE;
-  return true;
+  return false;
 }
 
 ThreadBlock* ThreadArena::block_at(std::uint32_t slot) const {
@@ -53,15 +51,16 @@ ThreadBlock* ThreadArena::block_at(std::uint32_t slot) const {
 }
 
 ThreadArena::TidEntry* ThreadArena::entry(int tid) const {
-  return tid > 0 && tid < kMaxTid ? &tids_[tid] : nullptr;
+  return tid > 0 && tid < kMaxTid ? &slots_of_tids[static_cast<std::size_t>(tid)] : nullptr;
 }
 
 ThreadArena::Places ThreadArena::places() const {
-  return {&enclume_arena_begin, &enclume_arena_size, &tids_};
+  return {&enclume_arena_begin, &enclume_arena_size, slots_of_tids.data()};
 }
 
 ThreadBlock* ThreadArena::of_stack(std::uint64_t rsp) const {
-  if (rsp - enclume_arena_begin >= enclume_arena_size) {
+  const std::uint64_t size = std::atomic_ref(enclume_arena_size).load(std::memory_order_acquire);
+  if (rsp - std::atomic_ref(enclume_arena_begin).load(std::memory_order_relaxed) >= size) {
     return nullptr;
   }
   return reinterpret_cast<ThreadBlock*>((rsp & ~std::uint64_t{SLOT_SIZE - 1}) + SLOT_BLOCK);
@@ -108,6 +107,9 @@ void ThreadArena::reclaim_dead() {
 
 /// A slot that nobody has; kNoSlot if there is none.
 std::uint32_t ThreadArena::take_slot() {
+  if (!reserve_range()) {
+    return kNoSlot;
+  }
   if (free_ == 0 && (in_use_ >= reclaim_at_ || fresh_ == capacity_)) {
     reclaim_dead();
   }

@@ -2,6 +2,7 @@
 // Slots for threads: an alternate signal stack each, with the thread's block at its top.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 
@@ -12,6 +13,8 @@ namespace enclume::engine {
 
 /// One aligned range of address space, so that a stack pointer alone tells whether it is ours and whose.
 /// Slots of dead threads are found and reused: nothing tells us when a thread made by raw clone ends.
+/// The range is reserved with the first slot: a process that gets no signal, waits for none and has no
+/// enclave needs none.
 class ThreadArena {
   struct TidEntry {
     std::atomic<std::uint32_t> slot;  ///< 1 + slot, 0: not registered
@@ -19,10 +22,8 @@ class ThreadArena {
 
  public:
   static constexpr std::uint32_t kMaxSlots = 32768;
-
-  /// Reserves the range. False if the address space is too small for even a few threads.
-  /// Signal context: unsafe (once, at start).
-  bool init();
+  static constexpr int kMaxTid = 1 << 22;  ///< Linux PID_MAX_LIMIT
+  using TidTable = std::array<TidEntry, std::size_t{kMaxTid}>;
 
   /// The thread whose slot holds this stack pointer, or null. Signal context: safe.
   [[nodiscard]] ThreadBlock* of_stack(std::uint64_t rsp) const;
@@ -31,7 +32,8 @@ class ThreadArena {
   /// but by Engine::this_thread(). Signal context: safe.
   [[nodiscard]] ThreadBlock* find(int tid) const;
 
-  /// A fresh block for a thread that has none. Null if there are too many threads. The caller has blocked
+  /// A fresh block for a thread that has none. Null if there are too many threads, or the address space has
+  /// no room for even a few. The caller has blocked
   /// all signals: the arena's lock is taken. Signal context: safe under that condition.
   [[nodiscard]] ThreadBlock* acquire(int tid);
 
@@ -50,7 +52,7 @@ class ThreadArena {
   void claim(ThreadBlock* block, int tid);
 
   /// For a tracer of a process with the same engine: where there the slots' beginning and their size are, and
-  /// the beginning of the table that has 1 + a thread's slot, as 32 bits, at tid_offset().
+  /// the table that has 1 + a thread's slot, as 32 bits, at tid_offset().
   struct Places {
     const void *begin, *size, *tids;
   };
@@ -76,11 +78,11 @@ class ThreadArena {
   std::uint32_t take_slot();
   ThreadBlock* make_block(std::uint32_t slot, int tid);
   void put_back(ThreadBlock& block);
+  bool reserve_range();
   bool make_usable(std::uint32_t slot);
   void reclaim_dead();
 
   OwnerLock lock_;
-  TidEntry* tids_ = nullptr;
   std::uint32_t capacity_ = 0;
   std::atomic<std::uint32_t> fresh_{0};  ///< slots never used begin here
   std::uint32_t in_use_ = 0;
