@@ -24,17 +24,6 @@
 namespace enclume::test {
 namespace {
 
-bool works(const ProbeEnclave& probe) {
-  return probe.call(PROBE_OP_SUM, {40, 2}).args.out[0] == 42;
-}
-
-bool faults(const ProbeEnclave& probe) {
-  const CallResult result = probe.call(PROBE_OP_RAISE, {PROBE_RAISE_UD2});
-  const bool is_ud = result.faulted() && result.run.exception_vector == 6;
-  probe.abandon();
-  return is_ud;
-}
-
 // ---- Protection keys ----
 
 TEST(FirstEnclaveTest, ProgramHasAllKeysBeforeAndLosesNone) {

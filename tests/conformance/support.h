@@ -15,6 +15,10 @@
 
 namespace enclume::test {
 
+// Whether an enclave computes, and whether a fault inside comes out as it should.
+bool works(const ProbeEnclave& probe);
+bool faults(const ProbeEnclave& probe);
+
 // Installs a handler and puts the old one back.
 class ScopedSigaction {
  public:

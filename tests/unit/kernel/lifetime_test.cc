@@ -137,14 +137,20 @@ TEST(LifetimeTest, AForkedChildSharesTheEnclave) {
   thread.leave();
 }
 
+constexpr int kChild = 424242;
+
+/// As if a child had been born, which alone has the enclave now.
+void leave_to_child(KernelWorld& w, Enclave& e) {
+  w.platform.pid = kChild;
+  w.enclaves.after_fork_in_child();
+  w.platform.pid = getpid();
+  release(w, e);
+}
+
 TEST(LifetimeTest, TheLastProcessFreesAndTheDeadAreSwept) {
   KernelWorld w;
   Enclave& e = w.load(test_image());
-  constexpr int kChild = 424242;
-  w.platform.pid = kChild;
-  w.enclaves.after_fork_in_child();  // as if a child had been born
-  w.platform.pid = getpid();
-  release(w, e);
+  leave_to_child(w, e);
   EXPECT_GT(w.shared->epc_used, 0);
   EXPECT_EQ(sweep_dead_processes(w.kernel), 0);
   w.platform.dead.insert(kChild);
@@ -155,11 +161,7 @@ TEST(LifetimeTest, TheLastProcessFreesAndTheDeadAreSwept) {
 TEST(LifetimeTest, AChildThatHasEndedHasItNoMoreThoughNobodyWaitsForIt) {
   KernelWorld w;
   Enclave& e = w.load(test_image());
-  constexpr int kChild = 424242;
-  w.platform.pid = kChild;
-  w.enclaves.after_fork_in_child();
-  w.platform.pid = getpid();
-  release(w, e);
+  leave_to_child(w, e);
   w.platform.zombies.insert(kChild);
   std::uint64_t pages = 0;
   for (int sweep = 0; sweep < 16; ++sweep) {
@@ -172,11 +174,7 @@ TEST(LifetimeTest, AChildThatHasEndedHasItNoMoreThoughNobodyWaitsForIt) {
 TEST(LifetimeTest, AChildThatExecutesAProgramHasItNoMore) {
   KernelWorld w;
   Enclave& e = w.load(test_image());
-  constexpr int kChild = 424242;
-  w.platform.pid = kChild;
-  w.enclaves.after_fork_in_child();
-  w.platform.pid = getpid();
-  release(w, e);
+  leave_to_child(w, e);
   EXPECT_EQ(sweep_dead_processes(w.kernel, true), 0);
   w.platform.executed.insert(kChild);
   EXPECT_GT(sweep_dead_processes(w.kernel, true), 0);
@@ -197,11 +195,7 @@ TEST(LifetimeTest, AProcessThatWasNotForkedKeepsItsOwn) {
 TEST(LifetimeTest, AnExhaustedEpcIsSweptByItself) {
   KernelWorld w(12);
   Enclave& e = w.load(test_image());
-  constexpr int kChild = 424242;
-  w.platform.pid = kChild;
-  w.enclaves.after_fork_in_child();
-  w.platform.pid = getpid();
-  release(w, e);
+  leave_to_child(w, e);
   w.platform.dead.insert(kChild);
   Enclave& next = w.load(test_image());  // needs what the dead one holds
   EXPECT_TRUE(next.initialized());

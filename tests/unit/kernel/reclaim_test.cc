@@ -117,6 +117,15 @@ class RivalTest : public ::testing::Test {
     };
   }
 
+  /// Has more pages than are left, and uses them all.
+  void need_pages() {
+    Enclave& e = w_.load(test_image(0x100000, 60));
+    EnclaveThread thread(w_, e);
+    for (std::uint64_t page = 0; page < 60; ++page) {
+      EXPECT_EQ(thread.read(part::kData + page * kPage), page + 1);
+    }
+  }
+
   KernelWorld w_{64};
   kernel::EnclaveRecord* rival_ = nullptr;
   int asked_ = 0;
@@ -134,22 +143,14 @@ TEST_F(RivalTest, GivesPagesToWhoHasNone) {
 TEST_F(RivalTest, IsLeftAloneByWhoHasAsMany) {
   hold(32);
   answer_with(32);
-  Enclave& e = w_.load(test_image(0x100000, 60));
-  EnclaveThread thread(w_, e);
-  for (std::uint64_t page = 0; page < 60; ++page) {
-    EXPECT_EQ(thread.read(part::kData + page * kPage), page + 1);
-  }
+  need_pages();
   EXPECT_EQ(asked_, 0);
 }
 
 TEST_F(RivalTest, IsNotWaitedForEachTimeWhenItIsSilent) {
   hold(48);
   answer_with(0);
-  Enclave& e = w_.load(test_image(0x100000, 60));
-  EnclaveThread thread(w_, e);
-  for (std::uint64_t page = 0; page < 60; ++page) {
-    EXPECT_EQ(thread.read(part::kData + page * kPage), page + 1);
-  }
+  need_pages();
   EXPECT_GE(asked_, 1);
   EXPECT_LT(asked_, 10);
 }
